@@ -1,0 +1,1 @@
+"""What speaks to an agent: the MCP server, the command line, the knowledge files, the demo."""

@@ -1,0 +1,143 @@
+"""What the environment decides: home, path roots, offline mode, content, spending.
+
+``VARIABLES`` lists every environment variable that any code of this project reads; SKILL.md
+declares the same names and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import sys
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Final
+
+from finetuning.errors import BadInputError, NotAllowedError
+
+VARIABLES: Final[dict[str, str]] = {
+    "FINE_TUNING_HOME": "Folder for runs, reports, the audit log and the pseudonym key.",
+    "FINE_TUNING_ROOTS": "More folders the tools may read and write, separated by ':'.",
+    "FINE_TUNING_OFFLINE": "1 forbids every connection except to this machine.",
+    "FINE_TUNING_SHOW_CONTENT": "1 lets results show row text; set by a person, never a tool.",
+    "FINE_TUNING_MAX_USD": "Dollars a person approves in advance for each plan; unset: none.",
+    "OPENAI_API_KEY": "Key of OpenAI; read only by the call that needs it.",
+    "ANTHROPIC_API_KEY": "Key of Anthropic; read only by the call that needs it.",
+    "TIKTOKEN_CACHE_DIR": "Folder with tiktoken rank files, if the person keeps them there.",
+    "HF_HUB_OFFLINE": "1 keeps the Hugging Face libraries off the network.",
+}
+SECRET_VARIABLES: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The environment, read once per call of :func:`settings`."""
+
+    home: Path
+    roots: tuple[Path, ...]
+    offline: bool
+    show_content: bool
+    max_usd: Decimal | None
+
+    @property
+    def reports(self) -> Path:
+        """Folder for reports: ``<home>/reports``."""
+        return self.home / "reports"
+
+    @property
+    def runs(self) -> Path:
+        """Folder with one sub-folder per run: ``<home>/runs``."""
+        return self.home / "runs"
+
+    @property
+    def audit_log(self) -> Path:
+        """The audit log: ``<home>/audit.jsonl``."""
+        return self.home / "audit.jsonl"
+
+    @property
+    def pseudonym_key(self) -> Path:
+        """Key of the keyed digests and pseudonyms (mode 0600)."""
+        return self.home / "keys" / "pseudonym.key"
+
+
+def _max_usd() -> Decimal | None:
+    raw = os.environ.get("FINE_TUNING_MAX_USD", "").strip()
+    if not raw:
+        return None
+    try:
+        value = Decimal(raw)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise BadInputError(
+            "FINE_TUNING_MAX_USD",
+            f"the value {raw!r} is not an amount",
+            "a number of US dollars such as 5 or 0.50",
+            "Run: export FINE_TUNING_MAX_USD=5",
+        )
+    return value
+
+
+def settings() -> Settings:
+    """Read the environment and return the settings of this call.
+
+    Raises:
+        BadInputError: ``FINE_TUNING_MAX_USD`` is not an amount.
+    """
+    home = os.environ.get("FINE_TUNING_HOME", "").strip()
+    if home:
+        home_path = Path(home).expanduser().resolve()
+    else:
+        import platformdirs
+
+        home_path = platformdirs.user_data_path("fine-tuning")
+    roots = [part for part in os.environ.get("FINE_TUNING_ROOTS", "").split(os.pathsep) if part]
+    return Settings(
+        home=home_path,
+        roots=tuple(Path(part).expanduser().resolve() for part in roots),
+        offline=os.environ.get("FINE_TUNING_OFFLINE", "") == "1",
+        show_content=os.environ.get("FINE_TUNING_SHOW_CONTENT", "") == "1",
+        max_usd=_max_usd(),
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host in {"", "localhost", "localhost.localdomain"}:
+        return True
+    try:
+        return ipaddress.ip_address(host.split("%", 1)[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _guard(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "socket.connect":
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else None
+    elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
+        host = arguments[0]
+    else:
+        return
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
+    if isinstance(host, str) and not _is_loopback(host) and settings().offline:
+        raise NotAllowedError(
+            "network",
+            f"a connection to {host!r} was about to open in offline mode",
+            "no connection except to this machine",
+            "Unset FINE_TUNING_OFFLINE to allow it",
+        )
+
+
+@functools.cache
+def enforce_offline() -> None:
+    """Make every non-loopback connection of this process an error while offline mode is set.
+
+    Installed once per process with an audit hook, which cannot be removed; entry points call it.
+
+    Raises:
+        NotAllowedError: Later, from the call that tries to connect.
+    """
+    sys.addaudithook(_guard)
