@@ -11,11 +11,8 @@ import ipaddress
 import os
 import sys
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Final
-
-from finetuning.errors import BadInputError, NotAllowedError
+from typing import Any, Final
 
 VARIABLES: Final[dict[str, str]] = {
     "FINE_TUNING_HOME": "Folder for runs, reports, the audit log and the pseudonym key.",
@@ -39,7 +36,7 @@ class Settings:
     roots: tuple[Path, ...]
     offline: bool
     show_content: bool
-    max_usd: Decimal | None
+    max_usd: str | None
 
     @property
     def reports(self) -> Path:
@@ -62,30 +59,8 @@ class Settings:
         return self.home / "keys" / "pseudonym.key"
 
 
-def _max_usd() -> Decimal | None:
-    raw = os.environ.get("FINE_TUNING_MAX_USD", "").strip()
-    if not raw:
-        return None
-    try:
-        value = Decimal(raw)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
-        raise BadInputError(
-            "FINE_TUNING_MAX_USD",
-            f"the value {raw!r} is not an amount",
-            "a number of US dollars such as 5 or 0.50",
-            "Run: export FINE_TUNING_MAX_USD=5",
-        )
-    return value
-
-
 def settings() -> Settings:
-    """Read the environment and return the settings of this call.
-
-    Raises:
-        BadInputError: ``FINE_TUNING_MAX_USD`` is not an amount.
-    """
+    """Read the environment and return the settings of this call (nothing is checked here)."""
     home = os.environ.get("FINE_TUNING_HOME", "").strip()
     if home:
         home_path = Path(home).expanduser().resolve()
@@ -99,7 +74,7 @@ def settings() -> Settings:
         roots=tuple(Path(part).expanduser().resolve() for part in roots),
         offline=os.environ.get("FINE_TUNING_OFFLINE", "") == "1",
         show_content=os.environ.get("FINE_TUNING_SHOW_CONTENT", "") == "1",
-        max_usd=_max_usd(),
+        max_usd=os.environ.get("FINE_TUNING_MAX_USD", "").strip() or None,
     )
 
 
@@ -112,10 +87,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _guard(event: str, arguments: tuple[object, ...]) -> None:
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    host: Any = None
     if event == "socket.connect":
-        address = arguments[1]
-        host = address[0] if isinstance(address, tuple) else None
+        address: Any = arguments[1]
+        host = address[0] if type(address) is tuple else None
     elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
         host = arguments[0]
     else:
@@ -123,11 +99,10 @@ def _guard(event: str, arguments: tuple[object, ...]) -> None:
     if isinstance(host, bytes):
         host = host.decode("ascii", "replace")
     if isinstance(host, str) and not _is_loopback(host) and settings().offline:
-        raise NotAllowedError(
-            "network",
-            f"a connection to {host!r} was about to open in offline mode",
-            "no connection except to this machine",
-            "Unset FINE_TUNING_OFFLINE to allow it",
+        raise PermissionError(
+            f"network: a connection to {host!r} was about to open in offline mode; "
+            "expected no connection except to this machine. "
+            "Unset FINE_TUNING_OFFLINE to allow it."
         )
 
 
@@ -138,6 +113,6 @@ def enforce_offline() -> None:
     Installed once per process with an audit hook, which cannot be removed; entry points call it.
 
     Raises:
-        NotAllowedError: Later, from the call that tries to connect.
+        PermissionError: Later, from the call that tries to connect.
     """
     sys.addaudithook(_guard)

@@ -1,0 +1,1 @@
+"""Train in a child process (the only place that imports torch and TRL here)."""
