@@ -12,7 +12,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 VARIABLES: Final[dict[str, str]] = {
     "FINE_TUNING_HOME": "Folder for runs, reports, the audit log and the pseudonym key.",
@@ -90,8 +90,8 @@ def _is_loopback(host: str) -> bool:
 def _guard(event: str, arguments: tuple[Any, ...]) -> None:
     host: Any = None
     if event == "socket.connect":
-        address = arguments[1]
-        host = cast("tuple[Any, ...]", address)[0] if isinstance(address, tuple) else None
+        address = arguments[1]  # a path for Unix sockets, else (host, port, …)
+        host = None if isinstance(address, str | bytes) else address[0]
     elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
         host = arguments[0]
     else:
