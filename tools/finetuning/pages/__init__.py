@@ -1,1 +1,31 @@
-"""Under construction."""
+"""Draws every HTML page: words, tables and charts, escaped, offline, light and dark."""
+
+from __future__ import annotations
+
+from finetuning.pages.blocks import (
+    banner,
+    bullet_list,
+    heading,
+    key_values,
+    page,
+    paragraph,
+    table,
+)
+from finetuning.pages.charts import Series, bar_chart, interval_chart, line_chart
+from finetuning.pages.text import escape, format_number
+
+__all__ = [
+    "Series",
+    "banner",
+    "bar_chart",
+    "bullet_list",
+    "escape",
+    "format_number",
+    "heading",
+    "interval_chart",
+    "key_values",
+    "line_chart",
+    "page",
+    "paragraph",
+    "table",
+]
