@@ -71,8 +71,12 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, caption: st
         caption: What the table shows, or empty.
     """
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headers)
-    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    lines = list(rows)
+    head = "".join(
+        f'<th scope="col"{_number_class(row[k] for row in lines)}>{escape(text)}</th>'
+        for k, text in enumerate(headers)
+    )
+    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in lines)
     return (
         f'<div class="scroll"><table>{above}<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
@@ -102,5 +106,10 @@ def _words(value: Cell) -> str:
 
 
 def _cell(value: Cell) -> str:
-    kind = ' class="number"' if isinstance(value, int | float) else ""
-    return f"<td{kind}>{escape(_words(value))}</td>"
+    return f"<td{_number_class([value])}>{escape(_words(value))}</td>"
+
+
+def _number_class(values: Iterable[Cell]) -> str:
+    """Return the class of a column of numbers (its head stands above them)."""
+    kinds = [isinstance(value, int | float) for value in values if value is not None]
+    return ' class="number"' if kinds and all(kinds) else ""

@@ -13,7 +13,7 @@ from finetuning.pages.text import escape, format_number
 WIDTH: Final = 420
 """Width of every chart in its own units: text of 12 stays readable at 340 pixels."""
 
-_LEFT, _RIGHT, _MOST_POINTS = 52, 14, 400
+_LEFT, _RIGHT, _MOST_POINTS, _MOST_LETTERS = 52, 14, 400, 58
 
 
 class Series(NamedTuple):
@@ -119,7 +119,7 @@ def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, x_label: str) ->
             left, right = sorted((scale(0.0), scale(value)))
             parts.append(
                 f'<rect x="{left}" y="{y + 17}" width="{max(0.5, round(right - left, 2))}" '
-                f'height="12" rx="1" style="fill:var(--s{index % SERIES_COLOURS})"/>'
+                f'height="12" rx="1" style="fill:var(--s{int(value < 0)})"/>'
             )
     parts.append(_segment("axis", scale(0.0), top, scale(0.0), bottom))
     spoken = "; ".join(f"{label} {format_number(value)}" for label, value in rows)
@@ -228,7 +228,13 @@ def _label(
     x: float, y: float, text: str, *, anchor: str = "start", soft: bool = False, extra: str = ""
 ) -> str:
     kind = ' class="soft"' if soft else ""
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{kind} {extra}>{escape(text)}</text>'
+    return (
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}"{kind} {extra}>{escape(_short(text))}</text>'
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1] + "…"
 
 
 def _figure(title: str, description: str, parts: list[str], height: float, names: list[str]) -> str:

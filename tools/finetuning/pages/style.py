@@ -55,13 +55,15 @@ caption { text-align: left; padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
   border-bottom: 1px solid var(--line); }
 th { background: var(--panel); }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number, td.number { text-align: right; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .2rem 1rem; }
 dd { margin: 0; }
 figure { margin: 1rem 0; max-width: 38rem; break-inside: avoid; }
 figcaption { font-size: .92rem; }
 svg { display: block; width: 100%; height: auto; }
-svg text { fill: var(--ink); font-size: 12px; font-family: inherit; }
+svg text { fill: var(--ink); font-size: 12px; font-family: inherit; paint-order: stroke;
+  stroke: var(--ground); stroke-width: 3px; stroke-linejoin: round; }
 svg .soft { fill: var(--soft); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
