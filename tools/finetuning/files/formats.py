@@ -1,0 +1,130 @@
+"""What a data file is, told by its content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from finetuning.errors import BadInputError
+from finetuning.files.chunks import read_chunks, utf8_chunks
+
+_HEAD_BYTES: Final = 1 << 16
+_TEXT_SUFFIXES: Final = {".txt", ".md", ".markdown"}
+_SEPARATORS: Final = (",", "\t", ";", "|")
+_MAGIC: Final = (
+    (b"PK\x03\x04", "a zip archive or an Excel workbook", "Unpack it, or save the sheet as CSV"),
+    (b"%PDF", "a PDF", "Extract its text first"),
+    (b"SQLite format 3", "an SQLite database", "Export the table as CSV"),
+    (b"\x89PNG", "an image", "Name a data file"),
+)
+_TEXT_CONTROLS: Final = frozenset(b"\t\n\r\f\x1b")
+
+
+def text_files(folder: Path) -> list[Path]:
+    """Return the text and Markdown files of a folder and its sub-folders, by name."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in _TEXT_SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first 64 KiB of a file as UTF-8 without a byte-order mark, unpacked.
+
+    Raises:
+        BadInputError: The file is empty, binary, or its compressed data are damaged.
+    """
+    head = b""
+    for chunk in utf8_chunks(read_chunks(path), name=str(path)):
+        head += chunk
+        if len(head) >= _HEAD_BYTES:
+            break
+    head = head[:_HEAD_BYTES]
+    if not head.strip():
+        raise BadInputError(
+            str(path), "the file is empty", "at least one row", "Check how it was exported"
+        )
+    if not head.startswith(b"PAR1"):
+        _refuse_binary(path, head)
+    return head
+
+
+def _refuse_binary(path: Path, head: bytes) -> None:
+    for magic, what, step in _MAGIC:
+        if head.startswith(magic):
+            raise BadInputError(str(path), f"the file is {what}", "text or Parquet", step)
+    sample = head[:8192]
+    controls = sum(byte < 32 and byte not in _TEXT_CONTROLS for byte in sample)
+    if controls > 0.05 * len(sample):
+        raise BadInputError(
+            str(path),
+            f"the file is binary ({controls} control bytes in the first {len(sample)})",
+            "CSV, TSV, JSON, JSON Lines or Parquet in UTF-8",
+            "Export it as one of these; UTF-16 text needs its byte-order mark",
+        )
+
+
+def separator_of(path: Path, head: bytes) -> str:
+    """Return the separator of a table: the one found most often in its header line."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    unquoted = "".join(_first_line(head).split('"')[::2])
+    counts = {mark: unquoted.count(mark) for mark in _SEPARATORS}
+    best = max(counts, key=lambda mark: counts[mark])
+    return best if counts[best] else ","
+
+
+def _first_line(head: bytes) -> str:
+    lines = head.decode("utf-8", "replace").splitlines()
+    return next((line for line in lines if line.strip()), "")
+
+
+def _is_json_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _json_or_jsonl(path: Path, head: bytes) -> str:
+    """Tell a JSON document (``[…]``, or one object over many lines) from JSON Lines."""
+    text = head.decode("utf-8", "replace").lstrip()
+    if text.startswith("["):
+        return "json"
+    lines = [line for line in text.splitlines() if line.strip()]
+    if _is_json_object(lines[0]):
+        return "json" if len(lines) == 1 and path.suffix.lower() == ".json" else "jsonl"
+    pretty = len(lines) > 1 and not lines[1].lstrip().startswith("{")
+    return "json" if pretty and lines[0].rstrip().endswith(("{", "[", ",")) else "jsonl"
+
+
+def sniff_format(path: Path) -> str:
+    """Return what the content is: csv, tsv, json, jsonl, parquet or text_folder.
+
+    gzip and zstd are looked through; a single text or Markdown file counts as a folder of one.
+
+    Raises:
+        BadInputError: The file is empty, binary or damaged, or the folder holds no text.
+    """
+    if path.is_dir():
+        if not text_files(path):
+            raise BadInputError(
+                str(path),
+                "the folder holds no .txt or .md file",
+                "a data file, or a folder of text or Markdown files",
+                "Name one file inside it",
+            )
+        return "text_folder"
+    head = read_head(path)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.lstrip()[:1] in {b"{", b"["}:
+        return _json_or_jsonl(path, head)
+    separator = separator_of(path, head)
+    if path.suffix.lower() in _TEXT_SUFFIXES and "\t" not in _first_line(head):
+        return "text_folder"
+    return "tsv" if separator == "\t" else "csv"

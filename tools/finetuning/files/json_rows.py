@@ -1,0 +1,179 @@
+"""Rows of JSON Lines files and of JSON documents."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, cast
+
+from finetuning.files.chunks import MAX_LINE_BYTES, split_lines
+from finetuning.files.faults import fault
+from finetuning.records import Finding, Json, Record
+
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_DECODER: Final = json.JSONDecoder()
+_NEAR_END: Final = 16
+"""A syntax error this close to the end of the buffer may be a token that was cut in half."""
+
+
+def _row(source: str, line: int, raw: bytes) -> Record | Finding:
+    """Decode one row strictly (no NaN, no lone surrogates, no bad UTF-8)."""
+    import orjson
+
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return _explain(line, raw, error)
+    if isinstance(value, dict):
+        return Record(source, line, cast("dict[str, Json]", value))
+    kind = type(value).__name__
+    return fault("not_object", line=line, message=f"the row is a JSON {kind}, not an object")
+
+
+def _explain(line: int, raw: bytes, error: ValueError) -> Finding:
+    if b"\0" in raw:
+        return fault("nul_character", line=line, message=f"{raw.count(0)} NUL bytes in the row")
+    try:
+        raw.decode()
+    except UnicodeDecodeError as bad:
+        message = f"byte 0x{raw[bad.start]:02x} at byte {bad.start} of the line is not UTF-8"
+        return fault("invalid_utf8", line=line, message=message)
+    column = getattr(error, "colno", None)
+    message = f"not valid JSON from character {column} of {len(raw)} bytes"
+    return fault("json_invalid", line=line, message=message)
+
+
+def jsonl_rows(chunks: Iterable[bytes], source: str) -> Iterator[Record | Finding]:
+    """Yield one record or finding per non-blank line, with its physical line number."""
+    for number, raw in enumerate(split_lines(chunks), start=1):
+        line = raw.strip()
+        if not line:
+            continue
+        if len(raw) > MAX_LINE_BYTES:
+            yield fault("line_too_long", line=number, message="the line is longer than 160 MiB")
+            continue
+        yield _row(source, number, line)
+
+
+class _Window:
+    """The text of a document from the place of reading on, filled from its chunks as needed."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._bytes = b""
+        self.text = ""
+        self.place = 0
+        self.at_end = False
+
+    def fill(self) -> None:
+        """Add about as much text as is unread, so that retries stay linear in the whole."""
+        unread = self.text[self.place :]
+        wanted = max(len(unread), 1)
+        added: list[str] = []
+        while wanted > 0 and not self.at_end:
+            chunk = next(self._chunks, None)
+            self.at_end = chunk is None
+            data = self._bytes + (chunk or b"")
+            # never between the bytes of one character: cut after a byte that is ASCII for sure
+            cut = len(data) if self.at_end else max(data.rfind(b"\n"), data.rfind(b'"')) + 1
+            self._bytes = data[cut:]
+            added.append(data[:cut].decode("utf-8", "surrogateescape"))
+            wanted -= len(added[-1])
+        self.text, self.place = unread + "".join(added), 0
+
+    def peek(self) -> str:
+        """Skip white space and return the next character ("" at the end)."""
+        while True:
+            space = _SPACE.match(self.text, self.place)
+            self.place = space.end() if space else self.place
+            if self.place < len(self.text) or self.at_end:
+                return self.text[self.place : self.place + 1]
+            self.fill()
+
+    def element(self) -> bytes | None:
+        """Cut the next JSON value off; None where it is broken or never ends."""
+        while True:
+            unread = len(self.text) - self.place
+            try:
+                end = _DECODER.raw_decode(self.text, self.place)[1]
+                if end < len(self.text) or self.at_end:
+                    break
+            except json.JSONDecodeError as error:
+                near_end = error.pos >= len(self.text) - _NEAR_END
+                cut = near_end or error.msg.startswith("Unterminated")
+                if self.at_end or not cut or unread > MAX_LINE_BYTES:
+                    return None
+            except (RecursionError, ValueError):  # nested too deeply; an integer of 4,301 digits
+                return None
+            self.fill()
+        value = self.text[self.place : end].encode("utf-8", "surrogateescape")
+        self.place = end
+        return value
+
+
+def _array_rows(window: _Window, source: str) -> Iterator[Record | Finding]:
+    window.place += 1  # the opening bracket
+    number = 0
+    following = window.peek()
+    while following != "]":
+        number += 1
+        element = window.element() if following else None
+        if element is None:
+            message = f"the array breaks off or is malformed at row {number}"
+            yield fault("array_broken", line=number, message=message)
+            return
+        yield _row(source, number, element)
+        following = _after_element(window)
+    window.place += 1
+    if window.peek():
+        message = "text follows the closing bracket of the array"
+        yield fault("array_broken", line=number + 1, message=message)
+
+
+def _after_element(window: _Window) -> str:
+    """Return "]" at the end of the array, the start of the next element, or "" if broken."""
+    mark = window.peek()
+    if mark == "]":
+        return mark
+    if mark != ",":
+        return ""
+    window.place += 1
+    start = window.peek()
+    return "" if start == "]" else start  # a comma promises one more row
+
+
+def json_rows(chunks: Iterable[bytes], source: str) -> Iterator[Record | Finding]:
+    """Yield the rows of a JSON document, numbered from 1.
+
+    Rows are the elements of an array, read one at a time; of a single object, the elements of
+    its only list of objects, or the object itself.
+    """
+    window = _Window(chunks)
+    if window.peek() == "[":
+        yield from _array_rows(window, source)
+        return
+    element = window.element()
+    if element is None or window.peek():
+        message = "the JSON document breaks off, is malformed or is followed by more text"
+        yield fault("array_broken", line=1, message=message)
+        return
+    row = _row(source, 1, element)
+    lists = _lists_of_objects(row)
+    if lists is None or isinstance(row, Finding):
+        yield row
+        return
+    for number, item in enumerate(lists, start=1):
+        yield Record(source, number, item)
+
+
+def _lists_of_objects(row: Record | Finding) -> list[dict[str, Json]] | None:
+    """Return the only list of objects among the values of a row, if there is just one."""
+    if isinstance(row, Finding) or {"messages", "conversations", "contents"} & row.data.keys():
+        return None
+    found: list[list[dict[str, Json]]] = []
+    for value in row.data.values():
+        items = cast("list[Json]", value) if isinstance(value, list) else []
+        if items and all(isinstance(item, dict) for item in items):
+            found.append(items)
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,218 @@
+"""Which paths a tool may read and write, and where a report goes.
+
+Readable: the working directory, ``FINE_TUNING_ROOTS``, ``FINE_TUNING_HOME`` and what ships with
+the two packages. Writable: the first three. Symlinks are resolved before the question is asked.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from finetuning.errors import BadInputError, NotAllowedError
+from finetuning.settings import settings
+
+PathLike = str | os.PathLike[str]
+
+SPLITS = ("train", "validation", "test")
+"""Names of the files that ``prepare_data`` writes, without ``.jsonl``."""
+
+
+@functools.cache
+def _package_folders() -> tuple[Path, ...]:
+    """Return the folders of the two packages (their shipped assets may be read)."""
+    folders: list[Path] = []
+    for name in ("finetuning", "finetuning_skill"):
+        spec = importlib.util.find_spec(name)
+        places = (spec.submodule_search_locations if spec else None) or ()
+        folders.extend(Path(place).resolve() for place in places)
+    return tuple(folders)
+
+
+def _resolve(path: PathLike, where: str) -> Path:
+    """Return the absolute path without symlinks, whether or not it exists."""
+    text = os.fspath(path)
+    if not text.strip() or "\0" in text:
+        raise BadInputError(where, "the path is empty or holds a NUL", "a path", "Name the file")
+    try:
+        return Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BadInputError(
+            where,
+            f"{text!r} cannot be resolved ({type(error).__name__})",
+            "a path that leads to a file or folder",
+            "Check the path for links that point at each other",
+        ) from error
+
+
+def _refuse_outside(path: Path, roots: tuple[Path, ...], where: str, verb: str) -> None:
+    if any(path.is_relative_to(root) for root in roots):
+        return
+    raise NotAllowedError(
+        where,
+        f"{str(path)!r} is outside the folders this tool may {verb}",
+        "a path under the working directory, FINE_TUNING_ROOTS or FINE_TUNING_HOME",
+        f"Add its folder to FINE_TUNING_ROOTS, for example FINE_TUNING_ROOTS={str(path.parent)!r}",
+    )
+
+
+def _write_roots() -> tuple[Path, ...]:
+    here = settings()
+    return (Path.cwd().resolve(), *here.roots, here.home.resolve())
+
+
+def _exists(path: Path, where: str) -> bool:
+    """Say whether the path exists; a path the system cannot even ask about is bad input."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise BadInputError(
+            where,
+            f"{str(path)!r} cannot be opened ({error.strerror})",
+            "a path that the system accepts",
+            "Check its length and its permissions",
+        ) from error
+    return True
+
+
+def resolve_read(
+    path: PathLike, *, where: str, kind: Literal["file", "folder", "any"] = "file"
+) -> Path:
+    """Return the real path of something that may be read.
+
+    Args:
+        path: The path as the caller gave it; ``~`` is expanded.
+        where: Name of the argument or tool, for the error text.
+        kind: What it must be.
+
+    Raises:
+        NotAllowedError: It lies outside the readable folders.
+        BadInputError: It is missing, unreadable, or not of the wanted kind.
+    """
+    found = _resolve(path, where)
+    _refuse_outside(found, (*_write_roots(), *_package_folders()), where, "read")
+    if not _exists(found, where):
+        raise BadInputError(
+            where,
+            f"{str(path)!r} does not exist",
+            "a file" if kind == "file" else "a folder" if kind == "folder" else "a file or folder",
+            f"Check the path; the working directory is {str(Path.cwd())!r}",
+        )
+    if kind == "file" and found.is_dir():
+        raise BadInputError(
+            where, f"{str(path)!r} is a folder", "a file", "Name one file inside it"
+        )
+    if kind == "folder" and not found.is_dir():
+        raise BadInputError(where, f"{str(path)!r} is a file", "a folder", "Name its folder")
+    if not (found.is_dir() or found.is_file()):
+        raise BadInputError(
+            where, f"{str(path)!r} is a device or pipe", "a regular file", "Save it to a file first"
+        )
+    if not os.access(found, os.R_OK):
+        raise BadInputError(
+            where, f"{str(path)!r} may not be read", "read permission", "Run: chmod u+r on it"
+        )
+    return found
+
+
+def resolve_write(path: PathLike, *, where: str) -> Path:
+    """Return the real path of a file that may be written (it need not exist yet).
+
+    Args:
+        path: The path as the caller gave it; ``~`` is expanded.
+        where: Name of the argument or tool, for the error text.
+
+    Raises:
+        NotAllowedError: It lies outside the writable folders.
+        BadInputError: It is a folder, or a file stands where a folder would have to be.
+    """
+    found = _writable(path, where)
+    if found.is_dir():
+        raise BadInputError(
+            where, f"{str(path)!r} is a folder", "a file name", "Add a file name to it"
+        )
+    return found
+
+
+def _writable(path: PathLike, where: str) -> Path:
+    found = _resolve(path, where)
+    _refuse_outside(found, _write_roots(), where, "write")
+    _exists(found, where)
+    nearest = next(parent for parent in found.parents if parent.exists())
+    if not nearest.is_dir():
+        raise BadInputError(
+            where,
+            f"{str(nearest)!r} is a file, so nothing can be written below it",
+            "a folder",
+            "Choose another folder",
+        )
+    return found
+
+
+def new_output_folder(
+    path: PathLike | None, *, where: str, name: str, overwrite: bool = False
+) -> Path:
+    """Return the folder that results go to; it is created by the first file written.
+
+    Args:
+        path: Folder as the caller gave it; None means ``<home>/reports/<name>-<id>``.
+        where: Name of the argument or tool, for the error text.
+        name: Start of the folder's name when ``path`` is None.
+        overwrite: Accept a folder that already holds files.
+
+    Raises:
+        NotAllowedError: It lies outside the writable folders.
+        BadInputError: It is a file, or it already holds something and ``overwrite`` is false.
+    """
+    if path is None:
+        return settings().reports.resolve() / f"{name}-{secrets.token_hex(4)}"
+    found = _writable(path, where)
+    if found.exists() and not found.is_dir():
+        raise BadInputError(
+            where, f"{str(path)!r} is a file", "a folder", "Choose another name for the folder"
+        )
+    if found.is_dir() and not overwrite and next(found.iterdir(), None) is not None:
+        raise BadInputError(
+            where,
+            f"{str(path)!r} already holds files",
+            "a new or empty folder",
+            "Choose another folder, or pass overwrite=true to replace its results",
+        )
+    return found
+
+
+def data_files(path: PathLike, *, where: str) -> dict[str, Path]:
+    """Return the data files behind a ``data`` argument, by split.
+
+    Args:
+        path: A file, or the folder that ``prepare_data`` wrote.
+        where: Name of the argument or tool, for the error text.
+
+    Returns:
+        ``{"data": file}`` for a file; for a folder those of train, validation and test that exist.
+
+    Raises:
+        NotAllowedError: It lies outside the readable folders.
+        BadInputError: It is missing, or a folder without any of the three files.
+    """
+    found = resolve_read(path, where=where, kind="any")
+    if found.is_file():
+        return {"data": found}
+    named = {split: found / f"{split}.jsonl" for split in SPLITS}
+    files = {
+        split: resolve_read(file, where=where) for split, file in named.items() if file.exists()
+    }
+    if not files:
+        raise BadInputError(
+            where,
+            f"{str(path)!r} holds none of train.jsonl, validation.jsonl and test.jsonl",
+            "a data file, or a folder that prepare_data wrote",
+            "Run prepare_data first, or name one file",
+        )
+    return files
