@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,3 +40,15 @@ def write_lines(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip browser and client tests where their program is missing, unless they must run."""
+    if os.environ.get("FINE_TUNING_TESTS_MUST_RUN") == "1":
+        return
+    needs = {"browser": "chromium", "clients": "npm"}
+    missing = {marker: program for marker, program in needs.items() if not shutil.which(program)}
+    for item in items:
+        for marker, program in missing.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"{program} is not installed here"))

@@ -1,0 +1,216 @@
+"""The one tool table, and the one way to call a tool, for the server and the command line.
+
+A call goes: look up → check arguments → run → audit. What may take long runs over MCP as a
+detached child (:mod:`finetuning_skill.job`) that the run store describes, so that a host that
+cuts the call, or dies, loses nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import typing
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from finetuning import settings
+from finetuning.errors import FineTuningError, RunFailedError, UnknownNameError
+from finetuning.records import NextCall, ToolResult
+from finetuning_skill import arguments as argument_checks
+from finetuning_skill.table import TOOLS, UNAUDITED, Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pydantic import BaseModel
+
+    from finetuning.runs import RunRow
+
+MCP_WAIT_SECONDS: Final = 40.0
+"""Longest wait inside one MCP call; hosts cut a call at 60 s (measured 2026-11, OpenClaw)."""
+
+PAGE_OVER_MCP: Final = 50
+
+Surface = Literal["library", "cli", "mcp"]
+
+__all__ = [
+    "MCP_WAIT_SECONDS",
+    "PAGE_OVER_MCP",
+    "TOOLS",
+    "Pending",
+    "Surface",
+    "Tool",
+    "arguments_of",
+    "call",
+    "check",
+    "function",
+    "outcome",
+    "pending",
+    "result_of",
+    "start",
+    "tool",
+]
+
+
+class Pending(ToolResult):
+    """Work that goes on in a run of its own; ask get_run for the result."""
+
+    run_id: str
+    status: str
+
+    def summary(self) -> str:
+        """Say how to go on."""
+        return f"Run {self.run_id} is {self.status}; get_run returns its result when it ends."
+
+
+def tool(name: str) -> Tool:
+    """Return a row of the table.
+
+    Raises:
+        UnknownNameError: No tool has this name; the nearest names are given.
+    """
+    if name not in TOOLS:
+        raise UnknownNameError("fine-tuning", "tool", name, TOOLS)
+    return TOOLS[name]
+
+
+@functools.cache
+def function(name: str) -> Callable[..., ToolResult]:
+    """Import the tool's package and return its function."""
+    return cast(
+        "Callable[..., ToolResult]", getattr(importlib.import_module(tool(name).package), name)
+    )
+
+
+@functools.cache
+def arguments_of(name: str) -> type[BaseModel]:
+    """Return the argument model of a tool."""
+    return argument_checks.argument_model(function(name), name)
+
+
+@functools.cache
+def result_of(name: str) -> type[ToolResult]:
+    """Return the result model of a tool (its function's return annotation)."""
+    annotation = typing.get_type_hints(function(name))["return"]
+    return cast("type[ToolResult]", annotation)
+
+
+def check(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Check arguments and return them as keyword arguments of the function.
+
+    Raises:
+        UnknownNameError: The tool, an argument or a listed value is not known.
+        BadInputError: A value has the wrong type or lies out of range.
+    """
+    return argument_checks.check_arguments(name, arguments_of(tool(name).name), arguments)
+
+
+def call(name: str, arguments: Mapping[str, Any], *, surface: Surface = "library") -> ToolResult:
+    """Call a tool in this process: check, run, audit.
+
+    Args:
+        name: Name of the tool.
+        arguments: Its arguments, as JSON values.
+        surface: Who calls; the audit log says so.
+
+    Returns:
+        The tool's result.
+
+    Raises:
+        FineTuningError: Bad input, something forbidden, or a broken run.
+    """
+    settings.enforce_offline()
+    checked = check(name, arguments)
+    try:
+        result = function(name)(**checked)
+    except FineTuningError as error:
+        _audit(name, arguments, surface, {"error": type(error).__name__})
+        raise
+    _audit(name, arguments, surface, {"exit_code": result.exit_code(), **_traces(result)})
+    return result
+
+
+def start(name: str, arguments: Mapping[str, Any]) -> RunRow:
+    """Start a tool in a detached child and return its run.
+
+    Raises:
+        UnknownNameError: The tool, an argument or a listed value is not known.
+        BadInputError: A value has the wrong type or lies out of range.
+    """
+    from finetuning import runs
+
+    check(name, arguments)
+    run = runs.create_run(name, arguments=arguments)
+    runs.spawn(run.run_id, [sys.executable, "-m", "finetuning_skill.job", run.run_id])
+    return runs.read_run(run.run_id)
+
+
+def pending(run: RunRow) -> Pending:
+    """Return the handle of a run that goes on."""
+    follow = NextCall(
+        tool="get_run",
+        args={"run_id": run.run_id, "wait_seconds": 30},
+        why="returns progress, and the result when the run has ended",
+    )
+    return Pending(run_id=run.run_id, status=run.status, next=[follow])
+
+
+def outcome(run: RunRow) -> ToolResult:
+    """Return what a run has come to: its result, or the handle while it goes on.
+
+    Raises:
+        RunFailedError: The run failed, was cancelled or was lost.
+    """
+    if run.status in {"queued", "running"}:
+        return pending(run)
+    if run.status == "succeeded" and run.result is not None:
+        return result_of(run.tool).model_validate(run.result)
+    raise RunFailedError(
+        run.tool,
+        f"run {run.run_id} ended as {run.status}: {run.error or 'no reason was recorded'}",
+        "a run that succeeds",
+        f"Read its log: {run.log_file}",
+    )
+
+
+def _audit(
+    name: str, arguments: Mapping[str, Any], surface: Surface, facts: dict[str, Any]
+) -> None:
+    if name in UNAUDITED:
+        return
+    from finetuning import audit, files
+
+    audit.append(
+        f"tool.{name}",
+        {
+            "surface": surface,
+            "arguments_sha256": files.digest(dict(arguments)),
+            "inputs": _digests(tool(name), arguments),
+            **facts,
+        },
+    )
+
+
+def _digests(row: Tool, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return name → sha256 of the files that the arguments name (those that can be read)."""
+    from finetuning import files
+
+    found: dict[str, str] = {}
+    for argument in row.inputs:
+        value = arguments.get(argument)
+        for path in cast("list[Any]", value) if isinstance(value, list) else [value]:
+            if not isinstance(path, str):
+                continue
+            try:
+                named = files.data_files(path, where=row.name)
+            except FineTuningError:
+                continue
+            found.update({file.name: files.sha256_file(file) for file in named.values()})
+    return found
+
+
+def _traces(result: ToolResult) -> dict[str, Any]:
+    """Return the ids and digests of a result that the audit log keeps."""
+    kept = ("run_id", "plan_id", "data_sha256", "verdict", "status", "valid", "head_digest")
+    values = {key: getattr(result, key, None) for key in kept}
+    return {key: value for key, value in values.items() if isinstance(value, str | bool)}

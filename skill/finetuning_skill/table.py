@@ -1,0 +1,170 @@
+"""The tool table: what exists, where it lives, and what a host may assume about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One row of the table.
+
+    Attributes:
+        package: Module that exports the function; imported at the first use.
+        positional: Argument that the CLI takes without a name.
+        read_only: Changes nothing but the tools' own log and reports.
+        idempotent: A second identical call changes nothing more.
+        open_world: The call can leave the machine.
+        detached: Over MCP it runs as a child process with a run of its own.
+        inputs: Arguments that name files whose digests the audit log records.
+        page: Argument that limits the listed items; the CLI lists all unless told.
+        example: The rest of a command line that works, for ``--help``.
+    """
+
+    name: str
+    title: str
+    package: str
+    example: str
+    positional: str | None = None
+    read_only: bool = False
+    idempotent: bool = True
+    open_world: bool = False
+    detached: bool = False
+    inputs: tuple[str, ...] = ()
+    page: str | None = None
+
+    @property
+    def command(self) -> str:
+        """The CLI's spelling of the name."""
+        return self.name.replace("_", "-")
+
+
+def _table(*rows: Tool) -> dict[str, Tool]:
+    return {row.name: row for row in rows}
+
+
+TOOLS: Final[dict[str, Tool]] = _table(
+    Tool(
+        "inspect_environment",
+        "Inspect this machine",
+        "finetuning.training",
+        "",
+        read_only=True,
+    ),
+    Tool(
+        "assess_fit",
+        "Decide whether to fine-tune",
+        "finetuning.fit",
+        '--facts \'{"has_eval": true, "prompt_score": 0.92, "target_score": 0.97}\'',
+        read_only=True,
+        inputs=("data",),
+    ),
+    Tool(
+        "inspect_data",
+        "Measure a raw data file",
+        "finetuning.data_prep",
+        "tickets.csv",
+        positional="path",
+        read_only=True,
+        detached=True,
+        inputs=("path",),
+    ),
+    Tool(
+        "prepare_data",
+        "Convert, deduplicate, redact and split",
+        "finetuning.data_prep",
+        "tickets.csv --target trl_prompt_completion --output-dir prepared"
+        " --prompt-column question --completion-column answer",
+        positional="sources",
+        detached=True,
+        inputs=("sources", "exclude"),
+        idempotent=False,
+    ),
+    Tool(
+        "validate_jsonl",
+        "Check a training file",
+        "finetuning.data_prep",
+        "prepared/train.jsonl --target openai_chat",
+        positional="path",
+        detached=True,
+        inputs=("path",),
+        page="max_findings",
+    ),
+    Tool(
+        "scan_pii",
+        "Find personal data and secrets",
+        "finetuning.pii",
+        "tickets.csv --mode scan",
+        positional="path",
+        detached=True,
+        inputs=("path",),
+        page="limit",
+    ),
+    Tool(
+        "estimate_cost",
+        "Price training and serving",
+        "finetuning.costs",
+        "--provider together --model Qwen/Qwen3.5-9B --method sft --training-tokens 2000000",
+        inputs=("data",),
+        detached=True,
+    ),
+    Tool(
+        "configure_training",
+        "Choose training settings",
+        "finetuning.training",
+        "--base-model models/my-base --data prepared --method sft",
+        inputs=("data",),
+        detached=True,
+    ),
+    Tool(
+        "launch_lora",
+        "Train a LoRA adapter",
+        "finetuning.training",
+        "training.json",
+        positional="config",
+        idempotent=False,
+        inputs=("config",),
+        open_world=True,
+    ),
+    Tool(
+        "get_run",
+        "Follow a run",
+        "finetuning.training",
+        "RUN_ID --wait-seconds 30",
+        positional="run_id",
+        read_only=True,
+        page="limit",
+    ),
+    Tool("cancel_run", "Stop a run", "finetuning.training", "RUN_ID", positional="run_id"),
+    Tool(
+        "diagnose_run",
+        "Read a training log",
+        "finetuning.evaluation",
+        "trainer_state.json",
+        positional="path",
+        inputs=("path",),
+    ),
+    Tool(
+        "compare_eval",
+        "Compare tuned with base",
+        "finetuning.evaluation",
+        "prepared --base local:models/my-base --tuned run:RUN_ID",
+        positional="data",
+        detached=True,
+        open_world=True,
+        idempotent=False,
+        page="limit",
+        inputs=("data", "general", "train", "log", "baseline"),
+    ),
+    Tool(
+        "verify_audit_log",
+        "Check the audit log",
+        "finetuning.audit",
+        "",
+        positional="path",
+        read_only=True,
+    ),
+)
+UNAUDITED: Final = frozenset({"inspect_environment", "get_run", "verify_audit_log"})
+"""Tools that neither read a person's data nor change anything: they leave no audit record."""
