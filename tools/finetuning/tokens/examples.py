@@ -1,0 +1,191 @@
+"""The texts of a training row that a model reads, and what they add up to over a file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
+
+from pydantic import Field
+
+from finetuning.records import Json, Model
+from finetuning.tokens.counting import TokenCounter
+from finetuning.tokens.estimating import BAND
+
+MESSAGE_OVERHEAD_TOKENS: Final = 3
+"""Tokens that frame one chat message."""
+REPLY_OVERHEAD_TOKENS: Final = 3
+"""Tokens that prime the reply, once per conversation.
+
+Both: OpenAI cookbook, Chat_finetuning_data_prep (checked 2026-11-20). Open models' templates
+differ by a token or two per message.
+"""
+
+_MESSAGE_LISTS: Final = ("messages", "conversations", "contents", "preferred_output")
+_MESSAGE_LISTS_MORE: Final = ("non_preferred_output", "chosen", "rejected", "completions")
+_TEXT_KEYS: Final = (
+    "system",
+    "instruction",
+    "input",
+    "prompt",
+    "completion",
+    "output",
+    "text",
+    "chosen",
+    "rejected",
+)
+_SYSTEM_KEYS: Final = ("system", "systemInstruction", "system_instruction")
+_PART_TEXTS: Final = ("text", "functionCall", "functionResponse", "toolUse", "toolResult")
+
+
+class TokenStats(Model):
+    """Tokens per row of a file, chat overhead included."""
+
+    mean: float = Field(description="Mean tokens per row.")
+    p50: int
+    p95: int
+    max: int
+    total: int = Field(description="Tokens of one pass over the file.")
+    tokenizer: str
+    exact: bool = Field(description="False: another model's tokenizer or an estimate.")
+    low: int = Field(description="Lower end of the total (= total when exact).")
+    high: int = Field(description="Upper end of the total (= total when exact).")
+
+
+def _json_text(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _object(value: Json) -> Mapping[str, Json]:
+    """Return a JSON object as it is, anything else as an empty one."""
+    return cast("Mapping[str, Json]", value) if isinstance(value, dict) else {}
+
+
+def _array(value: Json) -> list[Json]:
+    """Return a JSON array as it is, any other value as an array of one, null as none."""
+    if isinstance(value, list):
+        return cast("list[Json]", value)
+    return [] if value is None else [value]
+
+
+def _content_texts(content: Json) -> list[str]:
+    """Texts of a message's content; images, audio and files have none."""
+    texts: list[str] = []
+    for part in _array(content):
+        if isinstance(part, str):
+            texts.append(part)
+        fields = _object(part)
+        texts += [_json_text(fields[key]) for key in _PART_TEXTS if fields.get(key)]
+    return texts
+
+
+def _message_texts(message: Mapping[str, Json]) -> list[str]:
+    """Texts of one message in any of the shapes that targets use."""
+    texts = [_json_text(message[key]) for key in ("role", "from", "name") if message.get(key)]
+    for key in ("content", "value", "parts", "reasoning", "reasoning_content"):
+        texts += _content_texts(message.get(key))
+    for key in ("tool_calls", "function_call"):
+        for call in map(_object, _array(message.get(key))):
+            function = _object(call.get("function", call))
+            texts += [_json_text(function[k]) for k in ("name", "arguments") if function.get(k)]
+    for key in ("candidates", "completion"):
+        for inner in _array(message.get(key)):
+            texts += _message_texts(_object(inner))
+    return texts
+
+
+def _messages(value: Json) -> list[Mapping[str, Json]]:
+    return [_object(item) for item in _array(value) if isinstance(item, dict)]
+
+
+def _read(row: Mapping[str, Json]) -> tuple[list[str], int]:
+    """Return the texts of a row and its number of chat messages."""
+    texts: list[str] = []
+    count = 0
+    for key in (*_MESSAGE_LISTS, *_MESSAGE_LISTS_MORE, "prompt", "completion"):
+        for message in _messages(row.get(key)):
+            texts += _message_texts(message)
+            count += 1
+    for key in _SYSTEM_KEYS:
+        value = row.get(key)
+        if value and not isinstance(value, str):
+            texts += _content_texts(_object(value).get("parts", value))
+            count += 1
+    texts += [row[key] for key in _TEXT_KEYS if isinstance(row.get(key), str)]
+    texts += [_json_text(row[key]) for key in ("tools", "functions", "toolConfig") if row.get(key)]
+    for turn in _array(row.get("history")):
+        texts += _content_texts(turn)
+    inner = _object(row.get("input"))
+    if inner:
+        more, messages = _read(inner)
+        texts, count = more + texts, count + messages
+    return [text for text in texts if text], count
+
+
+def example_texts(row: Mapping[str, Json]) -> list[str]:
+    """Return the texts of a training row that cost tokens, whatever the row's format.
+
+    Roles, names, contents, tool calls, tool definitions, prompts and answers; no images, ids
+    or weights. Unknown keys are left out.
+    """
+    return _read(row)[0]
+
+
+def overhead_tokens(row: Mapping[str, Json]) -> int:
+    """Return the tokens that the chat template adds to a row; 0 for plain text rows."""
+    messages = _read(row)[1]
+    return messages * MESSAGE_OVERHEAD_TOKENS + REPLY_OVERHEAD_TOKENS if messages else 0
+
+
+class TokenTally:
+    """Adds rows up at flat memory: one number per distinct length."""
+
+    def __init__(self, counter: TokenCounter) -> None:
+        """Start at nothing."""
+        self._counter = counter
+        self._lengths: Counter[int] = Counter()
+
+    def add(self, row: Mapping[str, Json]) -> int:
+        """Count one row and return its tokens, chat overhead included."""
+        texts, messages = _read(row)
+        frame = messages * MESSAGE_OVERHEAD_TOKENS + REPLY_OVERHEAD_TOKENS if messages else 0
+        tokens = sum(self._counter.count(texts)) + frame
+        self._lengths[tokens] += 1
+        return tokens
+
+    def stats(self) -> TokenStats:
+        """Return the statistics of the rows added so far."""
+        rows = self._lengths.total()
+        total = sum(length * times for length, times in self._lengths.items())
+        ordered = sorted(self._lengths.items())
+        band = 0.0 if self._counter.exact else BAND
+        return TokenStats(
+            mean=round(total / rows, 2) if rows else 0.0,
+            p50=_quantile(ordered, rows, 0.50),
+            p95=_quantile(ordered, rows, 0.95),
+            max=ordered[-1][0] if ordered else 0,
+            total=total,
+            tokenizer=self._counter.name,
+            exact=self._counter.exact,
+            low=round(total * (1 - band)),
+            high=round(total * (1 + band)),
+        )
+
+
+def _quantile(ordered: list[tuple[int, int]], rows: int, share: float) -> int:
+    """Return the smallest length that at least ``share`` of the rows do not exceed."""
+    seen = 0
+    for length, times in ordered:
+        seen += times
+        if seen >= share * rows:
+            return length
+    return 0
+
+
+def count_examples(rows: Iterable[Mapping[str, Json]], counter: TokenCounter) -> TokenStats:
+    """Return token statistics of training rows, chat overhead included, at flat memory."""
+    tally = TokenTally(counter)
+    for row in rows:
+        tally.add(row)
+    return tally.stats()
