@@ -1,1 +1,19 @@
-"""Under construction."""
+"""Paired comparisons, small-sample intervals, power and multiplicity, with numpy alone."""
+
+from __future__ import annotations
+
+from finetuning.statistics.binary import mcnemar_p, paired_share_interval, wilson_interval
+from finetuning.statistics.multiplicity import holm
+from finetuning.statistics.paired import PairedComparison, compare_paired
+from finetuning.statistics.power import rows_needed, smallest_detectable_difference
+
+__all__ = [
+    "PairedComparison",
+    "compare_paired",
+    "holm",
+    "mcnemar_p",
+    "paired_share_interval",
+    "rows_needed",
+    "smallest_detectable_difference",
+    "wilson_interval",
+]
