@@ -41,6 +41,10 @@ class FineTuningError(Exception):
         """Return the one-line message of the house template."""
         return f"{self.where}: {self.what}; expected {self.expected}. {self.next_step}."
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the error picklable across processes, whatever built-in it also inherits."""
+        return (type(self), (self.where, self.what, self.expected, self.next_step))
+
 
 class BadInputError(FineTuningError, ValueError):
     """An argument, path or file that this call cannot use."""

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from mcp import Client
+from mcp.types import CallToolResult, ElicitResult, TextContent
+
+from finetuning import approval
+from finetuning_skill import approvals, server
+
+pytestmark = pytest.mark.anyio
+Mode = Literal["auto", "legacy"]
+both_eras = pytest.mark.parametrize("mode", ["auto", "legacy"])
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def a_plan(tmp_path: Path, cost: str | None = "1.25") -> approval.Plan:
+    file = tmp_path / "test.jsonl"
+    file.write_text("{}\n", encoding="utf-8")
+    return approval.create_plan(
+        "compare_eval",
+        arguments={"data": str(file)},
+        files=[file],
+        steps=["send 1 prompt"],
+        cost_usd=None if cost is None else Decimal(cost),
+        data_leaves_machine=True,
+    )
+
+
+class Person:
+    """Answers the host's question and remembers what was asked."""
+
+    def __init__(
+        self, action: Literal["accept", "decline", "cancel"], max_usd: float = 2.0
+    ) -> None:
+        self.action: Literal["accept", "decline", "cancel"] = action
+        self.max_usd = max_usd
+        self.asked: list[str] = []
+
+    async def __call__(self, context: Any, params: Any) -> ElicitResult:
+        self.asked.append(params.message)
+        content: Any = {"max_usd": self.max_usd} if self.action == "accept" else None
+        return ElicitResult(action=self.action, content=content)
+
+
+async def launch(mode: Mode, plan: approval.Plan, person: Person | None) -> CallToolResult:
+    arguments = {
+        "data": str(next(iter(plan.files))),
+        "base": "http://model.example/v1#m",
+        "plan_id": plan.plan_id,
+        "dry_run": False,
+    }
+    async with Client(server.build_server(), mode=mode, elicitation_callback=person) as client:
+        return await client.call_tool("compare_eval", arguments)
+
+
+@both_eras
+async def test_a_person_who_accepts_approves_the_plan_up_to_their_amount(
+    mode: Mode, tmp_path: Path
+) -> None:
+    plan, person = a_plan(tmp_path), Person("accept", 2.0)
+    await launch(mode, plan, person)
+    stored = approval.read_plan(plan.plan_id)
+    assert stored.approved
+    assert stored.approved_max_usd == Decimal("2.00")
+    assert stored.approved_by == "elicitation"
+    assert len(person.asked) == 1
+    assert "$1.25" in person.asked[0]
+    assert "Data leaves this machine" in person.asked[0]
+
+
+@both_eras
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_a_person_who_does_not_accept_approves_nothing(
+    mode: Mode, action: Literal["decline", "cancel"], tmp_path: Path
+) -> None:
+    plan, person = a_plan(tmp_path), Person(action)
+    answer = await launch(mode, plan, person)
+    assert answer.is_error
+    assert not approval.read_plan(plan.plan_id).approved
+
+
+@both_eras
+async def test_a_host_that_cannot_ask_is_told_the_terminal_command(
+    mode: Mode, tmp_path: Path
+) -> None:
+    plan = a_plan(tmp_path)
+    answer = await launch(mode, plan, None)
+    block = answer.content[0]
+    assert isinstance(block, TextContent)
+    assert answer.is_error
+    assert f"fine-tuning approve {plan.plan_id} --max-usd" in block.text
+    assert not approval.read_plan(plan.plan_id).approved
+
+
+async def test_an_approved_plan_is_not_asked_again(tmp_path: Path) -> None:
+    plan, person = a_plan(tmp_path), Person("accept")
+    approvals.approve(plan.plan_id, "3")
+    await launch("auto", plan, person)
+    assert person.asked == []
+
+
+async def test_a_plan_that_does_not_exist_is_the_tools_own_error(tmp_path: Path) -> None:
+    plan, person = a_plan(tmp_path), Person("accept")
+    missing = plan.model_copy(update={"plan_id": "plan-none"})
+    answer = await launch("auto", missing, person)
+    assert answer.is_error
+    assert person.asked == []
