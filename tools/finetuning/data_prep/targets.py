@@ -1,0 +1,244 @@
+"""The validation and conversion targets: one row of facts per format.
+
+To add one, add a row here, its row checker in ``validate/rows.py`` and its line in
+``data-prep.md``; a test compares the three.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from finetuning.data_prep.target_shape import Method, Target
+from finetuning.errors import BadInputError, UnknownNameError
+
+_OPENAI = "openai/openai-openapi and developers.openai.com (checked 2026-08-21)"
+_AZURE = "MicrosoftDocs/azure-ai-docs (checked 2026-02-17)"
+_TOGETHER = "together 3.1.1 and docs.together.ai (checked 2026-08-18)"
+_FIREWORKS = "fireworks-ai 1.2.28 and docs.fireworks.ai (checked 2026-11-20)"
+_BEDROCK = "docs.aws.amazon.com/bedrock (checked 2026-11-20)"
+_NOVA = "docs.aws.amazon.com/nova and aws-samples validator @7a8cfea (checked 2026-11-20)"
+_VERTEX = "docs.cloud.google.com Gemini tuning pages (checked 2026-11-20)"
+_TRL = "trl 1.16.0 dataset_formats (checked 2026-11-20)"
+_COMMUNITY = "LLaMA-Factory data/README.md (checked 2026-11-20)"
+_MB = 10**6
+
+_ROWS: Final[tuple[Target, ...]] = (
+    Target(
+        "openai_chat",
+        "messages (system, user, assistant, tool), optional tools; OpenAI",
+        ("sft",),
+        min_rows=10,
+        advised_rows=50,
+        max_bytes=512 * _MB,
+        source=_OPENAI,
+    ),
+    Target(
+        "openai_preference",
+        "input.messages, preferred_output, non_preferred_output; OpenAI and most others",
+        ("dpo",),
+        min_rows=10,
+        max_bytes=512 * _MB,
+        source=_OPENAI,
+    ),
+    Target(
+        "openai_rft",
+        "messages that end in user, plus the keys that graders read; Azure, Bedrock",
+        ("rft",),
+        min_rows=10,
+        max_rows=20_000,
+        max_bytes=512 * _MB,
+        source=_OPENAI + "; the row maximum is Bedrock's",
+    ),
+    Target(
+        "azure_chat",
+        "as openai_chat, saved as UTF-8 with byte-order mark; Azure",
+        ("sft",),
+        min_rows=10,
+        advised_rows=50,
+        max_bytes=512 * _MB,
+        source=_AZURE,
+    ),
+    Target(
+        "together_chat",
+        "messages, strictly alternating, optional row weight; Together",
+        ("sft",),
+        min_rows=1,
+        max_bytes=100_000 * _MB,
+        source=_TOGETHER,
+    ),
+    Target(
+        "together_instruction",
+        "prompt and completion; Together",
+        ("sft",),
+        min_rows=1,
+        max_bytes=100_000 * _MB,
+        source=_TOGETHER,
+    ),
+    Target(
+        "together_text",
+        "text; Together",
+        ("cpt", "sft"),
+        min_rows=1,
+        max_bytes=100_000 * _MB,
+        source=_TOGETHER,
+    ),
+    Target(
+        "fireworks_chat",
+        "messages, system first, optional tools; Fireworks",
+        ("sft",),
+        min_rows=3,
+        max_rows=3_000_000,
+        source=_FIREWORKS,
+    ),
+    Target(
+        "bedrock_converse",
+        "schemaVersion, system[], messages[] with content parts; Nova, Llama 3.2 and 3.3",
+        ("sft",),
+        min_rows=8,
+        advised_rows=100,
+        max_rows=20_000,
+        long_row="fails",
+        source=_NOVA,
+    ),
+    Target(
+        "bedrock_prompt_completion",
+        "prompt and completion; Bedrock Llama 3.1, Titan",
+        ("sft", "cpt"),
+        max_row_tokens=16_000,
+        long_row="fails",
+        source=_BEDROCK,
+    ),
+    Target(
+        "nova_dpo",
+        "as bedrock_converse, the last turn with candidates[]; Nova on SageMaker",
+        ("dpo",),
+        advised_rows=1_000,
+        source=_NOVA,
+    ),
+    Target(
+        "vertex_sft",
+        "contents[] (user, model) with parts, systemInstruction, optional tools; Gemini",
+        ("sft",),
+        advised_rows=100,
+        max_rows=10_000_000,
+        max_bytes=1_000 * _MB,
+        max_row_tokens=131_072,
+        source=_VERTEX,
+    ),
+    Target(
+        "vertex_preference",
+        "contents[] that end in user, completions[] with score 1 (preferred) and 0; Gemini",
+        ("dpo",),
+        advised_rows=100,
+        max_bytes=1_000 * _MB,
+        max_row_tokens=131_072,
+        prompt_billed_twice=True,
+        source=_VERTEX,
+    ),
+    Target(
+        "nebius_chat",
+        "as openai_chat; Nebius",
+        ("sft",),
+        source="data formats of the Nebius API, which follow OpenAI's (checked 2026-08-21)",
+    ),
+    Target(
+        "aliyun_chat",
+        "messages (system, user, assistant) without name and weight; Alibaba Model Studio",
+        ("sft",),
+        source="help.aliyun.com/document_detail/2712471 (checked 2026-11-20)",
+    ),
+    Target(
+        "tinker",
+        "messages; the Tinker cookbook's renderers",
+        ("sft", "rft"),
+        source="tinker 0.38.0 and tinker-cookbook (checked 2026-08-19)",
+    ),
+    Target("trl_messages", "messages; TRL and this library", ("sft", "grpo"), source=_TRL),
+    Target(
+        "trl_prompt_completion",
+        "prompt and completion, texts or messages; TRL and this library",
+        ("sft", "grpo"),
+        source=_TRL,
+    ),
+    Target(
+        "trl_preference",
+        "prompt, chosen, rejected, texts or messages; TRL",
+        ("dpo",),
+        source=_TRL,
+    ),
+    Target("trl_kto", "prompt, completion, label (true or false); TRL", ("kto",), source=_TRL),
+    Target("trl_text", "text; TRL, continued pre-training", ("cpt", "sft"), source=_TRL),
+    Target(
+        "alpaca",
+        "instruction, input, output, optional system and history; LLaMA-Factory, Axolotl",
+        ("sft",),
+        source=_COMMUNITY,
+    ),
+    Target(
+        "sharegpt",
+        "conversations[] of from and value; LLaMA-Factory, Axolotl",
+        ("sft",),
+        source=_COMMUNITY,
+    ),
+    Target(
+        "mistral_chat",
+        "messages, tool-call ids of 9 characters; Mistral",
+        ("sft",),
+        max_bytes=512 * _MB,
+        closed="Mistral's hosted fine-tuning is closed to new jobs",
+        source="mistralai/platform-docs-public @222f4ba (checked 2026-08-21)",
+    ),
+    Target(
+        "bedrock_claude3",
+        "system as text, messages strictly alternating; Claude 3 Haiku on Bedrock",
+        ("sft",),
+        min_rows=32,
+        max_rows=10_000,
+        max_bytes=10_000 * _MB,
+        max_row_tokens=32_000,
+        long_row="fails",
+        closed="Claude 3 Haiku on Bedrock ended on 2026-09-10",
+        source=_BEDROCK,
+    ),
+    Target(
+        "cohere_chat",
+        "messages with roles System, User, Chatbot; Cohere",
+        ("sft",),
+        min_rows=2,
+        closed="Cohere's hosted fine-tuning was retired on 2025-09-15",
+        source="docs.cohere.com/docs/chat-preparing-the-data (checked 2026-11-20)",
+    ),
+)
+
+TARGETS: Final[dict[str, Target]] = {target.name: target for target in _ROWS}
+"""Every target by name."""
+
+
+def find_target(name: str, *, where: str) -> Target:
+    """Return the target of a name.
+
+    Raises:
+        UnknownNameError: There is no such target; the nearest are named.
+    """
+    if name not in TARGETS:
+        raise UnknownNameError(where, "target", name, TARGETS)
+    return TARGETS[name]
+
+
+def method_for(target: Target, method: str | None, *, where: str) -> Method:
+    """Return the method to use: the one asked for, or the target's default.
+
+    Raises:
+        BadInputError: The target does not serve the method asked for.
+    """
+    if method is None:
+        return target.method
+    for known in target.methods:
+        if known == method:
+            return known
+    raise BadInputError(
+        where,
+        f"method={method!r} does not go with target={target.name!r}",
+        f"method {' or '.join(target.methods)}",
+        f"Leave method out, or pass method={target.method!r}",
+    )
