@@ -1,0 +1,128 @@
+"""The catalogue: sound files, exact names, and what an edited file is told."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from finetuning.errors import RunFailedError, UnknownNameError
+from finetuning.providers import all_providers, find_model, load_provider, provider_ids
+from finetuning.providers.catalogue import FOLDER, read_provider
+from finetuning.providers.names import PROVIDER_IDS
+from finetuning.providers.schema import UNPRICED, Source
+
+
+def test_every_file_is_sound_and_named_after_its_provider() -> None:
+    assert {provider.id for provider in all_providers()} == set(provider_ids())
+    assert set(provider_ids()) <= set(PROVIDER_IDS)
+
+
+def test_every_row_has_a_source_with_a_day_and_a_confidence() -> None:
+    for provider in all_providers():
+        for source in provider.sources.values():
+            assert dt.date(2024, 1, 1) <= source.checked_on <= dt.date(2026, 11, 20)
+            assert source.url or source.confidence == "memory"
+
+
+def test_closed_services_stay_in_the_catalogue_and_say_when_they_closed() -> None:
+    closed = {provider.id for provider in all_providers() if provider.service == "closed"}
+    assert closed == {"cohere", "gemini_api", "mistral", "predibase"}
+    assert all(load_provider(name).lifecycle for name in closed)
+
+
+def test_prices_from_memory_or_from_an_example_are_kept_but_marked() -> None:
+    marked = [
+        (provider.id, price.models[0])
+        for provider in all_providers()
+        for price in provider.prices
+        if provider.sources[price.source].confidence in UNPRICED
+    ]
+    assert ("azure", "gpt-4.1-2025-04-14") in marked
+    assert sum(name == "bedrock" for name, _ in marked) == 3
+
+
+def test_a_model_is_found_by_alias_and_in_any_case() -> None:
+    assert find_model("openai", "GPT-4.1").id == "gpt-4.1-2025-04-14"
+    assert find_model("bedrock", "nova-lite").epochs_range == (1, 5)
+
+
+def test_an_unknown_model_is_an_error_that_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"Qwen/Qwen3\.5-9B"):
+        find_model("together", "Qwen/Qwen3.5-9")
+    with pytest.raises(UnknownNameError, match="together"):
+        load_provider("togethr")
+
+
+def test_own_and_rented_machines_take_any_base_model() -> None:
+    assert find_model("local", "some/model").methods == ("sft", "dpo", "kto", "grpo", "cpt")
+    assert find_model("wandb", "some/model").methods == ()
+
+
+@pytest.mark.parametrize(
+    ("checked", "day"),
+    [
+        ("2026", dt.date(2026, 1, 1)),
+        ("2026-08", dt.date(2026, 8, 1)),
+        ("2026-08-05", dt.date(2026, 8, 5)),
+    ],
+)
+def test_a_day_known_only_roughly_counts_as_the_earliest_it_can_be(
+    checked: str, day: dt.date
+) -> None:
+    assert Source(url="x", checked=checked, confidence="read").checked_on == day
+
+
+BROKEN = {
+    "not toml": ("id = ", "Invalid value"),
+    "unknown key": ('colour = "red"\n', "colour"),
+    "dangling source": (
+        'prices = [{ models = ["*"], kind = "host", usd_per_hour = "1", source = "gone" }]\n',
+        "no source 'gone'",
+    ),
+    "two units": (
+        'prices = [{ models = ["*"], kind = "host", usd_per_hour = "1", usd_per_mtok = "1", '
+        'source = "page" }]\n',
+        "2 units",
+    ),
+    "upside down": (
+        'prices = [{ models = ["*"], kind = "host", usd_per_job = "2", usd_per_job_high = "1", '
+        'source = "page" }]\n',
+        "2 to 1",
+    ),
+    "unknown model": (
+        'prices = [{ models = ["m"], kind = "host", usd_per_hour = "1", source = "page" }]\n',
+        "unknown model 'm'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_edited_file_that_breaks_the_schema_is_refused_with_the_reason(
+    name: str, tmp_path: Path
+) -> None:
+    addition, reason = BROKEN[name]
+    text = (FOLDER / "wandb.toml").read_text(encoding="utf-8").split("serving")[0] + addition
+    text += '[sources.page]\nurl = "page"\nchecked = "2026"\nconfidence = "read"\n'
+    path = tmp_path / "wandb.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RunFailedError, match=reason):
+        read_provider(path)
+
+
+def test_a_file_under_another_name_or_a_source_without_address_is_refused(tmp_path: Path) -> None:
+    text = (FOLDER / "wandb.toml").read_text(encoding="utf-8")
+    path = tmp_path / "other.toml"
+    path.write_text(text.replace("https://docs.wandb.ai/inference/lora", ""), encoding="utf-8")
+    with pytest.raises(RunFailedError, match=r"no address.*id 'wandb' in the file of 'other'"):
+        read_provider(path)
+
+
+def test_the_package_loads_its_names_on_first_use_and_refuses_others() -> None:
+    import finetuning.providers as package
+
+    assert set(package.__all__) >= {"availability", "find_price"}
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError, match="nothing_here"):
+        _ = package.nothing_here  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]  # the test is that it is absent

@@ -1,0 +1,210 @@
+"""Prices of the catalogue on a day, with their age; a price that is not known is an error."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Final
+
+from finetuning.errors import UnknownNameError
+from finetuning.providers.catalogue import all_providers, find_model, load_provider
+from finetuning.providers.schema import UNPRICED, Confidence, ModelEntry, Price, PriceKind, Provider
+from finetuning.records import Model, Usd
+
+STALE_DAYS: Final = 90
+"""A price read longer ago is flagged: prices moved at three vendors within four months
+(prices.md section 2, checked 2026-11-20)."""
+
+REFUSED_DAYS: Final = 180
+"""A price read longer ago is refused unless the person accepts it."""
+
+
+class UnknownPriceError(UnknownNameError):
+    """A known model whose price is not known; a price can be passed in instead."""
+
+    def __init__(self, where: str, name: str, known: Iterable[str]) -> None:
+        """Name the nearest prices that are known, and the way to bring one's own."""
+        super().__init__(where, "price", name, known)
+        self.next_step = "Pass the price in prices={…}, or choose one of those"
+        self.args = (where, self.what, self.expected, self.next_step)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the exception picklable across processes."""
+        return (UnknownPriceError, (self.where, self.name, self.near))
+
+
+class PriceUsed(Model):
+    """A price that an estimate stands on, with where it is from and how old it is."""
+
+    name: str
+    usd: Usd
+    usd_high: Usd
+    unit: str
+    conditions: str
+    source: str
+    as_of: str
+    confidence: Confidence
+    age_days: int
+
+    @property
+    def stale(self) -> bool:
+        """Say whether the price is old enough to be flagged."""
+        return self.age_days > STALE_DAYS
+
+    @property
+    def refused(self) -> bool:
+        """Say whether the price is too old to be used without consent."""
+        return self.age_days > REFUSED_DAYS
+
+
+def find_price(
+    provider: str,
+    model: str,
+    kind: PriceKind,
+    day: dt.date,
+    *,
+    gpu: str | None = None,
+    variant: str | None = None,
+) -> PriceUsed:
+    """Return the price of a kind for a model on a day.
+
+    Args:
+        provider: Provider id of the catalogue.
+        model: Model id or alias there.
+        kind: What is paid for, for example ``train_sft``.
+        day: The day of the price.
+        gpu: GPU the price is for, for hourly kinds.
+        variant: A named variant of the price (context class, cloud tier); None takes the plain.
+
+    Raises:
+        UnknownNameError: The provider or the model is not known.
+        UnknownPriceError: No usable row; the nearest priced ones are named.
+    """
+    row = search_price(provider, model, kind, day, gpu=gpu, variant=variant)
+    if row is None:
+        wanted = f"{provider}/{model}:{kind}" + (f":{gpu}" if gpu else "")
+        raise UnknownPriceError("prices", wanted, _priced_names(provider, kind, day))
+    return row
+
+
+def search_price(
+    provider: str,
+    model: str,
+    kind: PriceKind,
+    day: dt.date,
+    *,
+    gpu: str | None = None,
+    variant: str | None = None,
+    tokens_in: int = 0,
+) -> PriceUsed | None:
+    """Return the price as :func:`find_price` does, or None where none is known.
+
+    ``tokens_in`` is the length of a request: some prices hold only up to one.
+
+    A row for the model itself wins over a row for a band, which wins over one for every model.
+    """
+    entry = load_provider(provider)
+    target = find_model(provider, model)
+    rows = [
+        row
+        for row in entry.prices
+        if row.kind == kind
+        and row.variant == variant
+        and entry.sources[row.source].confidence not in UNPRICED
+        and row.holds_on(day)
+        and _covers(row, target)
+        and (gpu is None or same_gpu(row.gpu, gpu))
+        and tokens_in <= (row.max_tokens_in or tokens_in)
+    ]
+    best = max(rows, key=_specificity, default=None)
+    return None if best is None else _used(entry, target, best, day)
+
+
+def _covers(row: Price, model: ModelEntry) -> bool:
+    if "*" not in row.models:
+        return model.id in row.models
+    if row.min_params_b is None and row.max_params_b is None:
+        return True
+    if model.params_b is None:
+        return False
+    return (row.min_params_b is None or model.params_b >= row.min_params_b) and (
+        row.max_params_b is None or model.params_b <= row.max_params_b
+    )
+
+
+def _specificity(row: Price) -> tuple[int, int, dt.date]:
+    """Order rows: the model's own first, then bands, then the newest."""
+    banded = row.min_params_b is not None or row.max_params_b is not None
+    return ("*" not in row.models, banded, row.valid_from or dt.date.min)
+
+
+def same_gpu(row: str | None, wanted: str) -> bool:
+    """Say whether two names mean the same GPU, however they are written."""
+    if row is None:
+        return False
+    if row.casefold() == wanted.casefold():
+        return True
+    from finetuning.estimate import find_gpu
+
+    try:
+        return find_gpu(row).name == find_gpu(wanted).name
+    except UnknownNameError:
+        return False
+
+
+def _used(entry: Provider, model: ModelEntry, row: Price, day: dt.date) -> PriceUsed:
+    source = entry.sources[row.source]
+    return PriceUsed(
+        name=f"{entry.id}/{model.id}:{row.kind}" + (f":{row.gpu}" if row.gpu else ""),
+        usd=row.usd,
+        usd_high=row.usd_high,
+        unit=row.unit,
+        conditions=row.conditions,
+        source=source.url,
+        as_of=source.checked,
+        confidence=source.confidence,
+        age_days=max(0, (day - source.checked_on).days),
+    )
+
+
+def _priced_names(provider: str, kind: PriceKind, day: dt.date) -> list[str]:
+    """Name what is priced: that kind at that provider first, else everywhere."""
+    entry = load_provider(provider)
+    rows = [row for row in entry.prices if row.kind == kind] or list(entry.prices)
+    names = [_row_name(entry, row) for row in rows if _usable(entry, row, day)]
+    if names:
+        return names
+    return [
+        _row_name(other, row)
+        for other in all_providers()
+        for row in other.prices
+        if row.kind == kind and _usable(other, row, day)
+    ]
+
+
+def _usable(entry: Provider, row: Price, day: dt.date) -> bool:
+    return entry.sources[row.source].confidence not in UNPRICED and row.holds_on(day)
+
+
+def _row_name(entry: Provider, row: Price) -> str:
+    low, high = row.min_params_b, row.max_params_b
+    band = f"{low or 0}B to {high}B" if high is not None else f"{low}B and more"
+    what = row.models[0] if "*" not in row.models else ("any" if low is high is None else band)
+    return f"{entry.id}/{what}:{row.kind}" + (f":{row.gpu}" if row.gpu else "")
+
+
+def listed_gpus(provider: str, kind: PriceKind, day: dt.date) -> list[str]:
+    """Return the GPUs that a provider rents at a known price, cheapest first."""
+    entry = load_provider(provider)
+    rows = [r for r in entry.prices if r.kind == kind and r.gpu and _usable(entry, r, day)]
+    return [row.gpu for row in sorted(rows, key=lambda r: r.usd) if row.gpu and not row.variant]
+
+
+def reference_bases() -> list[tuple[str, str]]:
+    """Return (provider, model) of the cheap current bases that a tuned model has to beat."""
+    return [
+        (entry.id, model.id)
+        for entry in all_providers()
+        for model in entry.models
+        if model.reference_base
+    ]
