@@ -1,0 +1,127 @@
+"""What each diagnosis means for the person: cause, knob to turn, what would refute it.
+
+Source: training-log practice of TRL, Axolotl, LLaMA-Factory and OpenAI users (read 2026-11);
+knowledge: evaluation.md#reading-a-loss-curve.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+Diagnosis = Literal[
+    "healthy",
+    "nan",
+    "divergence",
+    "overfitting",
+    "staircase_memorisation",
+    "memorised_no_eval",
+    "loss_to_zero_leak",
+    "undertrained",
+    "not_learning",
+    "plateau_stop_early",
+    "grad_norm_unstable",
+    "train_loss_scaled",
+    "worse_than_random_start",
+    "rl_loss_not_interpretable",
+]
+
+
+class Meaning(NamedTuple):
+    """Texts of one diagnosis; ``{…}`` fields are filled with the run's own numbers."""
+
+    rank: int
+    cause: str
+    fix: str
+    falsified_by: str
+
+
+MEANINGS: Final[dict[str, Meaning]] = {
+    "nan": Meaning(
+        0,
+        "half-precision overflow, rows without any label, or a damaged row",
+        "train in bf16 or fp32, count labelled tokens per row, lower learning_rate"
+        " from {learning_rate} to {learning_rate_tenth}; keep the checkpoint before step {step}",
+        "a rerun in fp32 on the same rows in the same order ends with the same NaN",
+    ),
+    "rl_loss_not_interpretable": Meaning(
+        1,
+        "a policy-gradient loss has no trend by design",
+        "judge reward, its spread, KL and completion length instead of the loss",
+        "the run is not reinforcement: its columns were renamed",
+    ),
+    "worse_than_random_start": Meaning(
+        2,
+        "chat template, labels, padding or tokenizer do not fit the base",
+        "decode one batch with its labels and compare it with the base's own template",
+        "the base alone scores the same loss on plain text of this kind",
+    ),
+    "divergence": Meaning(
+        3,
+        "learning_rate too high for this batch size",
+        "lower learning_rate from {learning_rate} to {learning_rate_third}, warm up over the"
+        " first 5 % of steps, clip gradients at 1.0; resume before step {step}",
+        "at a third of the rate the loss climbs at the same step: then look at the rows there",
+    ),
+    "not_learning": Meaning(
+        4,
+        "learning_rate far too low or too high, labels masked, or no signal in the labels",
+        "print the trainable parameters and labelled tokens; with LoRA raise learning_rate from"
+        " {learning_rate} to {learning_rate_ten}",
+        "a 20-row subset cannot be learnt by heart either at ten times the rate",
+    ),
+    "loss_to_zero_leak": Meaning(
+        5,
+        "the answer stands in the input, the label is constant, or the prompt is in the loss",
+        "read one decoded example with its mask, then remove the leak and train again",
+        "held-out rows from another source are answered as well",
+    ),
+    "overfitting": Meaning(
+        6,
+        "more passes than the data carry",
+        "use the checkpoint at step {step} and set num_train_epochs to {epochs_best}",
+        "a second held-out set still improves after step {step}",
+    ),
+    "staircase_memorisation": Meaning(
+        7,
+        "the model recognises rows it has seen: the loss drops at each epoch border",
+        "deduplicate, use fewer epochs than {epochs}, and watch a held-out loss",
+        "the held-out loss falls in the same steps",
+    ),
+    "memorised_no_eval": Meaning(
+        8,
+        "many passes and no held-out rows: the log cannot show whether anything generalises",
+        "add a validation split and train at most 3 epochs instead of {epochs}",
+        "a held-out set scored afterwards shows a loss as low as in training",
+    ),
+    "plateau_stop_early": Meaning(
+        9,
+        "the held-out loss has stopped falling while training goes on",
+        "stop at step {step}; set num_train_epochs to {epochs_best} or use early stopping",
+        "the task metric still rises after step {step}",
+    ),
+    "undertrained": Meaning(
+        10,
+        "the loss is still falling where the run ends",
+        "raise num_train_epochs from {epochs} to {epochs_double}",
+        "a run of twice the length ends at the same held-out loss",
+    ),
+    "grad_norm_unstable": Meaning(
+        11,
+        "single rows or a high rate throw the gradient about",
+        "clip gradients at 1.0, halve learning_rate from {learning_rate} to"
+        " {learning_rate_half}, look at the rows of the largest norms",
+        "the same spread at half the rate with clipping",
+    ),
+    "train_loss_scaled": Meaning(
+        12,
+        "the trainer reports the sum over accumulation steps instead of the mean",
+        "divide the training loss by {ratio} when reading it; the model itself may be fine",
+        "the ratio to the held-out loss changes over the run",
+    ),
+    "healthy": Meaning(
+        13,
+        "the loss falls and flattens, nothing contradicts it",
+        "nothing; judge the model with compare_eval",
+        "the task metric on held-out rows does not improve",
+    ),
+}
