@@ -1,0 +1,127 @@
+"""Find personal data in texts: prefilter, triggers, patterns, checks, overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, get_args
+
+from finetuning.errors import UnknownNameError
+from finetuning.pii.kinds import RANK, DetectorName, Span, check_types
+from finetuning.pii.views import View, views
+
+if TYPE_CHECKING:
+    from finetuning.pii.rules import Rule
+
+_SMALL_BATCH: Final = 64_000
+"""Code points below which loading polars (0.4 s on 2 cores) costs more than it saves."""
+
+
+def find_personal_data(
+    texts: Sequence[str],
+    *,
+    types: Sequence[str] | None = None,
+    detector: str = "fast",
+) -> list[list[Span]]:
+    """Find the places that hold personal data or secrets, text by text.
+
+    Args:
+        texts: Decoded texts (not JSON lines).
+        types: Personal-data types to look for; None looks for all.
+        detector: ``fast`` (this package), ``scrubadub`` or ``presidio`` (extra ``pii``).
+
+    Returns:
+        For each text its spans, in order and without overlap.
+
+    Raises:
+        UnknownNameError: A type or detector is not known.
+        MissingExtraError: The detector's package is not installed.
+    """
+    wanted = check_types(types, where="find_personal_data")
+    if detector not in get_args(DetectorName):
+        raise UnknownNameError("find_personal_data", "detector", detector, get_args(DetectorName))
+    found: list[list[Span]] = [[] for _ in texts]
+    if detector == "fast":
+        _search(list(views(list(texts))), wanted, found)
+    else:
+        from finetuning.pii.libraries import search_with
+
+        search_with(detector, texts, wanted, found)
+    return [settle(spans) if spans else spans for spans in found]
+
+
+def _search(all_views: list[View], wanted: frozenset[str], found: list[list[Span]]) -> None:
+    from finetuning.pii.rules import RULES
+
+    rules = [rule for rule in RULES if rule.type in wanted]
+    if sum(len(view.text) for view in all_views) < _SMALL_BATCH:
+        for view in all_views:
+            for rule in rules:
+                _apply(rule, view, found[view.number])
+        return
+    for rule, candidates in _triggered(rules, [view.text for view in all_views]):
+        for candidate in candidates:
+            view = all_views[candidate]
+            _apply(rule, view, found[view.number])
+
+
+def _apply(rule: Rule, view: View, into: list[Span]) -> None:
+    if view.places is None:
+        into.extend(rule.find(view.text))
+        return
+    places = view.places
+    into.extend(
+        span._replace(start=places[span.start], end=places[span.end])
+        for span in rule.find(view.text)
+    )
+
+
+def _triggered(rules: list[Rule], texts: list[str]) -> Iterable[tuple[Rule, list[int]]]:
+    """Pair each rule with the numbers of the texts that its trigger matches.
+
+    One alternation of all triggers drops the texts that hold nothing (ordinary chat: most of
+    them); only the others are matched against the triggers one by one.
+    """
+    import polars as pl
+
+    triggers = {rule.trigger: f"t{number}" for number, rule in enumerate(rules)}
+    frame = pl.DataFrame({"text": _encodable(texts)}, schema={"text": pl.String}).with_row_index()
+    anything = "|".join(f"(?:{trigger})" for trigger in triggers)
+    survivors = frame.filter(pl.col("text").str.contains(anything))
+    marks = survivors.select(
+        "index", *(pl.col("text").str.contains(t).alias(name) for t, name in triggers.items())
+    )
+    rows = {name: marks.filter(pl.col(name))["index"].to_list() for name in triggers.values()}
+    return [(rule, rows[triggers[rule.trigger]]) for rule in rules]
+
+
+def _encodable(texts: list[str]) -> list[str]:
+    """Replace lone surrogates, which have no UTF-8 form (positions do not matter here)."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return [text.encode("utf-8", "replace").decode() for text in texts]
+    return texts
+
+
+def settle(spans: Iterable[Span]) -> list[Span]:
+    """Return spans in order and without overlap; every code point found stays covered.
+
+    Of two that overlap, the more specific type keeps its extent and the other keeps what sticks
+    out; one type covering another entirely takes its place only if it ranks first.
+    """
+    kept: list[Span] = []
+    for span in sorted(set(spans), key=lambda s: (RANK[s.type], s.start - s.end, -s.confidence)):
+        pieces = [(span.start, span.end)]
+        for other in kept:
+            pieces = [
+                piece
+                for start, end in pieces
+                for piece in (
+                    ((start, min(end, other.start)), (max(start, other.end), end))
+                    if start < other.end and other.start < end
+                    else ((start, end),)
+                )
+                if piece[0] < piece[1]
+            ]
+        kept.extend(span._replace(start=start, end=end) for start, end in pieces)
+    return sorted(kept)

@@ -1,0 +1,188 @@
+"""Numbers with a check digit or a fixed form: cards, accounts, national identifiers, coins."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from finetuning.pii.rules import checksums
+from finetuning.pii.rules.rule import LEFT, RIGHT, Place, Rule, digits_of, rule
+
+# A number must not be part of a longer one, of an identifier or of a UUID.
+_BEFORE: Final = r"(?<![A-Za-z0-9_.-])"
+_AFTER: Final = r"(?![A-Za-z0-9_]|[-.]\d| \d{4}(?!\d))"
+
+
+def _accept_iban(match: re.Match[str]) -> Place | None:
+    """Cut the candidate to the length of its country, then check mod 97."""
+    length = checksums.iban_length(match.group(1))
+    if length is None:
+        return None
+    compact, end = "", match.start()
+    for character in match.group(1):
+        if len(compact) == length:
+            break
+        end += 1
+        if character not in " -":
+            compact += character
+    if len(compact) != length or not checksums.is_iban(compact):
+        return None
+    if match.string[end : end + 1].isalnum() and match.string[end : end + 1].isascii():
+        return None
+    return match.start(), end, 0.99
+
+
+def _cued(cue: str, value: str) -> str:
+    """Return a pattern for a value that follows its name, with at most 20 characters between."""
+    return rf"(?i:{cue})[^0-9\n\0]{{0,20}}?{value}"
+
+
+BANK_RULES: Final[tuple[Rule, ...]] = (
+    rule(
+        "credit_card",
+        r"[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4}",
+        rf"{_BEFORE}(?:\d{{13,19}}|\d{{4}}([ -])\d{{4}}(?:\1\d{{4}}){{2}}(?:\1\d{{1,3}})?"
+        rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}})(?![A-Za-z0-9_]|[-.]\d)",
+        accept=lambda match: (
+            (match.start(), match.end(), 0.97) if checksums.is_card(match.group()) else None
+        ),
+    ),
+    rule(
+        "iban",
+        r"(?i)[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{3}",
+        rf"{LEFT}(?=([A-Za-z]{{2}}\d{{2}}(?:[ -]?[A-Za-z0-9]){{11,30}}))",
+        accept=_accept_iban,
+    ),
+    rule(
+        "bank_account",
+        r"(?i)account|acct|\ba/c|kontonummer|compte|cuenta|conta|账号|帐号|账户|帐户|卡号|iban",
+        r"(?i:\b(?:(?:bank |checking |savings |current |deposit )?(?:account|acct|a/c)"
+        r"(?: ?(?:number|num|no\.?|nr\.?|#))|(?:bank|checking|savings) (?:account|acct)"
+        r"|kontonummer|numéro de compte|número de cuenta|conta corrente)"
+        r"|(?:银行)?(?:账号|帐号|账户|帐户|卡号))"
+        r"(?:[ \t]{0,2}(?:is|was|:|#|=|：|为|是|ist)){0,2}[ \t\"']{0,3}"
+        rf"(\d(?:[ -]?\d){{5,19}}){RIGHT}",
+        0.85,
+    ),
+    rule(
+        "bank_account",
+        r"(?i)routing|\baba\b",
+        r"(?i:\brouting(?: transit)?(?: ?(?:number|no\.?|#))?|\baba\b)"
+        rf"[^0-9\n\0]{{0,12}}(\d{{9}}){RIGHT}",
+        0.9,
+        check=checksums.is_aba_routing,
+    ),
+    rule(
+        "bank_account",
+        r"(?i)sort ?code",
+        rf"(?i:\bsort ?code)[^0-9\n\0]{{0,10}}(\d\d[- ]\d\d[- ]\d\d){_AFTER}",
+        0.9,
+    ),
+    rule(
+        "crypto_address",
+        r"\b(?:[13][1-9A-HJ-NP-Za-km-z]{25}|(?i:bc1)[02-9ac-hj-np-zA-Z]{8})",
+        rf"{LEFT}(?:[13][1-9A-HJ-NP-Za-km-z]{{25,34}}|bc1[02-9ac-hj-np-z]{{8,87}}"
+        rf"|BC1[02-9AC-HJ-NP-Z]{{8,87}}){RIGHT}",
+        0.99,
+        check=checksums.is_bitcoin,
+    ),
+    rule("crypto_address", "0x[0-9a-fA-F]{40}", rf"{LEFT}0x[0-9a-fA-F]{{40}}{RIGHT}", 0.9),
+)
+
+
+def _nine_digits(match: re.Match[str]) -> Place | None:
+    value = digits_of(match.group(1))
+    good = checksums.is_itin(value) if value[0] == "9" else checksums.is_ssn(value)
+    return (match.start(1), match.end(1), 0.95) if good else None
+
+
+def _is_cued_ssn(match: re.Match[str]) -> Place | None:
+    return None if digits_of(match.group(1))[0] == "9" else _nine_digits(match)
+
+
+def _is_cued_itin(match: re.Match[str]) -> Place | None:
+    return _nine_digits(match) if digits_of(match.group(1))[0] == "9" else None
+
+
+_SSN_CUE: Final = r"\bssn\b|\bsocial(?: security)?\b|\bitin\b|\btax(?:payer)? id"
+_NINO_BAD: Final = ("BG", "GB", "NK", "KN", "TN", "NT", "ZZ")
+
+NATIONAL_RULES: Final[tuple[Rule, ...]] = (
+    rule(
+        "us_ssn",
+        r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
+        rf"{_BEFORE}[0-8]\d\d-\d\d-\d{{4}}{_AFTER}",
+        0.9,
+        check=checksums.is_ssn,
+    ),
+    rule(
+        "us_ssn",
+        rf"(?i){_SSN_CUE}",
+        _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
+        accept=_is_cued_ssn,
+    ),
+    rule(
+        "us_itin",
+        r"9[0-9]{2}-[0-9]{2}-[0-9]{4}",
+        rf"{_BEFORE}9\d\d-\d\d-\d{{4}}{_AFTER}",
+        0.9,
+        check=checksums.is_itin,
+    ),
+    rule(
+        "us_itin",
+        rf"(?i){_SSN_CUE}",
+        _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
+        accept=_is_cued_itin,
+    ),
+    rule(
+        "uk_nino",
+        r"(?i)[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]",
+        rf"{LEFT}[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]{RIGHT}",
+        0.93,
+        check=lambda value: value[:2].upper() not in _NINO_BAD,
+    ),
+    rule(
+        "uk_nino",
+        r"(?i)national insurance|\bnino\b|\bni (?:number|no)",
+        r"(?i:\bnational insurance(?: (?:number|no\.?))?|\bnino\b|\bni (?:number|no\.?))"
+        r"(?:[ \t]{0,2}(?:is|:|#|=)){0,2}[ \t]{0,3}"
+        rf"((?i:[A-Z]{{2}} ?\d\d ?\d\d ?\d\d ?[A-D])){RIGHT}",
+        0.95,
+    ),
+    rule(
+        "br_cpf",
+        r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}",
+        rf"{_BEFORE}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_AFTER}",
+        0.98,
+        check=checksums.is_cpf,
+    ),
+    rule(
+        "br_cpf",
+        r"(?i)\bcpf\b",
+        _cued(r"\bcpf\b", rf"(\d{{3}}[. ]?\d{{3}}[. ]?\d{{3}}[- ]?\d\d){RIGHT}"),
+        0.95,
+        check=checksums.is_cpf,
+    ),
+    rule(
+        "in_aadhaar",
+        r"[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}",
+        r"(?<![A-Za-z0-9_.-])(?<!\d )[2-9]\d{3}([ -])\d{4}\1\d{4}(?![A-Za-z0-9_]|[ -]\d)",
+        accept=lambda match: (
+            (match.start(), match.end(), 0.85) if checksums.is_aadhaar(match.group()) else None
+        ),
+    ),
+    rule(
+        "in_aadhaar",
+        r"(?i)aadh?aa?r|uidai|आधार",
+        _cued(r"aadh?aa?r|uidai|आधार", rf"([2-9]\d{{3}}[ -]?\d{{4}}[ -]?\d{{4}}){RIGHT}"),
+        0.97,
+        check=checksums.is_aadhaar,
+    ),
+    rule(
+        "cn_resident_id",
+        r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]",
+        rf"{LEFT}[1-9]\d{{5}}(?:19|20)\d\d(?:0[1-9]|1[0-2])\d{{5}}[\dXx]{RIGHT}",
+        0.98,
+        check=checksums.is_cn_resident_id,
+    ),
+)

@@ -1,0 +1,210 @@
+"""What opens a door: keys, tokens, passwords, credentials inside addresses."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from typing import Any, Final
+
+from finetuning.pii.rules.rule import LEFT, RIGHT, Place, Rule, rule
+
+_KEY: Final = r"(?![A-Za-z0-9])"
+
+# Prefix forms that the issuers document. Source: the token-format pages of OpenAI, Anthropic,
+# AWS IAM ("unique identifiers"), Google Cloud, GitHub, Hugging Face, Slack, Stripe and GitLab,
+# as collected in the rules of gitleaks (checked 2026-11-20).
+_PREFIXED: Final = (
+    r"sk-ant-[a-z]{3,9}\d{2}-[A-Za-z0-9_-]{20,200}",
+    r"sk-(?:proj|svcacct|admin|None|or-v1)-[A-Za-z0-9_-]{20,250}",
+    r"sk-[A-Za-z0-9]{20,100}",
+    r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",
+    r"(?:AKIA|ASIA)[A-Z0-9]{16}",
+    r"AIza[A-Za-z0-9_-]{35}",
+    r"GOCSPX-[A-Za-z0-9_-]{20,40}",
+    r"ya29\.[A-Za-z0-9_-]{20,300}",
+    r"gh[pousr]_[A-Za-z0-9]{30,255}",
+    r"github_pat_[A-Za-z0-9_]{22,255}",
+    r"glpat-[A-Za-z0-9_-]{20,60}",
+    r"hf_[A-Za-z0-9]{30,60}",
+    r"api_org_[A-Za-z0-9]{30,60}",
+    r"xox[abeoprs]-[A-Za-z0-9-]{10,250}",
+    r"xapp-\d-[A-Za-z0-9-]{10,250}",
+    r"(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{10,250}",
+    r"whsec_[A-Za-z0-9+/=]{24,80}",
+    r"npm_[A-Za-z0-9]{36}",
+    r"pypi-AgE[A-Za-z0-9_-]{50,300}",
+    r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}",
+    r"gsk_[A-Za-z0-9]{40,80}",
+    r"xai-[A-Za-z0-9]{40,120}",
+    r"r8_[A-Za-z0-9]{30,60}",
+    r"dop_v1_[a-f0-9]{64}",
+    r"dapi[a-f0-9]{32}",
+)
+_PREFIX_TRIGGER: Final = (
+    r"sk-[A-Za-z0-9]|AKIA|ASIA|ABIA|ACCA|AIza|GOCSPX-|ya29\.|gh[pousr]_|github_pat_|glpat-|hf_|"
+    r"api_org_|xox[abeoprs]-|xapp-|[srp]k_(?:live|test)_|whsec_|npm_|pypi-AgE|SG\.|gsk_|xai-|r8_|"
+    r"dop_v1_|dapi"
+)
+
+
+def _looks_random(value: str) -> bool:
+    """Say whether a value mixes letters and digits (a word or a placeholder does not)."""
+    has_digit = any(character.isdigit() for character in value)
+    has_letter = any(character.isalpha() for character in value)
+    return has_digit and has_letter and len(set(value)) >= 6
+
+
+def _accept_key(match: re.Match[str]) -> Place | None:
+    body = re.split(r"[_-]", match.group(), maxsplit=1)[-1]
+    if match.group().startswith(("AKIA", "ASIA", "ABIA", "ACCA")):
+        body = match.group()[4:]
+        return (match.start(), match.end(), 0.98) if len(set(body)) >= 5 else None
+    return (match.start(), match.end(), 0.98) if _looks_random(body) else None
+
+
+def _is_jwt(value: str) -> bool:
+    header = value.split(".", 1)[0]
+    try:
+        decoded: Any = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
+    except (binascii.Error, ValueError):
+        return False
+    return isinstance(decoded, dict)
+
+
+def _accept_assigned(match: re.Match[str]) -> Place | None:
+    """Accept ``api_key = …`` when the value is a literal and not a reference or a sample word."""
+    value = match.group(1)
+    if not _looks_random(value) or value.startswith(("os.", "process.", "env.", "config.")):
+        return None
+    return match.start(1), match.end(1), 0.85
+
+
+_DB_SCHEMES: Final = (
+    r"(?:jdbc:)?(?:postgres(?:ql)?|mysql|mariadb|mongodb|redis|rediss|amqps?|mssql|sqlserver|oracle|"
+    r"clickhouse|cockroachdb|snowflake|db2|couchdb|cassandra|neo4j|bolt|nats|kafka)"
+    r"(?:\+[a-z0-9]{1,20})?"
+)
+_ADDRESS_TAIL: Final = r"[^\s\0\"'<>`]{0,500}"
+
+SECRET_RULES: Final[tuple[Rule, ...]] = (
+    rule(
+        "private_key",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY",
+        r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY(?: BLOCK)?-----"
+        r"(?:(?:[^-\0]|-(?!-{4})){0,20000}+-----END [A-Z ]{0,24}PRIVATE KEY(?: BLOCK)?-----"
+        r"|(?:(?:\s|\\[nr]){0,4}[A-Za-z0-9+/=]{16,200}){1,400}+)",
+        0.99,
+    ),
+    rule(
+        "jwt",
+        r"eyJ[A-Za-z0-9_-]{5}",
+        r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{0,2000}",
+        0.98,
+        check=_is_jwt,
+    ),
+    rule(
+        "api_key",
+        _PREFIX_TRIGGER,
+        rf"(?<![A-Za-z0-9])(?:{'|'.join(_PREFIXED)}){_KEY}",
+        accept=_accept_key,
+    ),
+    rule(
+        "api_key",
+        r"hooks\.slack\.com",
+        r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]{20,120}",
+        0.98,
+    ),
+    rule(
+        "api_key",
+        r"[0-9]{8}:[A-Za-z0-9_-]{30}",
+        r"(?<![A-Za-z0-9:])\d{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])",
+        accept=_accept_key,
+    ),
+    rule(
+        "api_key",
+        r"(?i)key|secret|token|bearer|密钥|令牌",
+        r"(?i:\b(?:[a-z]{0,20}[_-])?(?:api|access|secret|private|account|auth|client|encryption|"
+        r"signing|aws|app|service|refresh|bearer|session)[ _-]?(?:access[ _-]?)?"
+        r"(?:key|secret|token)(?:[ _-]?(?:id|key))?|\bsecret|\btoken|密钥|令牌|\bbearer)"
+        r"(?:(?<=[Bb]earer)|[\"'`]?[ \t]{0,3}(?:is\b|was\b|:=|=>|=|:|：|是|为))[ \t]{0,3}[\"'`]?"
+        r"([A-Za-z0-9][A-Za-z0-9_+/=.~-]{15,300})",
+        accept=_accept_assigned,
+    ),
+    rule(
+        "connection_string",
+        r"://[^\s]*:[^\s]*@",
+        rf"(?i){LEFT}{_DB_SCHEMES}://[^\s:/@\0\"']{{0,100}}:[^\s@\0\"']{{1,200}}@{_ADDRESS_TAIL}",
+        0.98,
+    ),
+    rule(
+        "connection_string",
+        r"(?i)(?:password|pwd|accountkey|sharedaccesskey) ?=",
+        r"(?i)\b(?:server|data source|host|addr|defaultendpointsprotocol|endpoint|driver|user id|"
+        r"uid)[ ]?=[^;\n\0]{1,200};(?:[^;\n\0=]{1,40}=[^;\n\0]{0,300};){0,12}?"
+        r"[ ]?(?:password|pwd|accountkey|sharedaccesskey)[ ]?=[^;\s\0\"']{3,300}",
+        0.97,
+    ),
+    rule(
+        "url_credentials",
+        r"://[^\s]*@",
+        r"(?i)(?<![A-Za-z0-9+.-])[a-z][a-z0-9+.-]{1,20}://[^\s:/?#@\0\"'<>]{1,100}:"
+        rf"[^\s/?#@\0\"'<>]{{1,200}}@[A-Za-z0-9]{_ADDRESS_TAIL}",
+        0.97,
+    ),
+    rule(
+        "url_credentials",
+        r"(?i)[?&#](?:[a-z_]*token|[a-z_-]*key|secret|password|pwd|sig|signature)=",
+        r"(?i)[?&#](?:[a-z_]{0,20}token|(?:api|access|subscription|x)?[_-]?(?:api)?[_-]?key|"
+        r"(?:client_)?secret|password|pwd|sig|signature)=([A-Za-z0-9_%.~+/-]{8,400}={0,2})",
+        0.9,
+        check=_looks_random,
+    ),
+)
+
+# "is" may be followed by a state ("is wrong"), so a bare word after it is not a password.
+_PASSWORD_CUE: Final = (
+    r"(?i:\b(?:[a-z]{0,20}[_-])?(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|"
+    r"mot de passe|contraseña|senha|wachtwoord)\b)|密码|口令|パスワード"
+)
+_NOT_PASSWORDS: Final = frozenset(
+    "required optional missing incorrect invalid wrong expired reset changed forgotten secret "
+    "protected strong weak string str none null true false undefined changeit hidden redacted "
+    "must should and the for was been not here below above manager policy field length unknown "
+    "never always encrypted hashed stored sent prompt input type text value confirm new old same "
+    "empty blank your yours valid needed different please enter correct ist war est".split()
+)
+_CODE: Final = re.compile(r"[(){}<>$]|^\*+$|^[xX•.…_-]+$|^(?:os|process|env|config|self|this)\.")
+
+
+def _accept_password(match: re.Match[str]) -> Place | None:
+    value = match.group(2).rstrip(".,;:!?。，；！？)\"'`")
+    if len(value) < 4 or value.lower() in _NOT_PASSWORDS or _CODE.search(value):
+        return None
+    firm = match.group(1).strip(" \t\"'`") in {":", "=", ":=", "=>", "：", "＝"}
+    mixed = bool(re.search(r"[^A-Za-z]", value)) or bool(re.search(r"[a-z][A-Z]", value))
+    if not (firm or mixed):
+        return None
+    start = match.start(2)
+    return start, start + len(value), 0.9 if mixed else 0.6
+
+
+PASSWORD_RULES: Final[tuple[Rule, ...]] = (
+    rule(
+        "password",
+        r"(?i)passw|pwd|passphrase|passcode|kennwort|mot de passe|contraseña|senha|wachtwoord|密码|"
+        r"口令|パスワード",
+        rf"(?:{_PASSWORD_CUE})[\"'`]?"
+        r"([ \t]{0,3}(?:(?i:is now|is|was|ist|est|es)(?=[ \t:])|:=|=>|=|:|：|是|为)?"
+        r"[ \t]{0,3}[:=]?[ \t]{0,3}[\"'`]?)([^\s\0\"'`,，。]{4,64})",
+        accept=_accept_password,
+    ),
+    rule(
+        "password",
+        r"(?i)\bpin\b",
+        r"(?i:\bpin(?: code| number)?)(?:[ \t]{0,2}(?:is|:|=)){1,2}"
+        rf"[ \t]{{0,2}}(\d{{4,8}}){RIGHT}",
+        0.8,
+    ),
+)

@@ -1,0 +1,117 @@
+r"""The texts as the rules read them, and the way back to the original code points.
+
+Look-alike characters (full-width digits, other decimal digits, hard spaces and dashes) are
+replaced one for one, tags of an earlier redaction are blanked, and backslash escapes are decoded
+with a map of positions, so that a value hidden behind ``\u0040`` is found where it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from finetuning.pii.kinds import TAG
+
+
+class View(NamedTuple):
+    """One reading of a text: same length as the original unless ``places`` maps it back.
+
+    Attributes:
+        number: Number of the text in the batch.
+        text: What the rules read.
+        places: Original position of each code point of ``text`` and of its end, or None where
+            the two agree.
+    """
+
+    number: int
+    text: str
+    places: list[int] | None
+
+
+def _look_alikes() -> dict[int, str]:
+    table = {ord(full): chr(ord(full) - 0xFEE0) for full in "＠．－＋／＿＃：；＝（）"}
+    for start in (0xFF10, 0xFF21, 0xFF41):
+        table |= {start + n: chr(start + n - 0xFEE0) for n in range(10 if start == 0xFF10 else 26)}
+    for start in (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0E50):  # Arabic, Persian, Hindi, Bengali, Thai
+        table |= {start + n: str(unicodedata.digit(chr(start + n))) for n in range(10)}
+    table |= dict.fromkeys(range(0x2010, 0x2016), "-") | {0x2212: "-"}
+    return table | dict.fromkeys([0xA0, 0x2007, 0x2009, 0x202F, 0x3000], " ")
+
+
+_TABLE: Final = _look_alikes()
+# The Chinese colon and brackets are ordinary there: alone they are no reason to translate.
+_NEEDS_TABLE: Final = re.compile(
+    "[" + "".join(map(chr, _TABLE.keys() - set(map(ord, "：；（）")))) + "]"
+)
+_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
+_SIMPLE: Final = {"b": " ", "f": " ", "n": "\n", "r": "\r", "t": "\t"}
+_DEEPEST: Final = 3
+"""JSON inside JSON inside JSON: escapes are decoded this many times."""
+
+
+def is_json_container(text: str) -> bool:
+    """Say whether a text is itself a JSON object or array (arguments of a tool call, say)."""
+    stripped = text.strip()
+    if not stripped or stripped[0] + stripped[-1] not in {"{}", "[]"}:
+        return False
+    try:
+        json.loads(stripped)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def plain(text: str) -> str:
+    """Return the text with look-alikes replaced and tags blanked, code point for code point."""
+    if "[" in text and "]" in text:
+        text = TAG.sub(lambda match: "\0" * len(match.group()), text)
+    if not text.isascii() and _NEEDS_TABLE.search(text):
+        text = text.translate(_TABLE)
+    return text
+
+
+def _decode(text: str, places: list[int] | None) -> tuple[str, list[int]] | None:
+    """Decode one level of backslash escapes, or return None where there is none."""
+    parts: list[str] = []
+    positions: list[int] = []
+    last = 0
+    for match in _ESCAPE.finditer(text):
+        parts.append(text[last : match.start()])
+        positions.extend(range(last, match.start() + 1))
+        body = match.group()[1:]
+        if len(body) > 1:
+            parts.append(chr(int(body[1:], 16)))
+        else:
+            parts.append(_SIMPLE.get(body, body))
+        last = match.end()
+    if not last:
+        return None
+    parts.append(text[last:])
+    positions.extend(range(last, len(text) + 1))
+    if places is not None:
+        positions = [places[position] for position in positions]
+    return "".join(parts), positions
+
+
+def views(texts: list[str] | tuple[str, ...]) -> Iterator[View]:
+    """Yield every reading of every text, at least one each.
+
+    A text that is JSON itself is read decoded only (its raw escapes are syntax, not text); any
+    other text with backslashes is read both ways.
+    """
+    for index, original in enumerate(texts):
+        text = plain(original)
+        if "\\" not in text:
+            yield View(index, text, None)
+            continue
+        decoded = _decode(text, None)
+        if decoded is None or not is_json_container(original):
+            yield View(index, text, None)
+        for _ in range(_DEEPEST):
+            if decoded is None:
+                break
+            yield View(index, plain(decoded[0]), decoded[1])
+            decoded = _decode(*decoded)
