@@ -100,10 +100,3 @@ def level(series: Series, start: float, end: float) -> float:
 def lowest(series: Series) -> tuple[int, float]:
     """Return the step and value of the minimum (the first of equals)."""
     return min(series, key=lambda item: item[1])
-
-
-def noise(series: Series) -> float:
-    """Return the typical step-to-step deviation from the smoothed curve."""
-    smoothed = smooth(series)
-    gaps = [abs(a[1] - b[1]) for a, b in zip(series, smoothed, strict=True)]
-    return statistics.median(gaps) if gaps else 0.0

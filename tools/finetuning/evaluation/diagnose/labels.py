@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
+from pydantic import Field
+
+from finetuning.records import Fraction, Model
+
 Diagnosis = Literal[
     "healthy",
     "nan",
@@ -125,3 +129,21 @@ MEANINGS: Final[dict[str, Meaning]] = {
         "the task metric on held-out rows does not improve",
     ),
 }
+
+
+class Evidence(Model):
+    """Where and in which numbers a class shows."""
+
+    steps: list[int] = Field(description="First and last step, or the steps of the event.")
+    numbers: dict[str, float]
+
+
+class Label(Model):
+    """One class that holds for the run."""
+
+    label: Diagnosis
+    confidence: Fraction
+    evidence: Evidence
+    cause: str
+    fix: str
+    falsified_by: str

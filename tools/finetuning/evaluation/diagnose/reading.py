@@ -12,6 +12,7 @@ import base64
 import binascii
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -81,10 +82,9 @@ def to_curve(rows: Iterable[Mapping[str, Any]], log_format: str) -> Curve:
         point = to_point(row, len(points) + 1)
         if point is not None:
             points.append(point)
-    notes: list[str] = []
-    rewinds = [b.step for a, b in zip(points, points[1:], strict=False) if b.step < a.step]
-    for step in rewinds:
-        notes.append(f"the log goes back to step {step}: resumed; the later rows are used")
+    rewinds = [b.step for a, b in itertools.pairwise(points) if b.step < a.step]
+    note = "the log goes back to step {}: resumed; the later rows are used"
+    notes = [note.format(step) for step in rewinds]
     kept = _without_overtaken(points) if rewinds else points
     return Curve(kept, log_format, notes)
 
@@ -92,11 +92,13 @@ def to_curve(rows: Iterable[Mapping[str, Any]], log_format: str) -> Curve:
 def _without_overtaken(points: list[Point]) -> list[Point]:
     """Drop the rows that a resumed run repeated, keeping the later ones."""
     kept: list[Point] = []
-    lowest = math.inf
-    for point in reversed(points):
-        if point.step <= lowest:
-            lowest = min(lowest, point.step)
+    limit: float = math.inf
+    for index in range(len(points) - 1, -1, -1):
+        point = points[index]
+        if point.step < limit:
             kept.append(point)
+        if index and points[index - 1].step > point.step:
+            limit = min(limit, point.step)
     return kept[::-1]
 
 
@@ -186,7 +188,7 @@ def read_log(path: Path, *, where: str) -> Curve:
     else:
         name, rows = "console", _console_rows(text)
     curve = to_curve(rows, name)
-    if not curve.points:
+    if not {"loss", "eval_loss", "reward"} & curve.names:
         raise BadInputError(
             where,
             "no loss, eval_loss or reward was found",

@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetuning import runs
+from finetuning.errors import BadInputError
+from finetuning.evaluation.diagnose import RunDiagnosis, diagnose_run
+
+Row = dict[str, float]
+Shape = Callable[[float, random.Random], tuple[float, float | None]]
+
+
+def make_run(
+    shape: Shape, seed: int, *, steps: int = 300, epochs: float = 3, noise: float = 0.03
+) -> list[Row]:
+    """Log a run as Trainer does: a row every step, an evaluation row every tenth of the run."""
+    rng = random.Random(seed)
+    rows: list[Row] = []
+    for step in range(1, steps + 1):
+        share = step / steps
+        train, held_out = shape(share, rng)
+        noisy = train * math.exp(rng.gauss(0, noise)) if math.isfinite(train) else train
+        epoch = round(share * epochs, 4)
+        row: Row = {"step": step, "epoch": epoch, "loss": noisy, "grad_norm": rng.uniform(0.8, 1.4)}
+        rows.append({**row, "learning_rate": 2e-4})
+        if held_out is not None and step % (steps // 10) == 0:
+            held = held_out * math.exp(rng.gauss(0, noise / 4))
+            rows.append({"step": step, "epoch": epoch, "eval_loss": held})
+    return rows
+
+
+def decay(share: float, start: float = 2.5, end: float = 0.8, speed: float = 6) -> float:
+    return end + (start - end) * math.exp(-speed * share)
+
+
+SHAPES: dict[str, tuple[Shape, float]] = {
+    "healthy": (lambda s, _: (decay(s), decay(s, end=0.9)), 3),
+    "divergence": (
+        lambda s, _: (
+            decay(s) if s < 0.5 else decay(s) + 3 * (s - 0.5),
+            decay(s) if s < 0.5 else decay(s) + 3 * (s - 0.5),
+        ),
+        3,
+    ),
+    "overfitting": (lambda s, _: (decay(s, end=0.1, speed=4), 1.2 + 1.5 * (s - 0.4) ** 2), 5),
+    "not_learning": (lambda _, r: (2.4 * math.exp(r.gauss(0, 0.02)), 2.4), 3),
+    "undertrained": (lambda s, _: (2.5 - 1.2 * s, 2.6 - 1.2 * s), 1),
+    "staircase_memorisation": (lambda s, _: (2.0 - 0.55 * min(3, int(s * 4 - 1e-9)), None), 4),
+    "memorised_no_eval": (lambda s, _: (decay(s, end=0.01, speed=8), None), 6),
+    "loss_to_zero_leak": (lambda s, _: (decay(s, end=0.002, speed=60), 0.003), 3),
+    "plateau_stop_early": (
+        lambda s, _: (decay(s, end=0.2, speed=2), 1.0 + 0.8 * math.exp(-12 * s)),
+        5,
+    ),
+    "train_loss_scaled": (lambda s, _: (8 * decay(s), decay(s)), 3),
+    "worse_than_random_start": (lambda s, _: (decay(s, start=18, speed=9), decay(s, end=0.9)), 3),
+}
+
+
+def save(tmp_path: Path, rows: list[Row]) -> Path:
+    path = tmp_path / "trainer_state.json"
+    summary = {"train_loss": 1.0, "train_runtime": 3.0, "step": len(rows)}
+    path.write_text(json.dumps({"log_history": [*rows, summary]}), encoding="utf-8")
+    return path
+
+
+def diagnosed(tmp_path: Path, rows: list[Row]) -> RunDiagnosis:
+    return diagnose_run(str(save(tmp_path, rows)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("label", SHAPES)
+def test_each_planted_fault_is_the_top_label(tmp_path: Path, label: str, seed: int) -> None:
+    shape, epochs = SHAPES[label]
+    result = diagnosed(tmp_path, make_run(shape, seed, epochs=epochs))
+    assert result.diagnosis == label, result.labels
+    assert result.exit_code() == (0 if label == "healthy" else 1)
+    assert Path(str(result.curve_file)).stat().st_size > 2_000
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_healthy_runs_of_many_lengths_raise_no_alarm(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    end = rng.uniform(0.5, 1.2)
+    speed = rng.uniform(7, 12)
+    rows = make_run(
+        lambda s, _: (decay(s, end=end, speed=speed), decay(s, end=end * 1.1, speed=speed)),
+        seed,
+        steps=rng.choice([60, 200, 1000]),
+        epochs=rng.choice([1, 2, 3]),
+        noise=rng.choice([0.01, 0.05, 0.1]),
+    )
+    assert diagnosed(tmp_path, rows).diagnosis == "healthy"
+
+
+def test_a_format_task_that_ends_at_zero_with_a_falling_held_out_loss_is_healthy(
+    tmp_path: Path,
+) -> None:
+    def shape(s: float, _: random.Random) -> tuple[float, float | None]:
+        return decay(s, end=0.0005, speed=14), decay(s, end=0.0005, speed=14)
+
+    assert diagnosed(tmp_path, make_run(shape, 1, epochs=6)).diagnosis == "healthy"
+
+
+def nan_run(zero: bool) -> list[Row]:
+    rows = make_run(SHAPES["healthy"][0], 3)
+    for row in rows:
+        if row["step"] > 200 and "loss" in row:
+            row["loss"] = 0.0 if zero else math.nan
+            row["grad_norm"] = math.nan
+    return rows
+
+
+@pytest.mark.parametrize("zero", [True, False])
+def test_nan_is_found_whether_the_log_shows_it_or_hides_it_as_zero(
+    tmp_path: Path, zero: bool
+) -> None:
+    result = diagnosed(tmp_path, nan_run(zero))
+    assert result.diagnosis == "nan"
+    assert result.labels[0].evidence.steps[0] == 201
+    assert "from 0.0002 to 2e-05" in result.labels[0].fix
+    assert result.best_checkpoint is not None
+
+
+def test_a_non_finite_held_out_loss_at_the_end_is_nan(tmp_path: Path) -> None:
+    rows = make_run(SHAPES["healthy"][0], 3)
+    rows[-1]["eval_loss"] = math.inf
+    assert diagnosed(tmp_path, rows).diagnosis == "nan"
+
+
+def test_infinite_norms_in_the_first_steps_of_fp16_are_no_fault(tmp_path: Path) -> None:
+    rows = make_run(SHAPES["healthy"][0], 4)
+    for row in rows[:4]:
+        row["grad_norm"] = math.inf
+    assert diagnosed(tmp_path, rows).diagnosis == "healthy"
+
+
+def test_wild_gradient_norms_are_reported_beside_progress(tmp_path: Path) -> None:
+    rows = make_run(SHAPES["healthy"][0], 5)
+    rng = random.Random(5)
+    for row in rows:
+        if "grad_norm" in row:
+            row["grad_norm"] = 10 ** rng.uniform(-2, 3)
+    assert diagnosed(tmp_path, rows).diagnosis == "grad_norm_unstable"
+
+
+def test_a_known_vocabulary_sharpens_the_check_of_the_first_loss(tmp_path: Path) -> None:
+    rows = make_run(SHAPES["healthy"][0], 6)
+    path = str(save(tmp_path, rows))
+    assert diagnose_run(path, vocab_size=5).diagnosis == "worse_than_random_start"
+    assert diagnose_run(path, vocab_size=50_000).diagnosis == "healthy"
+
+
+def test_a_preference_run_starts_at_ln_2_without_fault(tmp_path: Path) -> None:
+    rows = make_run(lambda s, _: (decay(s, start=0.693, end=0.3), decay(s, 0.693, 0.35)), 7)
+    for row in rows:
+        row["rewards/chosen"] = 0.1
+    result = diagnose_run(str(save(tmp_path, rows)), vocab_size=2)
+    assert result.diagnosis == "healthy"
+
+
+def test_a_reinforcement_run_is_not_judged_by_its_loss(tmp_path: Path) -> None:
+    rows = [{"step": i, "loss": 0.01 * (-1) ** i, "reward": i / 50, "kl": 0.01} for i in range(50)]
+    result = diagnosed(tmp_path, rows)
+    assert result.diagnosis == "rl_loss_not_interpretable"
+    assert result.labels[0].evidence.numbers["reward_last"] == pytest.approx(49 / 50)
+
+
+def test_overfitting_names_the_best_checkpoint_and_the_epochs(tmp_path: Path) -> None:
+    shape, epochs = SHAPES["overfitting"]
+    result = diagnosed(tmp_path, make_run(shape, 0, epochs=epochs, noise=0.001))
+    assert result.best_checkpoint == 120
+    assert "step 120" in result.labels[0].fix
+    assert "num_train_epochs to 2" in result.labels[0].fix
+
+
+def test_too_few_points_give_no_label_and_exit_3(tmp_path: Path) -> None:
+    result = diagnosed(tmp_path, make_run(SHAPES["healthy"][0], 1)[:3])
+    assert (result.diagnosis, result.exit_code()) == (None, 3)
+    assert "Too few points" in result.summary()
+
+
+def test_a_short_run_lowers_the_confidence(tmp_path: Path) -> None:
+    rows = make_run(SHAPES["healthy"][0], 1, steps=200)[::32]
+    assert diagnosed(tmp_path, rows).labels[0].confidence < 0.6
+
+
+def as_llama_factory(rows: list[Row]) -> str:
+    names = {"step": "current_steps", "learning_rate": "lr"}
+    kept = [{names.get(k, k): v for k, v in row.items() if k != "grad_norm"} for row in rows]
+    return "".join(json.dumps(row) + "\n" for row in kept) + '{"current_steps": 30'
+
+
+def as_openai(rows: list[Row]) -> str:
+    held = {row["step"]: row["eval_loss"] for row in rows if "eval_loss" in row}
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["step", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy"])
+    for row in rows:
+        if "loss" in row:
+            step = row["step"]
+            writer.writerow([int(step), row["loss"], 0.5, held.get(step, ""), ""])
+    return out.getvalue()
+
+
+def as_openai_base64(rows: list[Row]) -> str:
+    return base64.b64encode(as_openai(rows).encode()).decode()
+
+
+def as_bedrock(rows: list[Row]) -> str:
+    lines = [f"{int(r['step'])},{int(r['epoch'])},{r['loss']}" for r in rows if "loss" in r]
+    return "step_number,epoch_number,training_loss\n" + "\n".join(lines)
+
+
+def as_console(rows: list[Row]) -> str:
+    shown = [str({k: str(v) if k == "loss" else v for k, v in row.items()}) for row in rows]
+    return "\r 10%|#   | 30/300 ".join(shown) + "\nSaving model\n{'not': 'closed\n"
+
+
+FORMATS = {
+    "log lines": as_llama_factory,
+    "csv": as_openai,
+    "csv ": as_openai_base64,
+    "console": as_console,
+}
+
+
+@pytest.mark.parametrize("label", ["healthy", "overfitting", "divergence"])
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_every_format_of_one_run_gives_the_same_diagnosis(
+    tmp_path: Path, log_format: str, label: str
+) -> None:
+    shape, epochs = SHAPES[label]
+    path = tmp_path / "run.log"
+    path.write_text(FORMATS[log_format](make_run(shape, 2, epochs=epochs)), encoding="utf-8")
+    result = diagnose_run(str(path))
+    assert (result.diagnosis, result.format) == (label, log_format.strip())
+
+
+def test_bedrocks_table_without_held_out_rows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "step_wise_training_metrics.csv"
+    path.write_text(as_bedrock(make_run(SHAPES["divergence"][0], 2)), encoding="utf-8")
+    assert diagnose_run(str(path)).diagnosis == "divergence"
+
+
+def test_nan_in_a_console_log_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "console.txt"
+    path.write_text(as_console(nan_run(zero=True)), encoding="utf-8")
+    assert diagnose_run(str(path)).diagnosis == "nan"
+
+
+def test_a_resumed_log_is_read_once_and_the_rewind_is_noted(tmp_path: Path) -> None:
+    rows = make_run(SHAPES["healthy"][0], 8)
+    half = [row for row in rows if row["step"] <= 160]
+    rest = [row for row in rows if row["step"] > 120]
+    result = diagnosed(tmp_path, [*half, *rest])
+    assert result.diagnosis == "healthy"
+    assert result.n_points == len(rows)
+    assert result.notes == ["the log goes back to step 121: resumed; the later rows are used"]
+
+
+def test_a_run_of_the_run_store_is_read_by_its_id() -> None:
+    run = runs.create_run("launch_lora", arguments={})
+    runs.record_steps(run.run_id, make_run(SHAPES["overfitting"][0], 1, epochs=5))
+    result = diagnose_run(run_id=run.run_id)
+    assert (result.diagnosis, result.format) == ("overfitting", "run store")
+    failing = runs.create_run("launch_lora", arguments={})
+    runs.record_steps(failing.run_id, nan_run(zero=False))
+    assert diagnose_run(run_id=failing.run_id).next[0].args == {"run_id": failing.run_id}
+
+
+def test_a_trainers_folder_is_searched_for_its_newest_state(tmp_path: Path) -> None:
+    inner = tmp_path / "out" / "checkpoint-300"
+    inner.mkdir(parents=True)
+    save(inner, make_run(SHAPES["healthy"][0], 1))
+    assert diagnose_run(str(tmp_path / "out")).diagnosis == "healthy"
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(BadInputError, match=r"holds no trainer_state\.json"):
+        diagnose_run(str(tmp_path / "bare"))
+
+
+def test_twenty_four_thousand_rows_are_quick(tmp_path: Path) -> None:
+    rows = make_run(SHAPES["healthy"][0], 1, steps=24_000)
+    started = time.process_time()
+    assert diagnosed(tmp_path, rows).diagnosis == "healthy"
+    assert time.process_time() - started < 20  # catches quadratic work, not slowness
+
+
+@pytest.mark.parametrize("arguments", [{}, {"path": "a", "run_id": "b"}])
+def test_exactly_one_source_is_wanted(arguments: dict[str, str]) -> None:
+    with pytest.raises(BadInputError, match="exactly one of them"):
+        diagnose_run(**arguments)  # pyright: ignore[reportArgumentType] - only str values here
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello\n",
+        b"[1, 2]",
+        b"3",
+        b"\xff\xfe\x00\x01",
+        b'{"a": 1}',
+        b'{"loss": true}',
+        b"{'loss': broken}",
+        b"QUJDREVGR0hJSktMTU5PUA==",
+        b"abcdefghijklmnopqrstuvwx",
+    ],
+)
+def test_a_file_without_a_training_log_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError):
+        diagnose_run(str(path))
+
+
+def test_the_page_speaks_chinese_when_asked(tmp_path: Path) -> None:
+    path = save(tmp_path, make_run(SHAPES["overfitting"][0], 1, epochs=5))
+    result = diagnose_run(str(path), language="zh")
+    assert "留出集损失" in Path(str(result.curve_file)).read_text(encoding="utf-8")
+
+
+@given(st.lists(st.tuples(st.floats(), st.none() | st.floats()), min_size=1, max_size=60))
+def test_any_numbers_give_a_result(values: list[tuple[float, float | None]]) -> None:
+    from finetuning.evaluation.diagnose.reading import to_curve
+    from finetuning.evaluation.diagnose.tool import diagnose
+
+    rows = [
+        {"step": i, "loss": loss, "grad_norm": norm, "epoch": i / 10}
+        for i, (loss, norm) in enumerate(values)
+    ]
+    labels = diagnose(to_curve(rows, "test"))
+    assert all(0 <= label.confidence <= 1 for label in labels)
+
+
+def test_strings_blanks_and_flags_in_a_log_are_not_numbers() -> None:
+    from finetuning.evaluation.diagnose.reading import number, to_curve
+
+    assert [number(v) for v in ("1e-4", " ", "x", None, True, 3)] == [
+        1e-4,
+        None,
+        None,
+        None,
+        None,
+        3,
+    ]
+    curve = to_curve([{"epoch": 1}, {"loss": "0.5"}, {"loss": math.nan, "step": math.nan}], "t")
+    assert [point.step for point in curve.points] == [1, 2]
+
+
+def test_a_log_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path, make_run(SHAPES["healthy"][0], 1))
+    monkeypatch.setattr("finetuning.evaluation.diagnose.reading.MAX_BYTES", 10)
+    with pytest.raises(BadInputError, match="at most 10"):
+        diagnose_run(str(path))

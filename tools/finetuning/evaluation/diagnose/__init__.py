@@ -1,0 +1,18 @@
+"""Reads training logs: which class of fault a curve shows, and which knob to turn."""
+
+from __future__ import annotations
+
+from finetuning.evaluation.diagnose.curve import Curve, Point
+from finetuning.evaluation.diagnose.labels import MEANINGS, Diagnosis, Label
+from finetuning.evaluation.diagnose.tool import RunDiagnosis, diagnose, diagnose_run
+
+__all__ = [
+    "MEANINGS",
+    "Curve",
+    "Diagnosis",
+    "Label",
+    "Point",
+    "RunDiagnosis",
+    "diagnose",
+    "diagnose_run",
+]
