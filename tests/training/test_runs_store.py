@@ -217,17 +217,15 @@ def test_a_failing_transaction_changes_nothing() -> None:
     assert runs.read_run(row.run_id).tool == "t"
 
 
-def test_a_heartbeat_is_written_and_a_missing_store_is_let_be(tmp_path: Path) -> None:
+def test_a_heartbeat_is_written_and_a_damaged_store_is_let_be() -> None:
     row = runs.create_run("t", arguments={})
     runs.attach(row.run_id)
-    with store.transaction() as connection:
-        connection.execute("UPDATE runs SET heartbeat = 0")
-    lifecycle.beat_once(store.store_path(), row.run_id, os.getpid())
     with store.connect() as connection:
+        connection.execute("UPDATE runs SET heartbeat = 0")
+        lifecycle.beat_once(connection, row.run_id, os.getpid())
         assert connection.execute("SELECT heartbeat FROM runs").fetchone()[0] > 0
-    lifecycle.beat_once(tmp_path / "gone.sqlite", row.run_id, os.getpid())
-    assert not (tmp_path / "gone.sqlite").exists()
-    runs.finish(row.run_id, "succeeded")
+        connection.execute("DROP TABLE runs")
+        lifecycle.beat_once(connection, row.run_id, os.getpid())
 
 
 def test_a_process_is_told_from_a_later_one_with_its_number() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -10,6 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from finetuning import files
 from finetuning.errors import BadInputError
 from finetuning.records import Json
 from finetuning.runs import processes, store
@@ -41,7 +41,7 @@ def create_run(
         BadInputError: The key belongs to a run of another tool or with other arguments.
         UnknownNameError: ``parent_run_id`` is not in the store.
     """
-    digest = _digest(arguments)
+    digest = files.digest(dict(arguments))
     if parent_run_id is not None:
         read_run(parent_run_id)
     if idempotency_key is not None and (known := _by_key(tool, idempotency_key, digest)):
@@ -81,12 +81,6 @@ def _insert(
             },
         ).rowcount
     return bool(added)
-
-
-def _digest(arguments: Mapping[str, Json]) -> str:
-    import rfc8785
-
-    return hashlib.sha256(rfc8785.dumps(dict(arguments))).hexdigest()
 
 
 def _write_private(path: os.PathLike[str], text: str) -> None:

@@ -7,13 +7,16 @@ import json
 import os
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finetuning.errors import BadInputError, RunFailedError
 from finetuning.records import Json
 from finetuning.runs import processes, store
 from finetuning.runs.models import TERMINAL, RunStatus
 from finetuning.runs.rows import find_row
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _heartbeats: dict[str, threading.Event] = {}
 
@@ -58,22 +61,23 @@ def _start_heartbeat(run_id: str, pid: int) -> None:
     path = store.store_path()  # the home of now, whatever the environment says later
 
     def beat() -> None:
-        while not stop.wait(processes.HEARTBEAT_SECONDS):
-            beat_once(path, run_id, pid)
+        # an open connection also spares the others: SQLite tidies up when the last one closes
+        with store.connect(path) as connection:
+            while not stop.wait(processes.HEARTBEAT_SECONDS):
+                beat_once(connection, run_id, pid)
 
     threading.Thread(target=beat, name=f"heartbeat {run_id}", daemon=True).start()
 
 
-def beat_once(path: Path, run_id: str, pid: int) -> None:
+def beat_once(connection: sqlite3.Connection, run_id: str, pid: int) -> None:
     """Say once that the process ``pid`` of a run lives; a store that is gone or busy is let be."""
     import sqlite3
 
-    if path.exists():
-        with contextlib.suppress(sqlite3.Error), store.connect(path) as connection:
-            connection.execute(
-                "UPDATE runs SET heartbeat = ? WHERE run_id = ? AND owner_pid = ?",
-                (time.time(), run_id, pid),
-            )
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute(
+            "UPDATE runs SET heartbeat = ? WHERE run_id = ? AND owner_pid = ?",
+            (time.time(), run_id, pid),
+        )
 
 
 def finish(

@@ -1,0 +1,123 @@
+"""One training run in its own process, from the claim on the run to its true end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from finetuning import runs, settings
+from finetuning.errors import FineTuningError, RunFailedError
+from finetuning.training.config import TrainingConfig, parse_config
+from finetuning.training.worker.outcomes import (
+    EXIT_FAILED,
+    EXIT_NOT_FINITE,
+    EXIT_STOPPED,
+    NotFiniteError,
+    StoppedEarly,
+)
+
+
+class StopSignal:
+    """SIGTERM and Ctrl-C: before training they end the process, during it they end a step."""
+
+    def __init__(self) -> None:
+        """Install the handlers."""
+        self.reporter: Any = None
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.reporter is None:
+            raise StoppedEarly
+        self.reporter.stop_requested = True
+
+
+def main(run_id: str) -> int:
+    """Train the run ``run_id`` and return the exit code of the process."""
+    settings.enforce_offline()
+    stop = StopSignal()
+    try:
+        runs.attach(run_id)
+        runs.record_progress(run_id, runs.RunProgress(what="loading libraries"))
+        return _train(run_id, stop)
+    except StoppedEarly:
+        runs.finish(run_id, "cancelled", error=_stopped(run_id, "before the first step"))
+        return EXIT_STOPPED
+    except FineTuningError as error:
+        runs.finish(run_id, "failed", error=str(error))
+    except Exception as error:
+        _log_failure(error)
+        runs.finish(run_id, "failed", error=str(_unexpected(run_id, error)))
+    return EXIT_FAILED
+
+
+def _train(run_id: str, stop: StopSignal) -> int:
+    arguments = runs.arguments_of(run_id)
+    config = parse_config(arguments["config"], where="config")
+    from finetuning.training.worker.job import Job  # imports torch and TRL: seconds
+
+    job = Job(run_id, config, Path(runs.read_run(run_id).folder), arguments.get("resume_from"))
+    job.prepare()
+    stop.reporter = job.reporter
+    try:
+        job.train()
+    except NotFiniteError as error:
+        result = job.rescue()
+        runs.finish(run_id, "failed", result=result, error=str(_not_finite(config, error, result)))
+        return EXIT_NOT_FINITE
+    if job.reporter.stop_requested:
+        where = f"after step {job.trainer.state.global_step}, with a checkpoint"
+        runs.finish(run_id, "cancelled", result=job.result(), error=_stopped(run_id, where))
+        return EXIT_STOPPED
+    runs.finish(run_id, "succeeded", result=job.save())
+    return 0
+
+
+def _stopped(run_id: str, where: str) -> str:
+    return (
+        f"{run_id}: the process was asked to stop {where}; expected to run to its end. "
+        f"Go on with launch_lora(config, resume={run_id!r})."
+    )
+
+
+def _not_finite(
+    config: TrainingConfig, error: NotFiniteError, result: dict[str, Any]
+) -> RunFailedError:
+    kept = result["adapter_dir"]
+    step = "Configure again with a lower learning_rate"
+    if error.step == 1:
+        step = "Check the weights of the base model: the very first step was not finite"
+    elif kept:
+        step += f"; the adapter of step {result['steps']} is kept in {kept}"
+    return RunFailedError(
+        "training", f"{error} (learning_rate {config.learning_rate:g})", "finite numbers", step
+    )
+
+
+def _unexpected(run_id: str, error: Exception) -> RunFailedError:
+    return RunFailedError(
+        "training",
+        f"{type(error).__name__} in {_place(error)}",
+        "a run without errors",
+        f"Read the log of {run_id}; launch_lora(config, resume={run_id!r}) goes on from its last "
+        "checkpoint",
+    )
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
+
+
+def _log_failure(error: Exception) -> None:
+    """Write the way to the fault; its message may quote data, so it needs a person's leave."""
+    lines = traceback.format_tb(error.__traceback__)
+    message = str(error) if settings.settings().show_content else f"({len(str(error))} characters)"
+    sys.stderr.write("".join(lines) + f"{type(error).__name__}: {message}\n")
+    sys.stderr.flush()
+    os.fsync(sys.stderr.fileno())
