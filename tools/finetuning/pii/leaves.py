@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from finetuning.pii.detect import find_personal_data
 from finetuning.pii.keyed import tag
-from finetuning.pii.kinds import TYPES, RedactMode
+from finetuning.pii.kinds import TYPES, RedactMode, Span
 from finetuning.records import Json
 
 
@@ -83,10 +83,13 @@ def cue_of(key: str) -> str:
 class KeyNames:
     """The keys met so far, with personal data in them replaced."""
 
-    def __init__(self, mode: RedactMode = "mask") -> None:
-        """Start empty; ``mode`` is how a key's personal data are replaced."""
+    def __init__(self, mode: RedactMode = "mask", types: Sequence[str] | None = None) -> None:
+        """Start empty; ``mode`` and ``types`` say what is replaced, and how."""
         self._mode: RedactMode = mode
+        self._types = [t for t in _KEY_TYPES if types is None or t in types]
         self._safe: dict[str, str] = {}
+        self._spans: dict[str, list[Span]] = {}
+        self._found: list[tuple[str, str, Span]] = []
 
     def learn(self, rows: Sequence[Mapping[str, Json]]) -> None:
         """Look at all keys of the rows that were not met before."""
@@ -101,17 +104,26 @@ class KeyNames:
             elif isinstance(value, list):
                 stack.extend(cast("list[Json]", value))
         keys = list(new)
-        for key, spans in zip(keys, find_personal_data(keys, types=_KEY_TYPES), strict=True):
+        for key, spans in zip(keys, find_personal_data(keys, types=self._types), strict=True):
             safe, last = "", 0
             for span in spans:
                 found = key[span.start : span.end]
                 safe += key[last : span.start] + tag(span.type, found, self._mode)
                 last = span.end
             self._safe[key] = safe + key[last:]
+            if spans:
+                self._spans[key] = spans
 
-    def safe(self, key: str) -> str:
-        """Return the key without personal data."""
+    def safe(self, key: str, pointer: str) -> str:
+        """Return the key without personal data, and note where it was met first."""
+        for span in self._spans.pop(key, ()):
+            self._found.append((f"{pointer}/{_step(self._safe[key])}", key, span))
         return self._safe[key]
+
+    def take_found(self) -> list[tuple[str, str, Span]]:
+        """Return pointer, key and span of what was met since the last call."""
+        found, self._found = self._found, []
+        return found
 
 
 def open_row(row: Mapping[str, Json], names: KeyNames) -> tuple[dict[str, Json], list[Leaf]]:
@@ -132,8 +144,8 @@ def open_row(row: Mapping[str, Json], names: KeyNames) -> tuple[dict[str, Json],
     while stack:
         place, items, pointer, inherited = stack[-1]
         for key, value in items:
-            name = key if isinstance(key, int) else _free(names.safe(key), place)
-            step = str(name).replace("~", "~0").replace("/", "~1")
+            name = key if isinstance(key, int) else _free(names.safe(key, pointer), place)
+            step = _step(name)
             cue = inherited if isinstance(key, int) else cue_of(key)
             if isinstance(value, Mapping):
                 place[name] = child = cast("dict[str, Json]", {})
@@ -152,6 +164,10 @@ def open_row(row: Mapping[str, Json], names: KeyNames) -> tuple[dict[str, Json],
         else:
             stack.pop()
     return copy, leaves
+
+
+def _step(name: str | int) -> str:
+    return str(name).replace("~", "~0").replace("/", "~1")
 
 
 def _free(name: str, place: Any) -> str:

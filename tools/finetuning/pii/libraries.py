@@ -47,6 +47,9 @@ _PRESIDIO: Final = {
     "PERSON": "person_name",
 }
 
+_LEAST_SCORE: Final = 0.3
+"""Below it presidio reports bare digit runs as four kinds at once (seen: 0.01 to 0.05)."""
+
 _Search = Callable[[str], Iterator[Span]]
 
 
@@ -88,21 +91,33 @@ def _scrubadub() -> _Search:
 
 @functools.cache
 def _presidio() -> _Search:
-    """Return presidio's pattern recognisers; none that would fetch a language model."""
+    """Return presidio's recognisers that need no language model, kept off the network."""
     module: Any = require("presidio_analyzer", feature="detector=presidio", extra="pii")
+    names: Any = require("tldextract", feature="detector=presidio", extra="pii")
+    # presidio checks mail domains with tldextract, which downloads the public suffix list at the
+    # first call; its bundled copy does as well, and no call of ours opens a connection.
+    names.extract = names.TLDExtract(suffix_list_urls=(), cache_dir=None)
     registry = module.RecognizerRegistry()
     registry.load_predefined_recognizers(languages=["en"])
-    recognisers = [r for r in registry.recognizers if isinstance(r, module.PatternRecognizer)]
+    recognisers = [
+        one
+        for one in registry.recognizers
+        if isinstance(one, module.PatternRecognizer) or "PHONE_NUMBER" in one.supported_entities
+    ]
 
     def search(text: str) -> Iterator[Span]:
         for recogniser in recognisers:
             for result in recogniser.analyze(text, recogniser.supported_entities, None) or ():
-                start, end, kind = int(result.start), int(result.end), str(result.entity_type)
-                if kind == "IP_ADDRESS":
-                    type_: str | None = "ip_v6" if ":" in text[start:end] else "ip_v4"
-                else:
-                    type_ = _PRESIDIO.get(kind)
-                if type_ is not None and start < end:
-                    yield Span(start, end, type_, min(1.0, float(result.score)))
+                start, end = int(result.start), int(result.end)
+                type_ = _presidio_type(str(result.entity_type), text[start:end])
+                score = min(1.0, float(result.score))
+                if type_ is not None and score >= _LEAST_SCORE:
+                    yield Span(start, end, type_, score)
 
     return search
+
+
+def _presidio_type(entity: str, value: str) -> str | None:
+    if entity == "IP_ADDRESS":
+        return "ip_v6" if ":" in value else "ip_v4"
+    return _PRESIDIO.get(entity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from finetuning.pii.detect import find_personal_data
@@ -22,6 +22,9 @@ _ROUNDS: Final = 8
 _Piece = tuple[int, int, str]
 """Start, end and replacement."""
 
+_Pending = tuple[int, Leaf, list[list[_Piece]]]
+"""Number of a leaf, the leaf as it is now, and what each round has replaced in it."""
+
 
 def redact_texts(
     texts: Sequence[str], spans: Sequence[Sequence[Span]], mode: RedactMode
@@ -37,23 +40,31 @@ def redact_texts(
     Returns:
         Texts in the same order; one that was JSON is still JSON.
     """
-    return [_redact(text, found, mode) for text, found in zip(texts, spans, strict=True)]
+    return [_replace(text, _pieces(text, s, mode)) for text, s in zip(texts, spans, strict=True)]
 
 
-def _redact(text: str, spans: Sequence[Span], mode: RedactMode) -> str:
-    if not spans:
-        return text
-    pieces: Iterable[_Piece]
-    if text.lstrip()[:1] in {"{", "["} and is_json_container(text):
-        pieces = _pieces_in_json(text, spans, mode)
-    else:
-        pieces = ((s.start, s.end, tag(s.type, text[s.start : s.end], mode)) for s in spans)
+def _pieces(text: str, spans: Sequence[Span], mode: RedactMode) -> list[_Piece]:
+    if spans and text.lstrip()[:1] in {"{", "["} and is_json_container(text):
+        return list(_pieces_in_json(text, spans, mode))
+    return [(s.start, s.end, tag(s.type, text[s.start : s.end], mode)) for s in spans]
+
+
+def _replace(text: str, pieces: Sequence[_Piece]) -> str:
     parts: list[str] = []
     last = 0
     for start, end, replacement in pieces:
         parts += [text[last:start], replacement]
         last = end
     return "".join([*parts, text[last:]])
+
+
+def _place_before(position: int, pieces: Sequence[_Piece]) -> int:
+    """Return where a place of the redacted text (outside the tags) was before."""
+    for start, end, replacement in pieces:
+        if position <= start:
+            break
+        position += (end - start) - len(replacement)
+    return position
 
 
 def _pieces_in_json(text: str, spans: Sequence[Span], mode: RedactMode) -> Iterator[_Piece]:
@@ -124,21 +135,25 @@ def redact_leaves(
     """Redact leaves in place, in rounds until nothing is found, and yield what was found.
 
     Yields:
-        Number of the leaf, the span, and the value it covered. Spans after the first round are
-        code points of the partly redacted text.
+        Number of the leaf, the span (code points of the original text), and the value.
     """
-    pending = list(enumerate(leaves))
+    pending: list[_Pending] = [(number, leaf, []) for number, leaf in enumerate(leaves)]
     for _ in range(_ROUNDS):
-        spans = search_leaves([leaf for _, leaf in pending], types=types, detector=detector)
-        changed: list[tuple[int, Leaf]] = []
-        for (number, leaf), found in zip(pending, spans, strict=True):
+        spans = search_leaves([leaf for _, leaf, _ in pending], types=types, detector=detector)
+        changed: list[_Pending] = []
+        for (number, leaf, earlier), found in zip(pending, spans, strict=True):
             if not found:
                 continue
             for span in found:
-                yield number, span, leaf.text[span.start : span.end]
-            text = _redact(leaf.text, found, mode)
+                start, end = span.start, span.end
+                for pieces in reversed(earlier):
+                    start, end = _place_before(start, pieces), _place_before(end, pieces)
+                original = span._replace(start=start, end=end)
+                yield number, original, leaf.text[span.start : span.end]
+            pieces = _pieces(leaf.text, found, mode)
+            text = _replace(leaf.text, pieces)
             leaf.put(text)
-            changed.append((number, leaf._replace(text=text)))
+            changed.append((number, leaf._replace(text=text), [*earlier, pieces]))
         pending = changed
         if not pending:
             return

@@ -173,6 +173,7 @@ def _accept_ip_v4(match: re.Match[str]) -> Place | None:
     if match.group().startswith(("0.", "127.", "255.255.")):
         return None
     before = match.string[max(0, match.start() - 24) : match.start()].lower()
+    before = before.rpartition("\0")[2]  # what stands before a redacted value is not context
     if re.search(r"(?:\bv|version|release|build|ver\.|firmware|section|chapter)[ :=#]*$", before):
         return None
     cue = re.search(r"\bip|addr|host|server|from|ping|gateway|dns|@|//", before)
