@@ -103,7 +103,7 @@ _ROWS: Final[tuple[Target, ...]] = (
     Target(
         "bedrock_prompt_completion",
         "prompt and completion; Bedrock Llama 3.1, Titan",
-        ("sft", "cpt"),
+        ("sft",),
         max_row_tokens=16_000,
         long_row="fails",
         source=_BEDROCK,

@@ -20,12 +20,16 @@ MAX_LINE_BYTES: Final = 160 << 20
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_UTF16_32: Final = (
+UTF16_32_MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark starts with the same two bytes
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+class DamagedFileError(BadInputError):
+    """A compressed or UTF-16 file that breaks off or is malformed."""
 
 
 def compression_of(path: Path) -> str | None:
@@ -105,7 +109,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
             yield from _gzip(path) if packed == "gzip" else _zstd(path)
         except (EOFError, OSError, zlib.error, _polars_error()) as error:
             guard.check()
-            raise BadInputError(
+            raise DamagedFileError(
                 str(path),
                 f"the {packed} data are cut off or damaged",
                 "a whole file of UTF-8 text",
@@ -133,7 +137,7 @@ def utf8_chunks(chunks: Iterable[bytes], *, name: str) -> Iterator[bytes]:
     """
     pieces = iter(chunks)
     first = next(pieces, b"")
-    encoding = next((name for mark, name in _UTF16_32 if first.startswith(mark)), None)
+    encoding = next((name for mark, name in UTF16_32_MARKS if first.startswith(mark)), None)
     if encoding is None:
         yield first.removeprefix(codecs.BOM_UTF8)
         yield from pieces
@@ -145,7 +149,7 @@ def utf8_chunks(chunks: Iterable[bytes], *, name: str) -> Iterator[bytes]:
             yield decoder.decode(piece).encode()
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
-        raise BadInputError(
+        raise DamagedFileError(
             name,
             f"the file starts like {encoding.upper()} but is malformed",
             "UTF-8 text",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from finetuning.errors import BadInputError
 from finetuning.files.chunks import read_chunks, utf8_chunks
 
 _HEAD_BYTES: Final = 1 << 16
+_SAMPLE_BYTES: Final = 8192
 _TEXT_SUFFIXES: Final = {".txt", ".md", ".markdown"}
 _SEPARATORS: Final = (",", "\t", ";", "|")
 _MAGIC: Final = (
@@ -53,16 +55,22 @@ def read_head(path: Path) -> bytes:
     return head
 
 
+def control_bytes(head: bytes) -> int:
+    """Return how many bytes of a file's start no text has; 0 where they are too few to matter."""
+    sample = head[:_SAMPLE_BYTES]
+    found = sum(byte < 32 and byte not in _TEXT_CONTROLS for byte in sample)
+    return found if found > 0.05 * len(sample) else 0
+
+
 def _refuse_binary(path: Path, head: bytes) -> None:
     for magic, what, step in _MAGIC:
         if head.startswith(magic):
             raise BadInputError(str(path), f"the file is {what}", "text or Parquet", step)
-    sample = head[:8192]
-    controls = sum(byte < 32 and byte not in _TEXT_CONTROLS for byte in sample)
-    if controls > 0.05 * len(sample):
+    found = control_bytes(head)
+    if found:
         raise BadInputError(
             str(path),
-            f"the file is binary ({controls} control bytes in the first {len(sample)})",
+            f"the file is binary ({found} control bytes at its start)",
             "CSV, TSV, JSON, JSON Lines or Parquet in UTF-8",
             "Export it as one of these; UTF-16 text needs its byte-order mark",
         )
@@ -83,23 +91,34 @@ def _first_line(head: bytes) -> str:
     return next((line for line in lines if line.strip()), "")
 
 
-def _is_json_object(line: str) -> bool:
+def _is_json(line: str, kind: type) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(json.loads(line), kind)
     except (ValueError, RecursionError):
         return False
 
 
-def _json_or_jsonl(path: Path, head: bytes) -> str:
-    """Tell a JSON document (``[…]``, or one object over many lines) from JSON Lines."""
-    text = head.decode("utf-8", "replace").lstrip()
+def is_document(head: bytes) -> bool:
+    """Tell a JSON document (an array, or objects over many lines) from JSON Lines.
+
+    Args:
+        head: The first bytes of a file whose text starts with ``{`` or ``[``.
+    """
+    text = head[:_HEAD_BYTES].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
     if text.startswith("["):
+        return len(lines) == 1 or not _is_json(lines[0], list)
+    if len(lines) == 1 or _is_json(lines[0], dict) or lines[1].lstrip().startswith("{"):
+        return False
+    return lines[0].rstrip().endswith(("{", "[", ","))
+
+
+def _json_or_jsonl(path: Path, head: bytes) -> str:
+    """Return json or jsonl; a ``.json`` file of one line is a document, too."""
+    if is_document(head):
         return "json"
-    lines = [line for line in text.splitlines() if line.strip()]
-    if _is_json_object(lines[0]):
-        return "json" if len(lines) == 1 and path.suffix.lower() == ".json" else "jsonl"
-    pretty = len(lines) > 1 and not lines[1].lstrip().startswith("{")
-    return "json" if pretty and lines[0].rstrip().endswith(("{", "[", ",")) else "jsonl"
+    single = path.suffix.lower() == ".json" and len(head.split()) and b"\n" not in head.strip()
+    return "json" if single else "jsonl"
 
 
 def sniff_format(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,8 @@ from finetuning.records import Finding, Json, Record
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _DECODER: Final = json.JSONDecoder()
+_ROW_KEYS: Final = frozenset({"messages", "conversations", "contents"})
+"""Keys whose list belongs to a row, not to a file of rows."""
 _NEAR_END: Final = 16
 """A syntax error this close to the end of the buffer may be a token that was cut in half."""
 
@@ -112,7 +115,15 @@ class _Window:
         return value
 
 
-def _array_rows(window: _Window, source: str) -> Iterator[Record | Finding]:
+Element = tuple[int, bytes] | Finding
+"""The number of an element, counted from 1, and its bytes; or what is wrong."""
+
+
+def _broken(number: int, message: str) -> Finding:
+    return fault("array_broken", line=number, message=message)
+
+
+def _array_elements(window: _Window) -> Iterator[Element]:
     window.place += 1  # the opening bracket
     number = 0
     following = window.peek()
@@ -120,15 +131,13 @@ def _array_rows(window: _Window, source: str) -> Iterator[Record | Finding]:
         number += 1
         element = window.element() if following else None
         if element is None:
-            message = f"the array breaks off or is malformed at row {number}"
-            yield fault("array_broken", line=number, message=message)
+            yield _broken(number, f"the array breaks off or is malformed at row {number}")
             return
-        yield _row(source, number, element)
+        yield number, element
         following = _after_element(window)
     window.place += 1
     if window.peek():
-        message = "text follows the closing bracket of the array"
-        yield fault("array_broken", line=number + 1, message=message)
+        yield _broken(number + 1, "text follows the closing bracket of the array")
 
 
 def _after_element(window: _Window) -> str:
@@ -143,33 +152,49 @@ def _after_element(window: _Window) -> str:
     return "" if start == "]" else start  # a comma promises one more row
 
 
-def json_rows(chunks: Iterable[bytes], source: str) -> Iterator[Record | Finding]:
-    """Yield the rows of a JSON document, numbered from 1.
+def json_elements(chunks: Iterable[bytes]) -> Iterator[Element]:
+    """Yield the raw elements of a JSON document, one at a time.
 
-    Rows are the elements of an array, read one at a time; of a single object, the elements of
-    its only list of objects, or the object itself.
+    Those of the array, or else the values that stand one after the other.
     """
     window = _Window(chunks)
     if window.peek() == "[":
-        yield from _array_rows(window, source)
+        yield from _array_elements(window)
         return
-    element = window.element()
-    if element is None or window.peek():
-        message = "the JSON document breaks off, is malformed or is followed by more text"
-        yield fault("array_broken", line=1, message=message)
+    number = 0
+    while window.peek():
+        number += 1
+        element = window.element()
+        if element is None:
+            yield _broken(number, f"the document breaks off or is malformed at row {number}")
+            return
+        yield number, element
+
+
+def json_rows(chunks: Iterable[bytes], source: str) -> Iterator[Record | Finding]:
+    """Yield the rows of a JSON document, numbered from 1.
+
+    Rows are the elements of an array; of a single object, the elements of its only list of
+    objects, or the object itself; of several objects one after the other, these objects.
+    """
+    elements = json_elements(chunks)
+    first = next(elements, None)
+    second = next(elements, None)
+    row = _row(source, *first) if isinstance(first, tuple) else first
+    items = _list_of_objects(row) if second is None else None
+    if items is not None:
+        for number, item in enumerate(items, start=1):
+            yield Record(source, number, item)
         return
-    row = _row(source, 1, element)
-    lists = _lists_of_objects(row)
-    if lists is None or isinstance(row, Finding):
+    if row is not None:
         yield row
-        return
-    for number, item in enumerate(lists, start=1):
-        yield Record(source, number, item)
+    for element in itertools.chain([second] if second else [], elements):
+        yield _row(source, *element) if isinstance(element, tuple) else element
 
 
-def _lists_of_objects(row: Record | Finding) -> list[dict[str, Json]] | None:
+def _list_of_objects(row: Record | Finding | None) -> list[dict[str, Json]] | None:
     """Return the only list of objects among the values of a row, if there is just one."""
-    if isinstance(row, Finding) or {"messages", "conversations", "contents"} & row.data.keys():
+    if not isinstance(row, Record) or _ROW_KEYS & row.data.keys():
         return None
     found: list[list[dict[str, Json]]] = []
     for value in row.data.values():

@@ -1,0 +1,154 @@
+"""The fast path: says of most rows, in a few microseconds, that nothing is wrong with them.
+
+A checker returns True only where the slow path would find nothing; any doubt is False. It works
+on bytes alone and keeps nothing, so that byte ranges of a file can be checked in any process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from finetuning.data_prep.target_shape import Method
+
+FastCheck = Callable[[bytes], bool]
+
+_DOUBT: Final = (b"\\u", b"\\b", b"\\f", b"<|", b"INST]", b"_of_turn>", b"os>", b"pad>", b"unk>")
+"""Escapes and pieces of control tokens: rows with them take the slow path."""
+_ODD: Final = re.compile(
+    "[\u007f-\u009f\u00ad\u00c2\u00c3\u00e2\u00ef\u00f0\u200b\u2028-\u202e\u2060-\u2069\ufeff\ufffd"
+    "\U000e0000-\U000e007f]"
+)
+"""Signs of mojibake, and signs that nobody sees."""
+_REFUSAL_STARTS: Final = ("i", "as ", "sorry", "apolog", "unfort", "抱", "很", "对", "作")
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class _ChatRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: list[_Message]
+
+
+class _PromptRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    prompt: str
+    completion: str
+
+
+class _TextRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _AlpacaRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    instruction: str
+    output: str
+    input: str | None = None
+
+
+def _clean(raw: bytes) -> bool:
+    """Say that no byte of the row gives reason to look at its texts."""
+    if any(mark in raw for mark in _DOUBT):
+        return False
+    if raw.isascii():
+        return b"\x7f" not in raw
+    try:
+        return _ODD.search(raw.decode()) is None
+    except UnicodeDecodeError:
+        return False
+
+
+def _may_refuse(text: str) -> bool:
+    """Say that the start of an answer could be a refusal."""
+    start = text.lstrip() if text[:1].isspace() else text
+    return start[:8].lower().startswith(_REFUSAL_STARTS)
+
+
+def _roles_fine(messages: list[_Message]) -> bool:
+    """Say that system is first if at all, user and assistant alternate, and an answer ends."""
+    at = 1 if messages and messages[0].role == "system" else 0
+    spoken = len(messages) - at
+    if spoken < 2 or spoken % 2:
+        return False
+    for message in messages[at::2]:
+        if message.role != "user":
+            return False
+    for message in messages[at + 1 :: 2]:
+        if message.role != "assistant" or _may_refuse(message.content):
+            return False
+    return all(not message.content.isspace() and message.content for message in messages)
+
+
+def _chat(raw: bytes) -> bool:
+    if not _clean(raw):
+        return False
+    try:
+        row = _CHAT.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    count = len(row.messages)
+    twins = (
+        raw.count(b'"role"') != count
+        or raw.count(b'"content"') != count
+        or raw.count(b'"messages"') != 1
+    )
+    return not twins and _roles_fine(row.messages)
+
+
+def _fields(decoder: msgspec.json.Decoder[Any], keys: tuple[str, ...]) -> FastCheck:
+    """Return the checker of a row whose values are all texts; the last key is the answer."""
+    marks = tuple(f'"{key}"'.encode() for key in keys)
+    optional = b'"input"' if "instruction" in keys else b""
+    answer = keys[-1]
+
+    def check(raw: bytes) -> bool:
+        if not _clean(raw):
+            return False
+        try:
+            row = decoder.decode(raw)
+        except (msgspec.MsgspecError, RecursionError):
+            return False
+        if any(raw.count(mark) != 1 for mark in marks) or (optional and raw.count(optional) > 1):
+            return False
+        texts: list[str] = [getattr(row, key) for key in keys]
+        if not all(text and not text.isspace() for text in texts):
+            return False
+        twin = len(texts) > 1 and texts[0].strip() == texts[-1].strip()
+        return not twin and (answer == "text" or not _may_refuse(texts[-1]))
+
+    return check
+
+
+_CHAT: Final = msgspec.json.Decoder(_ChatRow)
+_PROMPT: Final = _fields(msgspec.json.Decoder(_PromptRow), ("prompt", "completion"))
+_TEXT: Final = _fields(msgspec.json.Decoder(_TextRow), ("text",))
+_ALPACA: Final = _fields(msgspec.json.Decoder(_AlpacaRow), ("instruction", "output"))
+
+_FAST: Final[dict[str, FastCheck]] = {
+    "openai_chat": _chat,
+    "azure_chat": _chat,
+    "nebius_chat": _chat,
+    "together_chat": _chat,
+    "fireworks_chat": _chat,
+    "aliyun_chat": _chat,
+    "tinker": _chat,
+    "trl_messages": _chat,
+    "mistral_chat": _chat,
+    "together_instruction": _PROMPT,
+    "trl_prompt_completion": _PROMPT,
+    "together_text": _TEXT,
+    "trl_text": _TEXT,
+    "alpaca": _ALPACA,
+}
+
+
+def fast_check(target: str, method: Method) -> FastCheck | None:
+    """Return the fast path of a target, or None where every row takes the slow path.
+
+    ``method`` matters only where it lets rows differ in shape, which is the slow path's affair.
+    """
+    return None if method in {"grpo", "rft"} else _FAST.get(target)

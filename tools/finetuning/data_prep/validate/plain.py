@@ -1,0 +1,207 @@
+"""Checks formats without chat parts: prompt and completion, text, pairs, alpaca, sharegpt."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, cast
+
+from finetuning.data_prep.validate.calls import tool_names
+from finetuning.data_prep.validate.chat import End, check_messages
+from finetuning.data_prep.validate.chat_rules import CHAT_RULES, ChatRules
+from finetuning.data_prep.validate.reports import RowReport, describe, kind, shown
+from finetuning.records import Json, Severity
+
+_OPENAI: Final = replace(CHAT_RULES["openai_chat"], weights=False)
+_TRL: Final = CHAT_RULES["trl_messages"]
+_HUMAN: Final = frozenset({"human", "user", "observation", "tool", "function_response"})
+_MODEL: Final = frozenset({"gpt", "assistant", "model", "chatgpt", "function_call", "bing"})
+
+
+def check_text(row: Mapping[str, Json], report: RowReport, *, others: Severity | None) -> None:
+    """Check a row ``{text}``."""
+    report.only(row, frozenset({"text", "weight"}), "", others)
+    if report.need(row, "text", ""):
+        report.text(row["text"], "/text")
+
+
+def check_instruction(
+    row: Mapping[str, Json],
+    report: RowReport,
+    *,
+    others: Severity | None,
+    needs_completion: bool = True,
+) -> None:
+    """Check a row ``{prompt, completion}`` of two strings."""
+    report.only(row, frozenset({"prompt", "completion", "weight"}), "", others)
+    prompt = report.text(row["prompt"], "/prompt") if report.need(row, "prompt", "") else None
+    if not needs_completion and "completion" not in row:
+        return
+    if not report.need(row, "completion", ""):
+        return
+    completion = report.text(row["completion"], "/completion")
+    if prompt and completion and prompt.strip() and prompt.strip() == completion.strip():
+        report.add("answer_repeats_prompt", "/completion", f"both are {describe(prompt)}")
+
+
+def _either(value: Json, place: str, report: RowReport, *, answer: bool) -> None:
+    """Check a TRL value that is a text or a list of messages."""
+    if isinstance(value, list):
+        end: End = "answer" if answer else "any"
+        check_messages(value, place, _TRL, report, end=end, order=not answer)
+    else:
+        report.text(value, place)
+
+
+def check_trl_prompt_completion(
+    row: Mapping[str, Json], report: RowReport, *, needs_completion: bool
+) -> None:
+    """Check a TRL row ``{prompt, completion}``: both texts, or both lists of messages."""
+    if not any(isinstance(row.get(key), list) for key in ("prompt", "completion")):
+        check_instruction(row, report, others=None, needs_completion=needs_completion)
+        return
+    for key in ("prompt", "completion"):
+        if key not in row and key == "completion" and not needs_completion:
+            continue
+        if report.need(row, key, ""):
+            _either(row[key], f"/{key}", report, answer=key == "completion")
+    _same_kind(row, ("prompt", "completion"), report)
+
+
+def _same_kind(row: Mapping[str, Json], keys: tuple[str, ...], report: RowReport) -> None:
+    """Report a row that mixes texts with lists of messages."""
+    kinds = {kind(row[key]) for key in keys if isinstance(row.get(key), str | list)}
+    if len(kinds) > 1:
+        names = " and ".join(keys)
+        report.add("wrong_type", None, f"{names} mix texts and lists of messages")
+
+
+def check_trl_preference(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a TRL row ``{prompt, chosen, rejected}``; the prompt may be inside the two."""
+    if "prompt" in row:
+        _either(row["prompt"], "/prompt", report, answer=False)
+    present = [key for key in ("chosen", "rejected") if key in row]
+    for key in ("chosen", "rejected"):
+        if key not in row:
+            report.add("pair_missing", f"/{key}", f"the key {key!r} is missing")
+        else:
+            _either(row[key], f"/{key}", report, answer=True)
+    if len(present) == 2 and row["chosen"] == row["rejected"]:
+        report.add("pair_identical", "/rejected", f"both are {describe(row['chosen'])}")
+    _same_kind(row, ("chosen", "rejected"), report)
+
+
+def check_trl_kto(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a TRL row ``{prompt, completion, label}``."""
+    for key in ("prompt", "completion"):
+        if report.need(row, key, ""):
+            _either(row[key], f"/{key}", report, answer=key == "completion")
+    if report.need(row, "label", "") and not isinstance(row["label"], bool):
+        report.add("invalid_label", "/label", f"found {describe(row['label'])}")
+
+
+def check_openai_preference(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a row ``{input, preferred_output, non_preferred_output}``."""
+    sides = ("preferred_output", "non_preferred_output")
+    report.only(row, frozenset({"input", "weight", *sides}), "", "warning")
+    tools: set[str] | None = None
+    if report.need(row, "input", ""):
+        fields = report.object(row["input"], "/input")
+        known = frozenset({"messages", "tools", "parallel_tool_calls"})
+        report.only(fields or {}, known, "/input", "warning")
+        if fields is not None and report.need(fields, "messages", "/input"):
+            tools = tool_names(fields.get("tools"), "/input/tools", report)
+            place = "/input/messages"
+            check_messages(fields["messages"], place, _OPENAI, report, tools=tools, end="user")
+    for side in sides:
+        if side not in row:
+            report.add("pair_missing", f"/{side}", f"the key {side!r} is missing")
+            continue
+        roles = check_messages(row[side], f"/{side}", _OPENAI, report, tools=tools, order=False)
+        answers = [role for role in roles if role != "tool"]
+        if any(role not in {"assistant", ""} for role in answers):
+            report.add("unknown_role", f"/{side}", "an answer of another role than assistant")
+        elif len(answers) > 1:
+            message = f"{len(answers)} answers; Together takes exactly one"
+            report.add("pair_count", f"/{side}", message, severity="warning")
+    if all(side in row for side in sides) and row[sides[0]] == row[sides[1]]:
+        report.add("pair_identical", f"/{sides[1]}", "both outputs are the same")
+
+
+def check_alpaca(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a row ``{instruction, input, output}``."""
+    for key in ("instruction", "output"):
+        if report.need(row, key, ""):
+            report.text(row[key], f"/{key}")
+    for key in ("input", "system"):
+        if row.get(key) is not None:
+            report.text(row[key], f"/{key}", empty=None)
+    history = row.get("history")
+    if history is None:
+        return
+    for at, turn in enumerate((history and report.items(history, "/history")) or []):
+        texts = cast("list[Json]", turn) if isinstance(turn, list) else []
+        if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+            message = f"expected two texts, found {describe(turn)}"
+            report.add("wrong_type", f"/history/{at}", message)
+
+
+def _speaker(message: Mapping[str, Json], place: str, report: RowReport) -> str:
+    if not report.need(message, "from", place):
+        return ""
+    speaker = message["from"]
+    if not isinstance(speaker, str):
+        report.add("wrong_type", f"{place}/from", f"expected a string, found {describe(speaker)}")
+        return ""
+    if speaker in _HUMAN:
+        return "human"
+    if speaker in _MODEL:
+        return "gpt"
+    if speaker == "system":
+        return speaker
+    lower = speaker.lower() in _HUMAN | _MODEL | {"system"}
+    code = "role_case" if lower else "unknown_role"
+    report.add(code, f"{place}/from", f"{shown(speaker)}; expected system, human or gpt")
+    return ""
+
+
+def check_sharegpt(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a row ``{conversations: [{from, value}]}``."""
+    if row.get("system") is not None:
+        report.text(row["system"], "/system", empty=None)
+    if not report.need(row, "conversations", ""):
+        return
+    speakers: list[str] = []
+    for at, item in enumerate(report.items(row["conversations"], "/conversations") or []):
+        place = f"/conversations/{at}"
+        fields = report.object(item, place)
+        if fields is None:
+            speakers.append("")
+            continue
+        speakers.append(_speaker(fields, place, report))
+        if report.need(fields, "value", place):
+            report.text(fields["value"], f"{place}/value")
+    _sharegpt_order(speakers, _TRL, report)
+
+
+def _sharegpt_order(speakers: list[str], rules: ChatRules, report: RowReport) -> None:
+    """LLaMA-Factory drops rows whose sides do not alternate human, gpt from the start."""
+    base = "/conversations"
+    if speakers[1:].count("system"):
+        at = speakers.index("system", 1)
+        report.add("system_not_first", f"{base}/{at}", f"message {at + 1}")
+    spoken = [(at, name) for at, name in enumerate(speakers) if name not in {"system", ""}]
+    if not spoken or not all(speakers):
+        return
+    if spoken[0][1] != "human":
+        report.add("first_not_user", f"{base}/{spoken[0][0]}", "'gpt' speaks first")
+    for (_, before), (at, now) in itertools.pairwise(spoken):
+        if now == before:
+            report.add("not_alternating", f"{base}/{at}", f"{now!r} twice in a row")
+    if "gpt" not in speakers:
+        report.add("no_assistant", base, f"no 'gpt' in {len(speakers)} messages")
+    elif spoken[-1][1] != "gpt":
+        place = f"{base}/{spoken[-1][0]}"
+        severity = rules.ends_with_answer
+        report.add("last_not_assistant", place, "'human' is last", severity=severity)
