@@ -9,24 +9,27 @@ from pathlib import Path
 from finetuning.errors import BadInputError
 from finetuning.files.chunks import read_chunks, utf8_chunks
 from finetuning.files.formats import read_head, separator_of, sniff_format
-from finetuning.files.json_rows import json_rows, jsonl_rows
-from finetuning.files.parquet_rows import parquet_rows
-from finetuning.files.table_rows import table_rows
-from finetuning.files.text_rows import text_rows
 from finetuning.records import Finding, Record
 
 
 def _rows(path: Path, source: str) -> Iterator[Record | Finding]:
+    """Choose the reader by content; readers are imported when needed, to start fast."""
     form = sniff_format(path)
     if form == "parquet":
+        from finetuning.files.parquet_rows import parquet_rows
+
         return parquet_rows(path, source)
     if form == "text_folder":
+        from finetuning.files.text_rows import text_rows
+
         return text_rows(path, source)
     chunks = utf8_chunks(read_chunks(path), name=str(path))
-    if form == "jsonl":
-        return jsonl_rows(chunks, source)
-    if form == "json":
-        return json_rows(chunks, source)
+    if form in {"json", "jsonl"}:
+        from finetuning.files.json_rows import json_rows, jsonl_rows
+
+        return json_rows(chunks, source) if form == "json" else jsonl_rows(chunks, source)
+    from finetuning.files.table_rows import table_rows
+
     return table_rows(chunks, source, separator_of(path, read_head(path)))
 
 

@@ -5,12 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-BAND: Final = 0.30
-"""Half-width of the band around an estimated total, as a fraction.
-
-Calibrated against o200k_base: measured errors per kind of text are in ``tests/data_prep``.
-"""
-
 _DENSE: Final = re.compile(r"[A-Za-z0-9+/]{48,}={0,2}")
 _DENSE_TOKENS: Final = 0.68  # per character of base64, hex or keys
 

@@ -10,8 +10,7 @@ from typing import Final, cast
 from pydantic import Field
 
 from finetuning.records import Json, Model
-from finetuning.tokens.counting import TokenCounter
-from finetuning.tokens.estimating import BAND
+from finetuning.tokens.counting import BAND, TokenCounter
 
 MESSAGE_OVERHEAD_TOKENS: Final = 3
 """Tokens that frame one chat message."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from finetuning.data_prep.target_shape import Method
-from finetuning.data_prep.targets import find_target
 from finetuning.data_prep.validate.chat import End, check_chat_row
 from finetuning.data_prep.validate.chat_rules import CHAT_RULES
 from finetuning.data_prep.validate.parts import (
@@ -26,7 +25,7 @@ from finetuning.data_prep.validate.plain import (
 )
 from finetuning.data_prep.validate.reports import RowReport
 from finetuning.data_prep.validate.texts import check_texts
-from finetuning.records import Finding, Json
+from finetuning.records import Json
 
 Row = Mapping[str, Json]
 
@@ -118,19 +117,3 @@ def check_row(target: str, method: Method, row: dict[str, Json], report: RowRepo
         names = " and ".join(sorted(_TOGETHER_KEYS & row.keys()))
         report.add("two_formats", None, f"the row has {names}")
     check_texts(row, report, reserved_words=target in _RESERVED_WORDS)
-
-
-def validate_row(target: str, row: dict[str, Json]) -> list[Finding]:
-    """Return the findings of one decoded row (``line`` is None).
-
-    Args:
-        target: Name of the target, for example ``openai_chat``; its default method counts.
-        row: The row as decoded.
-
-    Raises:
-        UnknownNameError: There is no such target.
-    """
-    known = find_target(target, where="target")
-    report = RowReport()
-    check_row(known.name, known.method, row, report)
-    return report.findings

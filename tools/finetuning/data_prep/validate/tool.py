@@ -1,22 +1,26 @@
-"""The tool ``validate_jsonl``: one pass, every fault, one page of them."""
+"""The tool ``validate_jsonl``: one pass, every fault, one page of them.
+
+What does the work is imported when called: this module is imported at every start.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from pydantic import Field
 
 from finetuning.data_prep.target_shape import Method, Target, TargetName
 from finetuning.data_prep.targets import find_target, method_for
-from finetuning.data_prep.validate.billing import BillTally
-from finetuning.data_prep.validate.limits import limits_for
-from finetuning.data_prep.validate.scan import FileScan
-from finetuning.data_prep.validate.tally import FindingTally
 from finetuning.files import atomic_write, resolve_read, resolve_write
 from finetuning.records import Finding, Json, NextCall, ToolResult, page
 from finetuning.tokens import TokenStats
+
+if TYPE_CHECKING:
+    from finetuning.data_prep.validate.billing import BillTally
+    from finetuning.data_prep.validate.scan import FileScan
+    from finetuning.data_prep.validate.tally import FindingTally
 
 _WHERE = "validate_jsonl"
 
@@ -94,6 +98,11 @@ def validate_jsonl(
     Source: formats and limits in ``targets.TARGETS`` (checked 2026-11-20);
     knowledge: data-prep.md#finding-codes
     """
+    from finetuning.data_prep.validate.billing import BillTally
+    from finetuning.data_prep.validate.limits import limits_for
+    from finetuning.data_prep.validate.scan import FileScan
+    from finetuning.data_prep.validate.tally import FindingTally
+
     file = resolve_read(path, where=_WHERE)
     known = find_target(target, where=_WHERE)
     chosen = method_for(known, method, where=_WHERE)
@@ -168,3 +177,22 @@ def _next(path: str, target: Target, tally: FindingTally) -> list[NextCall]:
         why = "find personal data before the file leaves this machine"
         calls.append(NextCall(tool="scan_pii", args={"path": path}, why=why))
     return calls
+
+
+def validate_row(target: str, row: dict[str, Json]) -> list[Finding]:
+    """Return the findings of one decoded row (``line`` is None).
+
+    Args:
+        target: Name of the target, for example ``openai_chat``; its default method counts.
+        row: The row as decoded.
+
+    Raises:
+        UnknownNameError: There is no such target.
+    """
+    from finetuning.data_prep.validate.reports import RowReport
+    from finetuning.data_prep.validate.rows import check_row
+
+    known = find_target(target, where="target")
+    report = RowReport()
+    check_row(known.name, known.method, row, report)
+    return report.findings
