@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, get_args
 
 from finetuning.errors import UnknownNameError
@@ -75,23 +75,33 @@ def _apply(rule: Rule, view: View, into: list[Span]) -> None:
     )
 
 
-def _triggered(rules: list[Rule], texts: list[str]) -> Iterable[tuple[Rule, list[int]]]:
-    """Pair each rule with the numbers of the texts that its trigger matches.
+def _triggered(rules: list[Rule], texts: list[str]) -> Iterator[tuple[Rule, list[int]]]:
+    """Yield rules with the numbers of the texts that their trigger matches.
 
     One alternation of all triggers drops the texts that hold nothing (ordinary chat: most of
     them); only the others are matched against the triggers one by one.
     """
     import polars as pl
 
-    triggers = {rule.trigger: f"t{number}" for number, rule in enumerate(rules)}
+    triggers = {_rust(rule.trigger): f"t{number}" for number, rule in enumerate(rules)}
     frame = pl.DataFrame({"text": _encodable(texts)}, schema={"text": pl.String}).with_row_index()
     anything = "|".join(f"(?:{trigger})" for trigger in triggers)
     survivors = frame.filter(pl.col("text").str.contains(anything))
+    if survivors.is_empty():
+        return
+    numbers = survivors["index"].to_list()
     marks = survivors.select(
-        "index", *(pl.col("text").str.contains(t).alias(name) for t, name in triggers.items())
+        pl.col("text").str.contains(trigger).alias(name) for trigger, name in triggers.items()
     )
-    rows = {name: marks.filter(pl.col(name))["index"].to_list() for name in triggers.values()}
-    return [(rule, rows[triggers[rule.trigger]]) for rule in rules]
+    for rule in rules:
+        matched = marks[triggers[_rust(rule.trigger)]].arg_true().to_list()
+        if matched:
+            yield rule, [numbers[place] for place in matched]
+
+
+def _rust(trigger: str) -> str:
+    """Make word boundaries ASCII, as the patterns have them; Unicode ones cost Rust its DFA."""
+    return trigger.replace(r"\b", r"(?-u:\b)")
 
 
 def _encodable(texts: list[str]) -> list[str]:

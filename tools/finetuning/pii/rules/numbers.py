@@ -136,7 +136,7 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "uk_nino",
-        r"(?i)[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]",
+        r"[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]",
         rf"{LEFT}[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]{RIGHT}",
         0.93,
         check=lambda value: value[:2].upper() not in _NINO_BAD,

@@ -92,25 +92,25 @@ _HAN_NAME: Final = rf"(?:欧阳|司马|上官|诸葛|[{gazetteer.CHINESE_FAMILY}
 NAME_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "person_name",
-        rf"(?i){_STRONG_CUE}",
+        rf"(?i:{_STRONG_CUE})[ :]{{1,3}}[A-ZÀ-ÞŁŠŽ]",
         rf"(?i:{_STRONG_CUE})[ :]{{1,3}}({_NAME})",
         accept=_accept(1, 0.85),
     ),
     rule(
         "person_name",
-        rf"(?i)(?:{_WEAK_CUE})[,:!.]?[ \n]+[A-ZÀ-Þ]",
+        rf"(?i:{_WEAK_CUE})[,:!.]?[ \n]{{1,3}}[A-ZÀ-ÞŁŠŽ]",
         rf"(?i:{_WEAK_CUE})[,:!.]?[ \n]{{1,3}}((?!I\b){_NAME})",
         accept=_accept_weak,
     ),
     rule(
         "person_name",
-        rf"\b(?:{_TITLE_WORDS})\.? [A-ZÀ-Þ]",
+        rf"\b(?:{_TITLE_WORDS})\.? [A-ZÀ-ÞŁŠŽ]",
         rf"(?<![A-Za-z])(?:{_TITLE_WORDS})\.? ({_NAME})",
         accept=_accept(1, 0.8),
     ),
     rule(
         "person_name",
-        rf"(?i)(?:{_LABEL})[\"']? ?[:=]",
+        rf"(?i:{_LABEL})[\"']?[ \t]{{0,2}}[:=]",
         rf"(?i:{_LABEL})[\"']?[ \t]{{0,2}}[:=][ \t]{{0,2}}[\"']?({_NAME})",
         accept=_accept(2, 0.8),
     ),
@@ -123,7 +123,7 @@ NAME_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "person_name",
-        rf"\b(?:{_GIVEN_ANY}) [A-ZÀ-Þ]",
+        rf"\b(?:{_GIVEN_ANY}) [A-ZÀ-ÞŁŠŽ]",
         rf"(?<![A-Za-zÀ-ÿ])(?:{_GIVEN_ANY}) {_NAME}",
         accept=_accept_pair,
     ),
