@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from finetuning.providers import all_providers
 from finetuning.settings import VARIABLES
 from finetuning.tokens import counter_for
 from finetuning_skill import dispatch, knowledge, parser
@@ -172,6 +173,32 @@ def test_skill_has_the_sections_that_the_server_and_the_reader_look_for() -> Non
 def test_mode_without_tools_carries_the_date_of_its_facts() -> None:
     section = SKILL.read_text(encoding="utf-8").split("## Without tools")[1]
     assert str(_frontmatter()["metadata"]["facts-checked"]) in section
+
+
+# --- dates -----------------------------------------------------------------------------------
+
+
+def test_coming_end_dates_of_the_catalogue_stand_in_the_providers_file() -> None:
+    checked = str(_frontmatter()["metadata"]["facts-checked"])
+    text = (ROOT / "providers.md").read_text(encoding="utf-8")
+    coming = {
+        f"{provider.id}: {event.date}"
+        for provider in all_providers()
+        for event in provider.lifecycle
+        if event.event in {"training_end", "inference_end"} and str(event.date) > checked
+    }
+    assert coming
+    assert {row for row in coming if row.split(": ")[1] not in text} == set()
+
+
+def test_dates_of_the_skill_file_stand_in_a_knowledge_file_too() -> None:
+    facts = (
+        SKILL.read_text(encoding="utf-8").split("## Facts you may not have")[1].split("\n## ")[0]
+    )
+    dates = set(re.findall(r"20\d\d-\d\d-\d\d", facts))
+    knowledge_text = "".join(path.read_text(encoding="utf-8") for path in KNOWLEDGE)
+    assert len(dates) >= 5
+    assert {date for date in dates if date not in knowledge_text} == set()
 
 
 # --- commands --------------------------------------------------------------------------------
