@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -117,21 +119,37 @@ def settle(spans: Iterable[Span]) -> list[Span]:
     """Return spans in order and without overlap; every code point found stays covered.
 
     Of two that overlap, the more specific type keeps its extent and the other keeps what sticks
-    out; one type covering another entirely takes its place only if it ranks first.
+    out of it.
     """
+    settled: list[Span] = []
+    cluster: list[Span] = []
+    reach = 0
+    for span in sorted(set(spans)):
+        if cluster and span.start >= reach:
+            settled += _settle_cluster(cluster)
+            cluster = []
+        cluster.append(span)
+        reach = max(reach if len(cluster) > 1 else 0, span.end)
+    return settled + _settle_cluster(cluster)
+
+
+def _settle_cluster(cluster: list[Span]) -> list[Span]:
+    """Settle spans that overlap, directly or through others."""
+    if len(cluster) < 2:
+        return cluster
     kept: list[Span] = []
-    for span in sorted(set(spans), key=lambda s: (RANK[s.type], s.start - s.end, -s.confidence)):
-        pieces = [(span.start, span.end)]
-        for other in kept:
-            pieces = [
-                piece
-                for start, end in pieces
-                for piece in (
-                    ((start, min(end, other.start)), (max(start, other.end), end))
-                    if start < other.end and other.start < end
-                    else ((start, end),)
-                )
-                if piece[0] < piece[1]
-            ]
-        kept.extend(span._replace(start=start, end=end) for start, end in pieces)
-    return sorted(kept)
+    for span in sorted(cluster, key=lambda s: (RANK[s.type], s.start - s.end, -s.confidence)):
+        place = bisect.bisect_right(kept, span.start, key=lambda other: other.end)
+        start = span.start
+        pieces: list[Span] = []
+        for other in itertools.islice(kept, place, None):
+            if other.start >= span.end:
+                break
+            if start < other.start:
+                pieces.append(span._replace(start=start, end=other.start))
+            start = other.end
+        if start < span.end:
+            pieces.append(span._replace(start=start))
+        for piece in pieces:
+            bisect.insort(kept, piece)
+    return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,31 +76,28 @@ def _pieces_in_json(text: str, spans: Sequence[Span], mode: RedactMode) -> Itera
             waiting.pop()
         quoted = token.group()[0] == '"'
         first, last = (token.start() + 1, token.end() - 1) if quoted else token.span()
+        if not quoted:
+            if waiting and waiting[-1].start < last:
+                yield first, last, f'"{tag(waiting[-1].type, token.group(), mode)}"'
+            continue
+        escapes = [e.span() for e in _ESCAPE.finditer(text, first, last)] if waiting else []
         done = first
         for span in reversed(waiting):
             if span.start >= last:
                 break
-            start, end = max(span.start, done), min(span.end, last)
-            if not quoted:
-                yield first, last, f'"{tag(span.type, token.group(), mode)}"'
-                break
-            start, end = _whole_escapes(text, first, last, start, end)
-            start = max(start, done)
+            start = max(_widen(max(span.start, first), escapes)[0], done)
+            end = _widen(min(span.end, last), escapes)[1]
             if start < end:
                 yield start, end, tag(span.type, text[start:end], mode)
                 done = end
 
 
-def _whole_escapes(text: str, first: int, last: int, start: int, end: int) -> tuple[int, int]:
-    """Widen a place so that it cuts no escape sequence in two."""
-    if "\\" not in text[first:last]:
-        return start, end
-    for escape in _ESCAPE.finditer(text, first, last):
-        if escape.start() < start < escape.end():
-            start = escape.start()
-        if escape.start() < end < escape.end():
-            end = escape.end()
-    return start, end
+def _widen(place: int, escapes: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return the ends of the escape sequence around a place, or the place twice."""
+    position = bisect.bisect_left(escapes, (place, 0)) - 1
+    if position >= 0 and escapes[position][0] < place < escapes[position][1]:
+        return escapes[position]
+    return place, place
 
 
 def search_leaves(

@@ -44,6 +44,7 @@ _DATE: Final = re.compile(
     r"|(?P<y5>(?:19|20)\d\d)(?P<m5>\d\d)(?P<d5>\d\d)(?!\d)",
     re.ASCII,
 )
+_NEAR_DIGIT: Final = re.compile(r"[^\d\0]{0,40}\d", re.ASCII)
 _BIRTH_CUE: Final = (
     r"(?i:\bdate of birth|\bbirth ?date|\bd\.?o\.?b\b\.?|\bbirthday|\bborn|\bgeburtsdatum|"
     r"\bgeboren|\bnée? le|\bdate de naissance|\bfecha de nacimiento|\bnacid[oa]|"
@@ -67,6 +68,8 @@ def _is_day(match: re.Match[str]) -> bool:
 
 def _accept_birth(match: re.Match[str]) -> Place | None:
     """Find a date within 24 characters after the cue."""
+    if _NEAR_DIGIT.match(match.string, match.end()) is None:
+        return None
     found = _DATE.search(match.string, match.end(), match.end() + 60)
     if found is None or found.start() - match.end() > 24 or not _is_day(found):
         return None

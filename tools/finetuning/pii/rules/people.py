@@ -79,11 +79,16 @@ def _accept_weak(match: re.Match[str]) -> Place | None:
 
 
 def _accept_pair(match: re.Match[str]) -> Place | None:
-    value = _trim(match.group())
-    if " " not in value or not _is_known(value):
-        return None
-    sure = value.split(" ")[-1] in gazetteer.FAMILY
-    return match.start(), match.start() + len(value), 0.85 if sure else 0.65
+    """Find a known given name inside a run of capitalised words, and what follows it."""
+    start = match.start()
+    words = match.group().split(" ")
+    for position, word in enumerate(words[:-1]):
+        value = _trim(" ".join(words[position : position + 4]))
+        if " " in value and _is_known(value):
+            sure = value.split(" ")[-1] in gazetteer.FAMILY
+            return start, start + len(value), 0.85 if sure else 0.65
+        start += len(word) + 1
+    return None
 
 
 _GIVEN_ANY: Final = "|".join(sorted(gazetteer.GIVEN | gazetteer.AMBIGUOUS_GIVEN))
@@ -124,7 +129,7 @@ NAME_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "person_name",
         rf"\b(?:{_GIVEN_ANY}) [A-ZÀ-ÞŁŠŽ]",
-        rf"(?<![A-Za-zÀ-ÿ])(?:{_GIVEN_ANY}) {_NAME}",
+        rf"(?<![A-Za-zÀ-ÿ]){_NAME}(?:[ ](?:[A-Z]\.?(?![A-Za-z])|{_WORD})){{0,8}}",
         accept=_accept_pair,
     ),
     rule(
