@@ -16,14 +16,18 @@ from finetuning.data_prep.target_shape import Method
 
 FastCheck = Callable[[bytes], bool]
 
-_DOUBT: Final = (b"\\u", b"\\b", b"\\f", b"<|", b"INST]", b"_of_turn>", b"os>", b"pad>", b"unk>")
+_ESCAPES: Final = (b"\\u", b"\\b", b"\\f")
+_TOKENS: Final = (b"<|", b"_of_turn>", b"os>", b"pad>", b"unk>")
 """Escapes and pieces of control tokens: rows with them take the slow path."""
 _ODD: Final = re.compile(
-    "[\u007f-\u009f\u00ad\u00c2\u00c3\u00e2\u00ef\u00f0\u200b\u2028-\u202e\u2060-\u2069\ufeff\ufffd"
-    "\U000e0000-\U000e007f]"
+    rb"\xc2[\x80-\x9f\xad]|\xc3(?:[\x82\x83]|\xa2\xe2|\xaf\xc2|\xb0\xc5)"
+    rb"|\xe2(?:\x80[\x8b\xa8-\xae]|\x81[\xa0-\xaf])|\xef(?:\xbb\xbf|\xbf\xbd)|\xf3\xa0"
 )
-"""Signs of mojibake, and signs that nobody sees."""
-_REFUSAL_STARTS: Final = ("i", "as ", "sorry", "apolog", "unfort", "抱", "很", "对", "作")
+"""UTF-8 of signs of mojibake, and of signs that nobody sees."""
+_REFUSAL_STARTS: Final = (
+    *("i ca", "i am", "i'm", "i’m", "im ", "as a ", "as an ", "sorry", "apolog", "unfort"),
+    *("抱", "很", "对", "作"),
+)
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -52,14 +56,13 @@ class _AlpacaRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 def _clean(raw: bytes) -> bool:
     """Say that no byte of the row gives reason to look at its texts."""
-    if any(mark in raw for mark in _DOUBT):
+    if b"\\" in raw and any(mark in raw for mark in _ESCAPES):
         return False
-    if raw.isascii():
-        return b"\x7f" not in raw
-    try:
-        return _ODD.search(raw.decode()) is None
-    except UnicodeDecodeError:
+    if b"<" in raw and any(mark in raw for mark in _TOKENS):
         return False
+    if b"\x7f" in raw or b"INST]" in raw:
+        return False
+    return raw.isascii() or _ODD.search(raw) is None
 
 
 def _may_refuse(text: str) -> bool:
