@@ -11,7 +11,7 @@ from finetuning.runs.creation import create_run
 from finetuning.runs.lifecycle import attach, finish
 from finetuning.runs.models import TERMINAL, RunProgress, RunRow, RunStatus
 from finetuning.runs.progress import listen, progress
-from finetuning.runs.rows import arguments_of, list_runs, read_run, wait
+from finetuning.runs.rows import arguments_of, count_runs, list_runs, read_run, wait
 from finetuning.runs.spawning import spawn
 from finetuning.runs.steps import (
     alerts_of,
@@ -22,6 +22,7 @@ from finetuning.runs.steps import (
     record_steps,
     steps_of,
 )
+from finetuning.runs.store import run_folder
 
 __all__ = [
     "TERMINAL",
@@ -33,6 +34,7 @@ __all__ = [
     "attach",
     "cancel_requested",
     "count_look",
+    "count_runs",
     "create_run",
     "finish",
     "kill_run",
@@ -45,6 +47,7 @@ __all__ = [
     "record_progress",
     "record_steps",
     "request_cancel",
+    "run_folder",
     "spawn",
     "steps_of",
     "wait",

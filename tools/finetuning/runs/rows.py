@@ -108,6 +108,14 @@ def list_runs(limit: int = 20, tool: str | None = None) -> list[RunRow]:
     return [read_run(row["run_id"]) for row in found]
 
 
+def count_runs() -> int:
+    """Return how many runs the store holds."""
+    if not store.store_path().exists():
+        return 0
+    with store.connect() as connection:
+        return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+
+
 def wait(run_id: str, seconds: float) -> RunRow:
     """Return the run as soon as it is finished, or as it is after ``seconds``."""
     until = time.monotonic() + seconds

@@ -1,0 +1,242 @@
+"""The tool that chooses how to train, says why, and writes it down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from finetuning.errors import BadInputError, UnknownNameError
+from finetuning.estimate import Architecture, read_architecture
+from finetuning.files import (
+    data_files,
+    new_output_folder,
+    resolve_read,
+    sha256_file,
+    write_json,
+)
+from finetuning.records import Finding, NextCall, ToolResult
+from finetuning.training.config import (
+    KNOBS,
+    LATER_METHODS,
+    LATER_TUNINGS,
+    TrainingConfig,
+    refuse_unbuilt,
+)
+from finetuning.training.device import Device, fits, memory_gb, plan_device, time_seconds
+from finetuning.training.environment import bases_folder
+from finetuning.training.hazards import find_risks, refuse_contradictions
+from finetuning.training.knobs import Resolver
+from finetuning.training.profile import DataProfile, profile_data
+
+LATER_ENGINES: Final = (
+    "trl",
+    "axolotl",
+    "llama_factory",
+    "ms_swift",
+    "unsloth",
+    "torchrun",
+    "ray",
+    "skypilot",
+    "hf_jobs",
+)
+CONFIG_NAME: Final = "training.json"
+
+
+class TrainingPlan(ToolResult):
+    """A configuration with its reasons, its needs and what speaks against it."""
+
+    config: dict[str, Any]
+    why: dict[str, str]
+    device: str
+    memory_gb: float
+    time_seconds: dict[str, float] | None
+    fits: bool
+    findings: list[Finding]
+    files: list[str]
+
+    def exit_code(self) -> int:
+        """Return 1 when the run does not fit or was refused, else 0."""
+        return 0 if self.files else 1
+
+    def summary(self) -> str:
+        """Say in one line whether the run can be launched."""
+        if self.files:
+            return f"Ready: {self.files[0]} ({self.memory_gb:.2f} GB on {self.device})."
+        errors = [finding for finding in self.findings if finding.severity == "error"]
+        return f"Refused: {errors[0].message}."
+
+
+def configure_training(
+    base_model: str,
+    data: str,
+    method: str = "sft",
+    tuning: str = "lora",
+    engine: str = "local",
+    gpu: str | None = None,
+    gpu_memory_gb: float | None = None,
+    n_gpus: int = 1,
+    overrides: dict[str, Any] | None = None,
+    goal: str | None = None,
+    output_dir: str | None = None,
+) -> TrainingPlan:
+    """Choose training settings, with reasons, memory, time and a config file.
+
+    Dangerous settings are refused with the mend (no file is written, exit code 1) unless their
+    code is listed in overrides.accept_risks; contradictory ones are bad calls.
+
+    Args:
+        base_model: Folder of the base model, or the name of one in <home>/bases. A public name
+            such as Qwen/Qwen3-8B is planned for, but must be on disk before the launch.
+        data: Folder that prepare_data wrote (train.jsonl, validation.jsonl), or a training file.
+        method: sft; the other methods are not in this version.
+        tuning: lora; the other kinds are not in this version.
+        engine: local; the other engines are not in this version.
+        gpu: GPU to plan for, such as H100 or L4; absent: the GPU of this machine, else its CPU.
+        gpu_memory_gb: Memory of one GPU in GB (10⁹ bytes), where the table does not know it.
+        n_gpus: Number of such GPUs, 1 or more.
+        overrides: Settings to fix, by name (r, learning_rate, num_train_epochs, max_length …),
+            and accept_risks: codes of findings that are accepted on purpose.
+        goal: What the run should reach, in a few words; recorded with the run.
+        output_dir: Folder for training.json; absent: a new one among the reports.
+
+    Returns:
+        The config, why each setting is as it is, memory_gb, time_seconds, fits and findings.
+
+    Raises:
+        BadInputError: A path, row format or setting that cannot be used, or not in this version.
+        UnknownNameError: An unknown model, setting, method, tuning, engine or GPU.
+
+    Source: training.md sections 4, 8 and 9 (checked 2026-11-20); knowledge: training.md#settings
+    """
+    where = "configure_training"
+    refuse_unbuilt(where, "method", method, "sft", LATER_METHODS)
+    refuse_unbuilt(where, "tuning", tuning, "lora", LATER_TUNINGS)
+    refuse_unbuilt(where, "engine", engine, "local", LATER_ENGINES)
+    given = overrides or {}
+    for name in given:
+        if name not in KNOBS:
+            raise UnknownNameError(where, "setting", name, KNOBS)
+    folder = find_base(base_model)
+    shape = read_architecture(folder or base_model)
+    device = plan_device(gpu, gpu_memory_gb, n_gpus)
+    files = data_files(data, where="data")
+    train = _train_file(files, data)
+    target = new_output_folder(output_dir, where="output_dir", name="training")
+    profile = profile_data(train, folder)
+    fixed = {
+        "base_model": str(folder or base_model),
+        "train_file": str(train),
+        "validation_file": _path(files.get("validation")),
+        "test_file": _path(files.get("test")),
+        "train_sha256": sha256_file(train),
+        "row_format": profile.row_format,
+        "goal": goal,
+    }
+    resolver = Resolver(shape, profile, device, given)
+    config = resolver.resolve(fixed)
+    refuse_contradictions(config, shape, given)
+    findings = find_risks(config, shape, profile, float(resolver.proposed["learning_rate"]))
+    findings += _place_findings(config, shape, profile, device, folder)
+    plan = _plan(config, resolver.why, shape, profile, device, findings)
+    if any(finding.severity == "error" for finding in plan.findings):
+        return plan
+    return _written(plan, target / CONFIG_NAME)
+
+
+def _train_file(files: dict[str, Path], data: str) -> Path:
+    train = files.get("train") or files.get("data")
+    if train is None:
+        raise BadInputError(
+            "data",
+            f"{data!r} holds {', '.join(path.name for path in files.values())} but no train.jsonl",
+            "a folder with train.jsonl",
+            "Run prepare_data, or name the training file",
+        )
+    return train
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def find_base(base_model: str) -> Path | None:
+    """Return the folder of a base model on this machine, or None for a name that is not here.
+
+    Raises:
+        NotAllowedError: The folder lies outside the readable ones.
+    """
+    named = bases_folder() / base_model
+    if "/" not in base_model and (named / "config.json").is_file():
+        return named
+    if Path(base_model).expanduser().exists():
+        found = resolve_read(base_model, where="base_model", kind="any")
+        return found.parent if found.is_file() else found
+    return None
+
+
+def _place_findings(
+    config: TrainingConfig,
+    shape: Architecture,
+    profile: DataProfile,
+    device: Device,
+    folder: Path | None,
+) -> list[Finding]:
+    found: list[Finding] = []
+    need = memory_gb(shape, profile, config, device)
+    if not fits(need, device):
+        found.append(
+            Finding(
+                code="does_not_fit",
+                severity="warning" if "does_not_fit" in config.accept_risks else "error",
+                message=f"about {need:.1f} GB are needed, {device.memory_gb:g} GB are there "
+                f"({device.name})",
+                fix="Shorten max_length, choose a smaller base, or plan for a GPU with more memory",
+            )
+        )
+    if folder is None:
+        found.append(
+            Finding(
+                code="base_not_here",
+                severity="warning",
+                message=f"{config.base_model} is not on this machine, so tokens are approximate "
+                "and the run cannot start here yet",
+                fix=f"Download it to {bases_folder() / config.base_model.rpartition('/')[2]}, then "
+                "configure again",
+            )
+        )
+    return found
+
+
+def _plan(
+    config: TrainingConfig,
+    why: dict[str, str],
+    shape: Architecture,
+    profile: DataProfile,
+    device: Device,
+    findings: list[Finding],
+) -> TrainingPlan:
+    need = memory_gb(shape, profile, config, device)
+    return TrainingPlan(
+        config=config.model_dump(mode="json"),
+        why=why,
+        device=device.name,
+        memory_gb=round(need, 3),
+        time_seconds=time_seconds(shape, profile, config, device),
+        fits=fits(need, device),
+        findings=findings,
+        files=[],
+        fit_facts={
+            "n_examples": profile.rows,
+            "training_tokens": profile.total_tokens,
+            "params": shape.parameters,
+            "base_model": shape.name,
+        },
+    )
+
+
+def _written(plan: TrainingPlan, path: Path) -> TrainingPlan:
+    write_json(path, plan.config)
+    launch = NextCall(
+        tool="launch_lora", args={"config": str(path)}, why="starts the run with these settings"
+    )
+    return plan.model_copy(update={"files": [str(path)], "next": [launch]})
