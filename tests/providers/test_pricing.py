@@ -145,7 +145,7 @@ AMOUNTS = TrainingAmounts(train_tokens=1_000, n_epochs=3, validation_tokens=100,
         ("tokens_epochs_validation", {"padded_tokens": 4_096}, 12_488),
         ("gemini_preference", {"prompt_tokens": 400}, 4_200),
         ("own_hours", {}, 3_000),
-        ("gpu_hours", {"padded_tokens": 4_096}, 12_288),
+        ("gpu_hours", {}, 3_000),
     ],
 )
 def test_each_rule_counts_as_its_provider_says(

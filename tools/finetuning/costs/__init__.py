@@ -1,1 +1,16 @@
-"""Under construction."""
+"""Costs: what tuning and serving cost, against every alternative that needs no training."""
+
+from __future__ import annotations
+
+from finetuning.costs.estimate import estimate_cost
+from finetuning.costs.inputs import CurrentModel, PriceOverrides, RftJob, ServingTraffic
+from finetuning.costs.results import CostEstimate
+
+__all__ = [
+    "CostEstimate",
+    "CurrentModel",
+    "PriceOverrides",
+    "RftJob",
+    "ServingTraffic",
+    "estimate_cost",
+]

@@ -46,15 +46,15 @@ def billed_tokens(formula: Formula, amounts: TrainingAmounts) -> Billed:
     Source: prices.md section 1, one row per provider (checked 2026-11-20); knowledge: costs.md.
     """
     train, epochs = amounts.train_tokens, amounts.n_epochs
+    times = "1 epoch" if epochs == 1 else f"{epochs} epochs"
     if formula == "tokens_epochs_validation":
         once = train if amounts.padded_tokens is None else amounts.padded_tokens
         name = "training tokens" if amounts.padded_tokens is None else "rows × maximum length"
         total = epochs * once + amounts.n_evals * amounts.validation_tokens
-        return Billed(
-            tokens=total,
-            formula=f"{epochs} epochs × {once:,} {name} + {amounts.n_evals} evaluations × "
-            f"{amounts.validation_tokens:,} validation tokens",
-        )
+        words = f"{times} × {once:,} {name}"
+        if amounts.n_evals:
+            words += f" + {amounts.n_evals} evaluations × {amounts.validation_tokens:,} tokens"
+        return Billed(tokens=total, formula=words)
     if formula == "gemini_preference":
         if amounts.prompt_tokens is None:
             raise BadInputError(
@@ -67,12 +67,11 @@ def billed_tokens(formula: Formula, amounts: TrainingAmounts) -> Billed:
         once = train + amounts.prompt_tokens
         return Billed(
             tokens=epochs * once,
-            formula=f"{epochs} epochs × {once:,} tokens (every prompt twice, every answer once)",
+            formula=f"{times} × {once:,} tokens (every prompt twice, every answer once)",
         )
     if formula in {"tokens_epochs", "gpu_hours", "own_hours"}:
-        once = amounts.padded_tokens or train if formula != "tokens_epochs" else train
-        name = "processed" if once != train else "training"
-        return Billed(tokens=epochs * once, formula=f"{epochs} epochs × {once:,} {name} tokens")
+        name = "training tokens" if formula == "tokens_epochs" else "processed tokens"
+        return Billed(tokens=epochs * train, formula=f"{times} × {train:,} {name}")
     raise BadInputError(
         "method",
         f"the rule {formula!r} does not count training tokens",

@@ -1,0 +1,106 @@
+"""The parts of an answer that repeat the question: refusal, facts for the decision, next call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetuning.costs.ledger import Ledger
+from finetuning.costs.payback import unknown
+from finetuning.costs.request import Request
+from finetuning.costs.results import CostEstimate, Training
+from finetuning.costs.training import Priced
+from finetuning.providers.lifecycle import Availability
+from finetuning.records import Json, NextCall
+
+
+def refuse(request: Request, priced: Priced, ledger: Ledger, known: Availability) -> CostEstimate:
+    """Return the result for prices that are too old: no sums, and the call that accepts them."""
+    names = ", ".join(price.name for price in ledger.stale if price.refused)
+    bill = Training(
+        billed_tokens=priced.training.billed_tokens, usd=None, formula=priced.training.formula
+    )
+    return CostEstimate(
+        provider=request.provider,
+        model=known.model or request.model,
+        method=request.method,
+        as_of=request.day,
+        training=bill,
+        gpu=priced.gpu,
+        break_even=unknown(f"Not computed: the price of {names} was read over 180 days ago."),
+        assumptions=ledger.assumptions,
+        stale_prices=ledger.stale,
+        base_retires_on=known.base_retires_on,
+        warnings=ledger.warnings,
+        fit_facts=facts_of(request, None),
+        next=[
+            NextCall(
+                tool="estimate_cost",
+                args={**_arguments(request), "accept_stale": True},
+                why="Use the old prices knowingly",
+            )
+        ],
+    )
+
+
+def _arguments(request: Request) -> dict[str, Json]:
+    """Return the arguments that repeat this call."""
+    given: dict[str, Any] = {
+        "provider": request.provider,
+        "model": request.model,
+        "method": request.method,
+        "tuning": request.tuning,
+        "data": request.data,
+        "training_tokens": request.training_tokens,
+        "n_epochs": request.n_epochs,
+        "gpu": request.gpu,
+        "n_gpus": request.n_gpus,
+        "labour_usd": str(request.labour_usd),
+        "as_of": request.day.isoformat(),
+    }
+    for name in ("rft", "serving", "current"):
+        value = getattr(request, name)
+        given[name] = None if value is None else value.model_dump(mode="json", exclude_none=True)
+    given["prices"] = request.overrides.model_dump(mode="json", exclude_none=True) or None
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def facts_of(request: Request, training_tokens: int | None) -> dict[str, Json]:
+    """Return the facts of the request that assess_fit accepts."""
+    facts: dict[str, Json] = {
+        "provider": request.provider,
+        "provider_model": request.model,
+        "method_wanted": request.method,
+        "tuning_wanted": request.tuning,
+        "training_tokens": training_tokens,
+    }
+    if request.serving is not None:
+        facts["requests_per_month"] = request.serving.requests_per_month
+    if (now := request.current) is not None:
+        facts |= {"tokens_in": now.tokens_in, "tokens_out": now.tokens_out}
+        for side in ("in", "out", "cached"):
+            price = getattr(now, f"price_{side}_usd_per_mtok")
+            facts[f"price_{side}_usd_per_mtok"] = None if price is None else str(price)
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def next_calls(request: Request, facts: dict[str, Json]) -> list[NextCall]:
+    """Return the calls that make sense after an estimate."""
+    calls: list[NextCall] = []
+    if request.data is not None and request.provider == "local":
+        calls.append(
+            NextCall(
+                tool="configure_training",
+                args={
+                    "base_model": request.model,
+                    "data": request.data,
+                    "method": request.method,
+                    "tuning": request.tuning,
+                },
+                why="Decide the knobs, and check that it fits this machine",
+            )
+        )
+    if request.serving is not None and request.current is not None:
+        calls.append(
+            NextCall(tool="assess_fit", args={"facts": facts}, why="Weigh the money with the rest")
+        )
+    return calls
