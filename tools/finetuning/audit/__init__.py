@@ -1,1 +1,8 @@
-"""Under construction."""
+"""The audit log: who did what when, in a chain that shows every later change."""
+
+from __future__ import annotations
+
+from finetuning.audit.log import append
+from finetuning.audit.verify import AuditVerification, verify_audit_log
+
+__all__ = ["AuditVerification", "append", "verify_audit_log"]
