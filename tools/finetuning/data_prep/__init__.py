@@ -1,1 +1,19 @@
-"""Under construction."""
+"""Data preparation: inspect raw files, convert, clean, split and validate them."""
+
+from __future__ import annotations
+
+from finetuning.data_prep.inspection import DataInspection, inspect_data
+from finetuning.data_prep.prepare import prepare_data
+from finetuning.data_prep.prepared import PreparedData, Replay, RowCounts
+from finetuning.data_prep.validate import ValidationResult, validate_jsonl
+
+__all__ = [
+    "DataInspection",
+    "PreparedData",
+    "Replay",
+    "RowCounts",
+    "ValidationResult",
+    "inspect_data",
+    "prepare_data",
+    "validate_jsonl",
+]

@@ -1,0 +1,163 @@
+"""All rows of a source, read as examples that fit the target, or rejected with a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from finetuning.data_prep.convert.adapt import adapt
+from finetuning.data_prep.convert.codes import Unusable
+from finetuning.data_prep.convert.columns import Columns, cell_text, guess_turns
+from finetuning.data_prep.convert.conversations import group_turns, read_conversation
+from finetuning.data_prep.convert.holds import HOLDS, Holds
+from finetuning.data_prep.convert.shapes import read_row, shape_of
+from finetuning.data_prep.convert.writers import flat_notes
+from finetuning.data_prep.examples import Example
+from finetuning.data_prep.prepared import ExamplesMode
+from finetuning.records import Finding, Record
+
+
+class Rejection(NamedTuple):
+    """One row that is in no split, with the reason and, for a copy, the row that was kept."""
+
+    source: str
+    line: int | None
+    reason: str
+    of: Record | None = None
+    why: str | None = None
+
+
+class Converted(NamedTuple):
+    """What became of the rows of a source: each is an example or a rejection."""
+
+    examples: list[Example]
+    rejections: list[Rejection]
+
+
+def turn_columns(records: Sequence[Record], columns: Columns) -> Columns | None:
+    """Return the columns of a table with one turn per row, or None where it is not one."""
+    if not records:
+        return None
+    names = list(dict.fromkeys(name for record in records[:100] for name in record.data))
+    if columns.conversation is None and shape_of(records[0].data) is not None:
+        return None
+    return guess_turns(names, columns)
+
+
+def _kinds(holds: Holds) -> frozenset[str]:
+    kinds = {"pair": "chat", "graded": "chat"}
+    return frozenset({kinds.get(holds.form, holds.form)})
+
+
+def _with_cells(example: Example, columns: Columns) -> Example:
+    """Note the label, group, time and annotator of the row an example came from."""
+    data = example.record.data
+
+    def cell(column: str | None) -> str | None:
+        return (cell_text(data.get(column)) or None) if column is not None else None
+
+    return dataclasses.replace(
+        example,
+        label=cell(columns.label),
+        group=cell(columns.group),
+        time=example.time or cell(columns.time),  # a conversation has that of its last turn
+        annotator=cell(columns.annotator),
+    )
+
+
+def _replies(example: Example, holds: Holds) -> list[Example]:
+    """Return one example per answer; earlier answers are context, with weight 0 where held."""
+    made: list[Example] = []
+    for end, turn in enumerate(example.messages):
+        if turn["role"] != "assistant":
+            continue
+        turns = [
+            {**past, "weight": 0} if past["role"] == "assistant" and holds.weights else past
+            for past in example.messages[:end]
+        ]
+        made.append(dataclasses.replace(example, messages=[*turns, turn]))
+    return made or [example]
+
+
+def _expand(example: Example, holds: Holds, mode: ExamplesMode, family: int) -> list[Example]:
+    """Return the examples that one row or conversation gives to this target."""
+    parts = [example]
+    if example.kind == "preference" and holds.form == "binary":
+        parts = [
+            Example(example.record, "binary", example.messages + side, liked=liked)
+            for side, liked in ((example.chosen, True), (example.rejected, False))
+        ]
+    elif example.kind == "chat" and mode == "per_reply":
+        parts = _replies(example, holds)
+    if len(parts) == 1:
+        return parts
+    return [dataclasses.replace(part, family=family).noting("one_of_several") for part in parts]
+
+
+class Converter:
+    """Converts rows to one target; keeps what the person said about columns."""
+
+    def __init__(self, target: str, columns: Columns, mode: ExamplesMode) -> None:
+        """Prepare for one target of :data:`HOLDS`."""
+        self.holds = HOLDS[target]
+        self._columns = columns
+        self._mode: ExamplesMode = mode
+        self._families = 0
+
+    def convert(self, rows: Iterable[Record | Finding], source: str) -> Converted:
+        """Read every row of one source.
+
+        Args:
+            rows: What ``files.read_records`` yields.
+            source: Name of the source, for findings (they carry only a line).
+
+        Returns:
+            Examples in file order, and a rejection for every row that gave none.
+        """
+        records: list[Record] = []
+        rejections: list[Rejection] = []
+        for row in rows:
+            if isinstance(row, Finding):
+                rejections.append(Rejection(source, row.line, row.code))
+            else:
+                records.append(row)
+        turns = turn_columns(records, self._columns)
+        examples: list[Example] = []
+        units = [[record] for record in records]
+        if turns is not None and turns.conversation is not None:
+            units = group_turns(records, turns.conversation)
+        for unit in units:
+            made = self._read(unit, turns)
+            if isinstance(made, str):
+                rejections.append(Rejection(unit[0].source, unit[0].line, made))
+                continue
+            for part in made:
+                fitted = self._fit(part)
+                if isinstance(fitted, str):
+                    rejections.append(Rejection(unit[0].source, unit[0].line, fitted))
+                else:
+                    examples.append(fitted)
+        return Converted(examples, rejections)
+
+    def _read(self, unit: list[Record], turns: Columns | None) -> list[Example] | str:
+        """Return the examples of one row or conversation, or the code of its fault."""
+        try:
+            if turns is not None:
+                example = read_conversation(unit, turns)
+            else:
+                example = read_row(unit[0], self._columns, _kinds(self.holds))
+        except Unusable as error:
+            return error.code
+        self._families += 1
+        example = _with_cells(example, self._columns)
+        return _expand(example, self.holds, self._mode, self._families)
+
+    def _fit(self, example: Example) -> Example | str:
+        try:
+            fitted = adapt(example, self.holds, system=self._columns.system)
+        except Unusable as error:
+            return error.code
+        if self.holds.form in {"pair", "text"} and fitted.kind != "text":
+            fitted = fitted.noting(*flat_notes(fitted))
+        return fitted

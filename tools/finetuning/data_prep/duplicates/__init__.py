@@ -1,0 +1,17 @@
+"""Duplicates: exact and near copies found, verified and clustered."""
+
+from __future__ import annotations
+
+from finetuning.data_prep.duplicates.clusters import Clusters
+from finetuning.data_prep.duplicates.finding import Duplicates, find_duplicates
+from finetuning.data_prep.duplicates.leakage import measure_leakage
+from finetuning.data_prep.duplicates.twins import find_twins, jaccard
+
+__all__ = [
+    "Clusters",
+    "Duplicates",
+    "find_duplicates",
+    "find_twins",
+    "jaccard",
+    "measure_leakage",
+]

@@ -1,0 +1,1 @@
+"""The steps of ``prepare_data``: gather, clean, split, write, report."""

@@ -1,0 +1,72 @@
+"""The tool ``prepare_data``: raw files to train, validation and test."""
+
+from __future__ import annotations
+
+from finetuning.data_prep.prepared import ExamplesMode, PreparedData, RedactChoice, Replay
+from finetuning.data_prep.target_shape import TargetName
+
+
+# fmt: off
+def prepare_data(
+    sources: list[str], target: TargetName, output_dir: str,
+    prompt_column: str | None = None, completion_column: str | None = None,
+    conversation_column: str | None = None, role_column: str | None = None,
+    content_column: str | None = None, time_column: str | None = None,
+    label_column: str | None = None, annotator_column: str | None = None,
+    group_column: str | None = None, context_column: str | None = None,
+    role_map: dict[str, str] | None = None, examples: ExamplesMode = "per_conversation",
+    system: str | None = None, near_duplicates: bool = True, near_threshold: float = 0.5,
+    redact: RedactChoice = "none", split: str | list[float] = "auto",
+    exclude: list[str] | None = None, signatures_file: str | None = None,
+    replay: Replay | None = None, canaries: int = 0, force: bool = False, seed: int = 0,
+    overwrite: bool = False,
+) -> PreparedData:
+    """Convert, clean, redact and split raw files into train, validation and test.
+
+    Args:
+        sources: Data files of any input shape, text folders, or folders this tool wrote.
+        target: Format of the rows to write, for example trl_prompt_completion.
+        output_dir: New or empty folder for train.jsonl, validation.jsonl, test.jsonl and reports.
+        prompt_column: Column that asks. Without it, shape and names of the columns decide.
+        completion_column: Column that answers.
+        conversation_column: Column that names the conversation, in tables of one turn per row.
+        role_column: Column that says who speaks, in tables of one turn per row.
+        content_column: Column with the words of a turn; for text targets, the text.
+        time_column: Orders the turns of conversations; else newest rows become the test part.
+        label_column: Column whose values each part gets its due of; for trl_kto, good or bad.
+        annotator_column: Column that says who answered; the answer with most votes stays.
+        group_column: Column whose rows of one value stay in one part, for example a customer.
+        context_column: Column whose text is put before the prompt.
+        role_map: Meaning of unusual roles, for example {"moderator": "system"}.
+        examples: One example per conversation, or one per assistant reply.
+        system: System text for examples that have none.
+        near_duplicates: Leave out near copies; false keeps them, in one part of the split.
+        near_threshold: Exact Jaccard similarity of word pairs of near copies, above 0 up to 1.
+        redact: Replace personal data by its type (mask) or by stable tags (pseudonym).
+        split: auto, shares of train, validation and test such as [0.8,0.1,0.1], or kfold:K.
+        exclude: Files whose rows, or near copies of them, may be in no part.
+        signatures_file: Parquet file to write the MinHash signatures of the kept rows to.
+        replay: General rows to add to train, {"path": FILE, "fraction": share of train, 0..1}.
+        canaries: Marker rows to plant in train for the memorisation check, 0..10000.
+        force: Remove near copies even where they are most of the rows.
+        seed: Chooses split, replay rows and canaries, at least 0.
+        overwrite: Replace the results of an earlier call in output_dir.
+    """
+    from finetuning.data_prep.convert import Columns
+    from finetuning.data_prep.preparation import options as asked
+    from finetuning.data_prep.preparation.running import run
+    from finetuning.files import new_output_folder
+
+    columns = Columns(
+        prompt_column, completion_column, conversation_column, role_column, content_column,
+        time_column, label_column, annotator_column, group_column, context_column,
+        role_map or {}, system,
+    )
+    options = asked.Options(
+        tuple(sources), target, columns, examples, near_duplicates, near_threshold, redact, split,
+        tuple(exclude or ()), signatures_file, asked.read_replay(replay), canaries, force, seed,
+    )
+    checked = asked.check_options(options)
+    folder = new_output_folder(output_dir, where=asked.WHERE, name="prepared", overwrite=overwrite)
+    return run(checked, folder)
+# fmt: on

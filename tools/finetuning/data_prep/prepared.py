@@ -1,0 +1,123 @@
+"""What ``prepare_data`` takes and returns: counts, digests and places, never the text of a row.
+
+Kept apart from the code that does the work, so that a server starts fast.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from finetuning.records import Finding, Model, ToolResult
+
+ExamplesMode = Literal["per_conversation", "per_reply"]
+
+RedactChoice = Literal["none", "mask", "pseudonym"]
+
+SplitMethod = Literal["by_cluster", "by_group", "by_time"]
+
+
+class Replay(Model):
+    """General rows mixed into train, against forgetting."""
+
+    path: str = Field(description="Data file of general rows, in any input shape.")
+    fraction: float = Field(
+        ge=0, lt=1, description="Their share of the written train file, 0..1 (0.25: one in four)."
+    )
+
+
+class Leakage(Model):
+    """Held-out rows with a twin in train."""
+
+    exact: int = Field(description="Held-out rows that are in train, too, but for white space.")
+    near: int = Field(description="Held-out rows with a near copy in train (exact ones excluded).")
+
+
+class RowCounts(Model):
+    """What became of the rows.
+
+    ``read = train + validation + test - replay - canaries + rejected + exact_duplicates
+    + near_duplicates``.
+    """
+
+    read: int = Field(description="Examples read, after rows of a conversation were joined.")
+    rejected: int = Field(description="Faulty, outvoted or excluded; see rejected_file.")
+    exact_duplicates: int
+    near_duplicates: int
+    redacted: int = Field(description="Examples in which personal data were replaced.")
+    replay: int = Field(description="General rows added to train.")
+    canaries: int = Field(description="Marker rows added to train.")
+    train: int
+    validation: int
+    test: int
+
+
+class SplitChoice(Model):
+    """How the rows were split, and why so."""
+
+    method: SplitMethod
+    shares: tuple[float, float, float] = Field(description="Train, validation, test, 0..1.")
+    folds: int | None
+    why: str
+
+
+class Fold(Model):
+    """One of K splits; every row is tested in just one of them."""
+
+    fold: int
+    files: dict[str, str]
+    train: int
+    validation: int
+    test: int
+    leakage: Leakage
+
+
+class CheckedRows(Model):
+    """What the target's validator says of the written files."""
+
+    n_errors: int
+    n_warnings: int
+    counts: dict[str, int] = Field(description="Findings by code.")
+
+
+class PreparedData(ToolResult):
+    """Where the rows went, and what was done to them."""
+
+    target: str
+    files: dict[str, str] = Field(description="Paths of train, validation and test.")
+    rows: RowCounts
+    reasons: dict[str, int] = Field(description="Rejected rows and copies by reason.")
+    repairs: dict[str, int] = Field(description="Rows changed or cut to fit, by what was done.")
+    redacted_types: dict[str, int] = Field(description="Personal data replaced, by type.")
+    rejected_file: str = Field(description="JSON Lines {source, line, reason, of?, why?}.")
+    repairs_file: str | None = Field(description="JSON Lines {source, line, repairs}.")
+    canaries_file: str | None = Field(description="JSON Lines of what was planted.")
+    signatures_file: str | None = Field(description="Parquet of MinHash signatures and bands.")
+    leakage: Leakage
+    largest_clusters: list[int] = Field(description="Sizes of the ten largest, near copies.")
+    split: SplitChoice
+    folds: list[Fold] = Field(description="Empty without folds; files and rows are of fold 0.")
+    smallest_detectable_difference: float | None = Field(
+        description="Smallest difference of two paired scores the test part sees, 0..1."
+    )
+    all_folds_detectable_difference: float | None = Field(
+        description="The same for all folds together, where there are folds."
+    )
+    validation: CheckedRows
+    findings: list[Finding] = Field(description="What the person should know, at most a few.")
+    report_file: str
+    data_sha256: str = Field(description="Digest of the three files' SHA-256.")
+
+    def exit_code(self) -> int:
+        """Return 1 where no row could be used."""
+        return 0 if self.rows.train else 1
+
+    def summary(self) -> str:
+        """Say how many rows went where."""
+        rows = self.rows
+        return (
+            f"{rows.read} rows read: {rows.train} train, {rows.validation} validation, "
+            f"{rows.test} test; {rows.rejected} rejected, {rows.exact_duplicates} exact and "
+            f"{rows.near_duplicates} near duplicates left out, {rows.redacted} redacted"
+        )

@@ -1,0 +1,174 @@
+"""A first look at a source: its format, its columns, the shape of its rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from finetuning.data_prep.convert import (
+    Columns,
+    cell_text,
+    guess_annotator,
+    guess_pair,
+    shape_of,
+    time_key,
+    turn_columns,
+)
+from finetuning.data_prep.convert.codes import Unusable
+from finetuning.data_prep.convert.shapes import read_row
+from finetuning.data_prep.examples import Example, tool_calls_of
+from finetuning.data_prep.preparation.gathering import Source, read_source, source_files
+from finetuning.data_prep.target_shape import TargetName
+from finetuning.files import sniff_format
+from finetuning.records import Record
+
+_SAMPLE_ROWS: Final = 2_000
+_GROUPS: Final = (
+    "customer_id", "user_id", "account_id", "client_id", "patient_id", "document_id", "doc_id",
+    "author_id", "company_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSurvey:
+    """What a first look shows.
+
+    Attributes:
+        sources: The rows, file by file.
+        records: The rows that could be decoded.
+        names: Columns or keys, in the order of their first use.
+        shape: Commonest shape, ``turns`` for a table of one turn per row, ``table`` for one
+            whose columns tell what asks and answers, else ``unknown``.
+        columns: Columns that prepare_data must be told.
+        target: Target that holds what the rows hold; None where that cannot be told.
+    """
+
+    format: str
+    sources: list[Source]
+    records: list[Record]
+    names: list[str]
+    shape: str
+    columns: Columns
+    target: TargetName | None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in the file, faulty ones included."""
+        return sum(len(source.rows) for source in self.sources)
+
+
+def _format(path: str, where: str) -> str:
+    files = source_files(path, where=where)
+    if len(files) > 1 or next(iter(files)) != path:
+        return "prepared"
+    return sniff_format(Path(next(iter(files.values()))))
+
+
+def _is_id_or_time(cells: Sequence[str]) -> bool:
+    """Say whether a column holds ids, numbers or times rather than words."""
+    wordless = sum(" " not in cell and len(cell) <= 40 for cell in cells)
+    distinct = len(set(cells)) == len(cells) and wordless == len(cells)
+    return distinct or sum(time_key(cell) is not None for cell in cells) > 0.8 * len(cells)
+
+
+def _pair_by_values(records: Sequence[Record], names: Sequence[str]) -> tuple[str, str] | None:
+    """Return the two columns that hold words, the longer as prompt, if there are just two."""
+    words: list[tuple[float, str]] = []
+    for name in names:
+        cells = [cell_text(record.data.get(name)) for record in records]
+        filled = [cell for cell in cells if cell.strip()]
+        if len(filled) > 0.8 * len(cells) and not _is_id_or_time(filled):
+            words.append((sum(map(len, filled)) / len(filled), name))
+    if len(words) != 2:
+        return None
+    (_, answer), (_, prompt) = sorted(words)
+    return prompt, answer
+
+
+def _with_sides(columns: Columns, records: Sequence[Record], names: Sequence[str]) -> Columns:
+    """Add the group and annotator columns that the names and values tell."""
+    group = next((name for name in names if name.lower() in _GROUPS), None)
+    if group is not None:
+        values = Counter(cell_text(record.data.get(group)) for record in records)
+        repeated = 10 <= len(values) < 0.9 * len(records) and "" not in values
+        group = group if repeated else None
+    return Columns(
+        prompt=columns.prompt,
+        completion=columns.completion,
+        group=group,
+        annotator=guess_annotator(names),
+    )
+
+
+def _columns(records: Sequence[Record], names: Sequence[str]) -> tuple[str, Columns]:
+    """Return the shape of the rows and the columns that prepare_data must be told."""
+    turns = turn_columns(records, Columns())
+    if turns is not None:
+        return "turns", turns
+    shapes = Counter(shape.name for record in records if (shape := shape_of(record.data)))
+    common, count = shapes.most_common(1)[0] if shapes else ("unknown", 0)
+    if count >= len(records) / 2:
+        return common, _with_sides(Columns(), records, names)
+    pair = guess_pair(names, Columns()) or _pair_by_values(records, names)
+    if pair is None:
+        return common, Columns()
+    return "table", _with_sides(Columns(prompt=pair[0], completion=pair[1]), records, names)
+
+
+def _examples(records: Sequence[Record], columns: Columns) -> Iterator[Example]:
+    for record in records:
+        try:
+            yield read_row(record, columns, frozenset({"chat"}))
+        except Unusable:
+            continue
+
+
+def _is_single(example: Example) -> bool:
+    roles = [turn["role"] for turn in example.messages]
+    return roles in (["user", "assistant"], ["user"]) and not any(
+        isinstance(turn.get("content"), list) or tool_calls_of(turn) for turn in example.messages
+    )
+
+
+def _target(shape: str, records: Sequence[Record], columns: Columns) -> TargetName | None:
+    """Return the target for local training that holds what the rows hold."""
+    if shape == "turns":
+        return "trl_messages"
+    examples = list(_examples(records, columns))
+    if not examples:
+        return None
+    (kind, _), *_ = Counter(example.kind for example in examples).most_common(1)
+    if kind == "preference":
+        return "trl_preference"
+    if kind == "binary":
+        return "trl_kto"
+    if kind == "text":
+        return "trl_text"
+    chats = [example for example in examples if example.kind == "chat"]
+    return "trl_prompt_completion" if all(map(_is_single, chats)) else "trl_messages"
+
+
+def survey_source(path: str, *, where: str) -> SourceSurvey:
+    """Read a source and say what shape it has.
+
+    Args:
+        path: Data file, text folder, or folder that prepare_data wrote.
+        where: Name of the tool, for error texts.
+
+    Raises:
+        NotAllowedError: It lies outside the readable folders.
+        BadInputError: It is missing, empty or binary, a folder without rows, or has no row.
+    """
+    form = _format(path, where)
+    sources = list(read_source(path, where=where))
+    rows = itertools.chain.from_iterable(source.rows for source in sources)
+    records = [row for row in rows if isinstance(row, Record)]
+    names = list(dict.fromkeys(name for record in records for name in record.data))
+    sample = records[:_SAMPLE_ROWS]
+    shape, columns = _columns(sample, names) if sample else ("unknown", Columns())
+    target = _target(shape, sample, columns) if sample else None
+    return SourceSurvey(form, sources, records, names, shape, columns, target)
