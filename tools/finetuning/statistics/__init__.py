@@ -6,10 +6,12 @@ from finetuning.statistics.binary import mcnemar_p, paired_share_interval, wilso
 from finetuning.statistics.multiplicity import holm
 from finetuning.statistics.paired import PairedComparison, compare_paired
 from finetuning.statistics.power import rows_needed, smallest_detectable_difference
+from finetuning.statistics.totals import compare_totals
 
 __all__ = [
     "PairedComparison",
     "compare_paired",
+    "compare_totals",
     "holm",
     "mcnemar_p",
     "paired_share_interval",

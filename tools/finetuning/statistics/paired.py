@@ -16,6 +16,7 @@ from finetuning.statistics.power import (
     normal_quantile,
     rows_needed,
     smallest_detectable_difference,
+    unseen_share,
 )
 from finetuning.statistics.signflip import sign_flip_interval, sign_flip_p, subset_means
 
@@ -83,7 +84,7 @@ def compare_paired(
     means = subset_means(totals, weights, seed)
     p = sign_flip_p(means)
     both = np.concatenate([first, second])
-    scale = 1.0 if both.min() >= 0 and both.max() <= 1 else float(np.abs(both).max())
+    scale = _scale(both, len(totals), alpha)
     mean, se = _mean_and_error(totals, weights)
     ends = [
         _finite_ends(sign_flip_interval(means, level), totals, weights, scale, p, level)
@@ -92,7 +93,7 @@ def compare_paired(
     effect = max(abs(mean), smallest_effect)
     reach = normal_quantile(1 - alpha / 2) + normal_quantile(0.8)
     few = se == 0 or len(totals) < fewest_units(alpha)
-    unseen = _unseen_share(len(totals), alpha) * scale if few else 0.0
+    unseen = unseen_share(len(totals), alpha) * scale if few else 0.0
     needed = math.ceil(len(diffs) * (reach * se / effect) ** 2) if effect else None
     name = "sign_flip_exact" if means.exact else "sign_flip"
     return PairedComparison(
@@ -161,9 +162,15 @@ def _mean_and_error(totals: Floats, weights: Floats) -> tuple[float, float]:
     return mean, error if error > 1e-12 * max(abs(mean), 1e-300) else 0.0
 
 
-def _unseen_share(units: int, alpha: float) -> float:
-    """Return the largest share of units that can differ although none of ``units`` did."""
-    return float(1 - (alpha / 2) ** (1 / units))
+def _scale(values: Floats, units: int, alpha: float) -> float:
+    """Return how far a unit not seen may differ, where those seen all differ by the same.
+
+    Scores between 0 and 1 may differ by 1. Unbounded ones (likelihoods) that agree in many units
+    come from the same model; few units could differ by as much as the largest value.
+    """
+    if values.min() >= 0 and values.max() <= 1:
+        return 1.0
+    return float(abs(values).max()) if units < fewest_units(alpha) else 0.0
 
 
 def _finite_ends(
@@ -184,13 +191,13 @@ def _finite_ends(
     low, high = ends
     if differing < fewest_units(alpha) or se == 0:
         largest = float(abs(totals / weights).max()) or scale
-        room = _unseen_share(units, alpha) * (scale if se == 0 else largest)
+        room = unseen_share(units, alpha) * (scale if se == 0 else largest)
         low, high = min(low, mean - room), max(high, mean + room)
     if math.isinf(low):
         # Student's t with one or two degrees of freedom: closed forms, wide on purpose
         tail = 1 - alpha
         t = math.tan(math.pi * tail / 2) if units < 3 else tail * math.sqrt(2 / (1 - tail**2))
-        room = max(t * se, _unseen_share(units, alpha) * scale)
+        room = max(t * se, unseen_share(units, alpha) * scale)
         low, high = mean - room, mean + room
     return agree_with_p(low, high, p, alpha, mean >= 0, abs(mean) * 1e-3)
 

@@ -23,6 +23,16 @@ def fewest_units(alpha: float = 0.05) -> int:
     return math.floor(math.log2(2 / alpha)) + 1
 
 
+def unseen_share(units: int, alpha: float = 0.05) -> float:
+    """Return the largest share of units that may differ although none of those seen did.
+
+    Args:
+        units: Units seen, at least 1.
+        alpha: One minus the confidence, between 0 and 1.
+    """
+    return float(1 - (alpha / 2) ** (1 / units))
+
+
 def rows_needed(
     difference: float, discordance: float, alpha: float = 0.05, power: float = 0.8
 ) -> int | None:

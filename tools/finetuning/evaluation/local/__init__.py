@@ -1,1 +1,4 @@
-"""Evaluate local models in a child process (the only place that imports torch here)."""
+"""Local models, run in a child process: ``python -m finetuning.evaluation.local``.
+
+The only place of this package that imports torch; nothing in the library imports it.
+"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetuning.evaluation.targets.asking import ask_all
+from finetuning.evaluation.targets.asking import ask_all, refuse_offline
 from finetuning.evaluation.targets.naming import parse_target
 from finetuning.evaluation.targets.protocol import (
     MISSING,
@@ -28,4 +28,5 @@ __all__ = [
     "Target",
     "ask_all",
     "parse_target",
+    "refuse_offline",
 ]

@@ -33,7 +33,6 @@ def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
         max_tokens: Most tokens to write per answer.
 
     Raises:
-        NotAllowedError: A server elsewhere is asked in offline mode.
         RunFailedError: The local child process broke.
     """
     answers: dict[str, dict[str, dict[str, Answer]]] = {side.name: {} for side in sides}
@@ -48,7 +47,6 @@ def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
             faults += more_faults
             notes += more_notes
         elif isinstance(side.target, HttpTarget):
-            refuse_offline(side.target)
             for job in (job for job in side.jobs if job.generate):
                 rows = ask_server(side.target, side.name, job, max_tokens)
                 answers[side.name][job.name] = rows
@@ -60,19 +58,20 @@ def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
     return Outcome(answers, faults, notes, provenance)
 
 
-def refuse_offline(target: HttpTarget) -> None:
-    """Refuse a server elsewhere while offline mode is set.
+def refuse_offline(sides: Sequence[Side]) -> None:
+    """Refuse servers elsewhere while offline mode is set.
 
     Raises:
-        NotAllowedError: The server is not on this machine and offline mode is set.
+        NotAllowedError: A server is not on this machine and offline mode is set.
     """
-    if settings().offline and not target.loopback:
-        raise NotAllowedError(
-            "compare_eval",
-            f"{target.host!r} is another machine and FINE_TUNING_OFFLINE=1",
-            "a target on this machine",
-            "Use local:, run: or recorded:, or unset FINE_TUNING_OFFLINE",
-        )
+    for target in (side.target for side in sides):
+        if isinstance(target, HttpTarget) and not target.loopback and settings().offline:
+            raise NotAllowedError(
+                "compare_eval",
+                f"{target.host!r} is another machine and FINE_TUNING_OFFLINE=1",
+                "a target on this machine",
+                "Use local:, run: or recorded:, or unset FINE_TUNING_OFFLINE",
+            )
 
 
 def _broken(side: str, rows: dict[str, Answer]) -> list[str]:

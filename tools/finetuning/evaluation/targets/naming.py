@@ -101,6 +101,6 @@ def _http(spec: str, where: str) -> HttpTarget:
             "http://HOST:PORT/v1#MODEL",
             "Write the model's name after '#', for example http://localhost:8000/v1#my-model",
         )
-    scheme = "https" if parts.scheme == "https" else "http"
     path = parts.path.rstrip("/")
-    return HttpTarget(spec, scheme, parts.hostname, port, path, parts.fragment)
+    secure = parts.scheme == "https"
+    return HttpTarget(spec, secure, parts.hostname, port, path, parts.fragment)

@@ -71,7 +71,7 @@ class HttpTarget:
     """An OpenAI-compatible server."""
 
     spec: str
-    scheme: Literal["http", "https"]
+    secure: bool
     host: str
     port: int
     path: str

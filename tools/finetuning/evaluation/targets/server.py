@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from finetuning import runs
+from finetuning.evaluation.questions import Question
 from finetuning.evaluation.targets.protocol import Answer, HttpTarget, Job
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
-
-    from finetuning.evaluation.questions import Question
 
 AT_ONCE: Final = 8
 TIMEOUT_SECONDS: Final = 120.0
@@ -34,13 +32,16 @@ def ask_server(target: HttpTarget, side: str, job: Job, max_tokens: int) -> dict
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    def ask(question: Question) -> Answer:
+        return _ask(target, question, max_tokens)
+
     done: dict[str, Answer] = {}
-    questions: Sequence[Question] = job.questions
+    total = len(job.questions)
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        waiting = pool.map(lambda question: _ask(target, question, max_tokens), questions)
-        for number, (question, answer) in enumerate(zip(questions, waiting, strict=True), 1):
+        waiting = pool.map(ask, job.questions)
+        for number, (question, answer) in enumerate(zip(job.questions, waiting, strict=True), 1):
             done[question.id] = answer
-            runs.progress(number, len(questions), f"asking {side}")
+            runs.progress(number, total, f"asking {side}")
     return done
 
 
@@ -85,7 +86,7 @@ def _post(target: HttpTarget, path: str, body: dict[str, Any]) -> tuple[int, flo
 def _connect(target: HttpTarget) -> HTTPConnection:
     from http.client import HTTPConnection, HTTPSConnection
 
-    kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
+    kind = HTTPSConnection if target.secure else HTTPConnection
     return kind(target.host, target.port, timeout=TIMEOUT_SECONDS)
 
 

@@ -1,0 +1,125 @@
+"""A tiny language model and two adapters, made on the spot once for this folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+WORDS = ("red", "blue", "green", "black", "white", "small", "large", "round", "flat", "soft")
+
+
+class TinyModels(NamedTuple):
+    """Folders of a base and two adapters, and rows the good adapter gets right."""
+
+    base: Path
+    good: Path
+    bad: Path
+    rows: list[dict[str, str]]
+    train: list[dict[str, str]]
+
+
+def colour_rows(count: int, seed: int) -> list[dict[str, str]]:
+    """Return distinct rows whose answer is the label the last word stands for."""
+    generator = random.Random(seed)
+    found: dict[str, str] = {}
+    while len(found) < count:
+        words = [generator.choice(WORDS) for _ in range(4)]
+        last = generator.choice(("cat", "oak"))
+        found[f"{' '.join(words)} {last}:"] = " animal" if last == "cat" else " plant"
+    return [{"prompt": prompt, "completion": answer} for prompt, answer in found.items()]
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write rows as JSONL."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> TinyModels:
+    """Return the tiny models, in a folder that the tools may read."""
+    roots = [os.environ["FINE_TUNING_ROOTS"], str(tiny_models.base.parent)]
+    monkeypatch.setenv("FINE_TUNING_ROOTS", os.pathsep.join(roots))
+    return tiny_models
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
+    """Build a byte-level tokenizer, a random base, a trained and an untrained adapter."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<pad>": 0, "<eos>": 1, **{c: k + 2 for k, c in enumerate(alphabet)}}
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    untyped = cast("Any", raw)
+    untyped.pre_tokenizer = cast("Any", pre_tokenizers.ByteLevel)(add_prefix_space=False)
+    untyped.decoder = cast("Any", decoders.ByteLevel)()
+    tokenizer: Any = cast("Any", PreTrainedTokenizerFast)(
+        tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>"
+    )
+    tokenizer.save_pretrained(folder / "base")
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+        initializer_range=0.06,
+    )
+    model: Any = cast("Any", LlamaForCausalLM)(config)
+    model.save_pretrained(folder / "base")
+    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    train = colour_rows(240, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft 0.21 calls what transformers 5.23 deprecates
+        wrapped: Any = get_peft_model(model, lora)
+        wrapped.save_pretrained(folder / "bad")
+        _train(wrapped, tokenizer, train, torch)
+        wrapped.save_pretrained(folder / "good")
+    held_out = [row for row in colour_rows(400, seed=2) if row not in train][:40]
+    return TinyModels(folder / "base", folder / "good", folder / "bad", held_out, train)
+
+
+def _train(model: Any, tokenizer: Any, rows: Sequence[dict[str, str]], torch: Any) -> None:
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    encoded = [
+        (tokenizer(row["prompt"])["input_ids"], tokenizer(row["completion"])["input_ids"] + [1])
+        for row in rows
+    ]
+    generator = random.Random(0)
+    model.train()
+    for _ in range(90):
+        batch = generator.sample(encoded, 32)
+        width = max(len(p) + len(c) for p, c in batch)
+        ids = [p + c + [0] * (width - len(p) - len(c)) for p, c in batch]
+        labels = [[-100] * len(p) + c + [-100] * (width - len(p) - len(c)) for p, c in batch]
+        mask = [[1] * (len(p) + len(c)) + [0] * (width - len(p) - len(c)) for p, c in batch]
+        loss = model(
+            input_ids=torch.tensor(ids),
+            attention_mask=torch.tensor(mask),
+            labels=torch.tensor(labels),
+        ).loss
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()

@@ -1,0 +1,70 @@
+"""Rows as token ids, the way training saw them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from finetuning.evaluation.local.refusal import CannotRunError
+
+
+class Encoded(NamedTuple):
+    """One row: its id, the ids of the prompt and those of the reference."""
+
+    id: str
+    prompt: list[int]
+    reference: list[int]
+
+
+def encode(tokenizer: Any, question: dict[str, Any]) -> Encoded:
+    """Return the token ids of a question and of its reference.
+
+    Raw rows are prompt + completion as one text, split where the prompt's own ids end, as TRL
+    does in training; chat rows go through the tokenizer's template.
+
+    Args:
+        tokenizer: The base's tokenizer.
+        question: id, prompt or messages, and reference.
+
+    Raises:
+        CannotRunError: A chat row meets a tokenizer without template.
+    """
+    reference: str = question["reference"]
+    if question["messages"] is None:
+        start = _raw(tokenizer, question["prompt"])
+        both = _raw(tokenizer, question["prompt"] + reference)
+    else:
+        messages = question["messages"]
+        answer = {"role": "assistant", "content": reference}
+        start = _chat(tokenizer, messages, continued=True)
+        both = _chat(tokenizer, [*messages, answer], continued=False)
+    if both[: len(start)] == start and len(both) > len(start):
+        rest = both[len(start) :]
+    else:  # the border falls inside a token: score the answer's own ids
+        rest = list(tokenizer(reference, add_special_tokens=False)["input_ids"])
+    return Encoded(question["id"], start, _without_ending(tokenizer, rest))
+
+
+def _raw(tokenizer: Any, text: str) -> list[int]:
+    ids = list(tokenizer(text)["input_ids"])
+    return _without_ending(tokenizer, ids)
+
+
+def _without_ending(tokenizer: Any, ids: list[int]) -> list[int]:
+    """Drop end-of-text ids at the end: how a text stops is not part of what it says."""
+    while ids and ids[-1] == tokenizer.eos_token_id:
+        ids = ids[:-1]
+    return ids
+
+
+def _chat(tokenizer: Any, messages: list[dict[str, Any]], *, continued: bool) -> list[int]:
+    if not getattr(tokenizer, "chat_template", None):
+        raise CannotRunError(
+            "the rows are chats and this base's tokenizer has no chat template",
+            "a base with a chat template, or rows of prompt and completion",
+            "Convert the data: fine-tuning prepare-data FILE --target trl_prompt_completion"
+            " --output-dir prepared",
+        )
+    found = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=continued, tokenize=True, return_dict=True
+    )
+    return list(found["input_ids"])

@@ -1,0 +1,161 @@
+"""Answer the jobs of one loaded model: write answers, score references."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+import torch
+from transformers import GenerationConfig
+
+from finetuning.evaluation.local.batches import Row, batches_of, pad_left
+from finetuning.evaluation.local.encoding import Encoded, encode
+from finetuning.evaluation.local.loading import LocalModel
+
+Report = Callable[[int, int, str], None]
+_LOGIT_BYTES = 256 << 20
+_DECODING: Final = cast("Any", GenerationConfig)  # untyped constructor in transformers 5.23
+
+
+def answer_jobs(
+    model: LocalModel, jobs: Mapping[str, Mapping[str, Any]], max_tokens: int, report: Report
+) -> dict[str, dict[str, dict[str, list[Any]]]]:
+    """Return side → job → id → [text, finish_reason, seconds, output_tokens, nll].
+
+    Args:
+        model: The loaded base with its adapters.
+        jobs: name → sides, questions, generate, nll.
+        max_tokens: Most tokens to write per answer.
+        report: Gets done, total and what, for progress.
+    """
+    answers: dict[str, dict[str, dict[str, list[Any]]]] = {side: {} for side in model.adapters}
+    for name, job in jobs.items():
+        items = [encode(model.tokenizer, question) for question in job["questions"]]
+        for side in job["sides"]:
+            answers[side][name] = {e.id: [None, "missing", None, None, None] for e in items}
+        if job["generate"]:
+            _write_answers(model, items, job["sides"], name, max_tokens, answers, report)
+        if job["nll"]:
+            _score_references(model, items, job["sides"], name, answers, report)
+    return answers
+
+
+def _write_answers(
+    model: LocalModel,
+    items: Sequence[Encoded],
+    sides: Sequence[str],
+    job: str,
+    max_tokens: int,
+    answers: dict[str, dict[str, dict[str, list[Any]]]],
+    report: Report,
+) -> None:
+    """Greedy decoding, stopped at the end-of-text token; a prompt too long has no answer."""
+    fitting = [item for item in items if 0 < len(item.prompt) < model.longest]
+    stops = _stop_ids(model)
+    done, total = 0, len(fitting) * len(sides)
+    prompts = [item._replace(reference=[]) for item in fitting]
+    for rows in batches_of(prompts, sides, together=model.mixed, extra=max_tokens):
+        started = time.perf_counter()
+        limit = min(max_tokens, model.longest - max(len(row.item.prompt) for row in rows))
+        config = _DECODING(
+            do_sample=False,
+            max_new_tokens=limit,
+            eos_token_id=stops or None,
+            pad_token_id=_filler(model),
+        )
+        ids, mask = pad_left([row.item.prompt for row in rows], _filler(model), model.device)
+        with torch.inference_mode(), model.rows_of([row.side for row in rows]) as options:
+            out = model.model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=config, **options
+            )
+        seconds = round(time.perf_counter() - started, 4)
+        for row, written in zip(rows, out[:, ids.shape[1] :].tolist(), strict=True):
+            answers[row.side][job][row.item.id][:4] = _read(model, written, stops, limit, seconds)
+        done += len(rows)
+        report(done, total, f"answering {job.split('@')[0]}")
+
+
+def _read(
+    model: LocalModel, written: list[int], stops: list[int], limit: int, seconds: float
+) -> list[Any]:
+    end = next((k for k, token in enumerate(written) if token in stops), len(written))
+    stopped = end < len(written) or end < limit
+    text: str = model.tokenizer.decode(written[:end], skip_special_tokens=True)
+    if not text.strip():
+        return [None, "missing", seconds, end]
+    return [text, "stop" if stopped else "length", seconds, end]
+
+
+def _stop_ids(model: LocalModel) -> list[int]:
+    config = getattr(model.plain, "generation_config", None)
+    named: Any = getattr(config, "eos_token_id", None)
+    several = cast("list[Any]", named) if isinstance(named, list) else [named]
+    return sorted({int(t) for t in [model.tokenizer.eos_token_id, *several] if t is not None})
+
+
+def _filler(model: LocalModel) -> int:
+    tokenizer = model.tokenizer
+    named = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return int(named or 0)
+
+
+def _score_references(
+    model: LocalModel,
+    items: Sequence[Encoded],
+    sides: Sequence[str],
+    job: str,
+    answers: dict[str, dict[str, dict[str, list[Any]]]],
+    report: Report,
+) -> None:
+    """Mean negative log-likelihood of the reference's tokens by teacher forcing."""
+    fitting = [item for item in items if item.reference and _length(item) <= model.longest]
+    done, total = 0, len(fitting) * len(sides)
+    for rows in batches_of(fitting, sides, together=model.mixed, extra=0):
+        for part in _halves(model, rows):
+            for row, nll in zip(part, _likelihoods(model, part), strict=True):
+                answers[row.side][job][row.item.id][4] = nll
+        done += len(rows)
+        report(done, total, f"scoring {job.split('@')[0]}")
+
+
+def _length(item: Encoded) -> int:
+    return len(item.prompt) + len(item.reference)
+
+
+def _halves(model: LocalModel, rows: list[Row]) -> list[list[Row]]:
+    """Split a batch whose logits would not fit in memory."""
+    width = max(_length(row.item) for row in rows)
+    vocabulary = int(model.plain.config.get_text_config().vocab_size)
+    most = max(1, _LOGIT_BYTES // (4 * width * vocabulary))
+    return [rows[start : start + most] for start in range(0, len(rows), most)]
+
+
+def _likelihoods(model: LocalModel, rows: list[Row]) -> list[float | None]:
+    texts = [[*row.item.prompt, *row.item.reference] for row in rows]
+    ids, mask = pad_left(texts, _filler(model), model.device)
+    # a text without prompt has nothing before its first token: that token is not scored
+    counts = [
+        min(len(row.item.reference), len(text) - 1) for row, text in zip(rows, texts, strict=True)
+    ]
+    kept = max(counts) + 1
+    extra: dict[str, Any] = {}
+    if "logits_to_keep" in inspect.signature(model.plain.forward).parameters:
+        extra["logits_to_keep"] = kept
+    with torch.inference_mode(), model.rows_of([row.side for row in rows]) as options:
+        logits = model.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            **extra,
+            **options,
+        ).logits[:, -kept:-1]
+    wanted = ids[:, ids.shape[1] - kept + 1 :]
+    losses = torch.nn.functional.cross_entropy(
+        logits.float().transpose(1, 2), wanted, reduction="none"
+    )
+    return [
+        round(float(loss[-count:].mean()), 6) if count else None
+        for loss, count in zip(losses, counts, strict=True)
+    ]
