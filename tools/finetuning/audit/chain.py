@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from finetuning.audit.log import FIRST_PREV, Chained
-
-Kind = Literal["edited", "removed", "reordered", "inserted", "truncated"]
+from finetuning.audit.results import Kind
 
 
 class Fault(NamedTuple):

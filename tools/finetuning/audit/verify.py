@@ -2,89 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from pydantic import Field
-
-from finetuning.audit import checkpoint as checkpoints
-from finetuning.audit import merkle
-from finetuning.audit.chain import Broken, Fault, Kind, Line, find_fault
-from finetuning.audit.log import FIRST_PREV, Chained, locked, looks_like_record, read_record
+from finetuning.audit.results import AuditVerification
 from finetuning.errors import BadInputError
-from finetuning.files import resolve_read, resolve_write
-from finetuning.records import NextCall, ToolResult
+from finetuning.records import NextCall
 from finetuning.settings import settings
 
 _WHERE: Final = "verify_audit_log"
-
-
-class AuditVerification(ToolResult):
-    """Whether the audit log is as it was written."""
-
-    valid: bool
-    anchored: bool = Field(
-        description="A checkpoint kept elsewhere was compared; without one, a log cut short or "
-        "rewritten from some record on cannot be told from a true one."
-    )
-    n_records: int
-    first_bad: int | None = Field(
-        default=None, description="Number, from 1, of the first record that is not as written."
-    )
-    kind: Kind | None = None
-    head_digest: str = Field(description="Hash of the last record.")
-    merkle_root: str
-    torn_bytes: int = Field(
-        default=0, description="Unfinished last line of a crashed write; the next write mends it."
-    )
-    checkpoint_file: str | None = Field(default=None, description="Checkpoint that was written.")
-
-    def exit_code(self) -> int:
-        """Return 1 for a log that was tampered with."""
-        return 0 if self.valid else 1
-
-    def summary(self) -> str:
-        """Say valid or not, where, and how sure that is."""
-        if not self.valid:
-            return f"Tampered: record {self.first_bad} was {self.kind}."
-        sure = (
-            "a checkpoint confirms it" if self.anchored else "no checkpoint: a cut tail is unseen"
-        )
-        return f"{self.n_records} records, unbroken ({sure})."
-
-
-class _Log(NamedTuple):
-    """The log as it was read.
-
-    Attributes:
-        lines: What each whole line holds.
-        leaves: Merkle leaf of each.
-        torn: Unfinished last line.
-        torn_after_record: The unfinished line begins with a whole record: it was edited.
-    """
-
-    lines: list[Line]
-    leaves: list[bytes]
-    torn: bytes
-    torn_after_record: bool
-
-
-def _read(path: Path) -> _Log:
-    lines: list[Line] = []
-    leaves: list[bytes] = []
-    torn = b""
-    with locked(path, write=False) as descriptor, os.fdopen(os.dup(descriptor), "rb") as stream:
-        for raw in stream:
-            line = raw.removesuffix(b"\n")
-            record = read_record(line)
-            if record is None and len(line) == len(raw):
-                torn = line
-                break
-            lines.append(record or Broken(looks_like_record(line)))
-            leaves.append(merkle.leaf_hash(line))
-    cut = torn.rfind(b'"}') + 2
-    return _Log(lines, leaves, torn, cut > 1 and read_record(torn[:cut]) is not None)
 
 
 def verify_audit_log(
@@ -115,6 +41,12 @@ def verify_audit_log(
     Source: https://www.rfc-editor.org/rfc/rfc9162 (checked 2026-11-20);
     knowledge: compliance.md#audit-log
     """
+    from finetuning.audit import checkpoint as checkpoints
+    from finetuning.audit import merkle
+    from finetuning.audit.log import FIRST_PREV, Chained
+    from finetuning.audit.reading import fault_of, read_log
+    from finetuning.files import resolve_read
+
     log_path = _log_path(path)
     kept = (
         checkpoints.read(resolve_read(checkpoint, where="checkpoint"))
@@ -122,12 +54,8 @@ def verify_audit_log(
         else None
     )
     target = _new_file(write_checkpoint)
-    log = _read(log_path)
-    fault = find_fault(log.lines)
-    if fault is None and log.torn_after_record:
-        fault = Fault(len(log.lines) + 1, "edited")
-    if kept is not None:
-        fault = _against(log, kept, fault)
+    log = read_log(log_path)
+    fault = fault_of(log, kept)
     last = log.lines[-1] if log.lines else None
     head = last.sha256 if isinstance(last, Chained) else FIRST_PREV
     if fault is None and target is not None:
@@ -149,6 +77,8 @@ def verify_audit_log(
 
 def _log_path(path: str | None) -> Path:
     if path is not None:
+        from finetuning.files import resolve_read
+
         return resolve_read(path, where=_WHERE)
     found = settings().audit_log
     if not found.exists():
@@ -164,6 +94,8 @@ def _log_path(path: str | None) -> Path:
 def _new_file(path: str | None) -> Path | None:
     if path is None:
         return None
+    from finetuning.files import resolve_write
+
     target = resolve_write(path, where="write_checkpoint")
     if target.exists():
         raise BadInputError(
@@ -185,16 +117,3 @@ def _next_calls(written: str | None) -> list[NextCall]:
             )
         ]
     return []
-
-
-def _against(log: _Log, kept: checkpoints.Checkpoint, fault: Fault | None) -> Fault | None:
-    """Compare with a checkpoint: it can show a fault, and say more about one that shows itself."""
-    total = len(log.lines)
-    if fault is not None:
-        # the last line alone cannot say whether it replaced a record; the count of records can
-        made_up = fault.kind == "inserted" and fault.first_bad == total <= kept.n_records
-        return Fault(total, "edited") if made_up else fault
-    different = checkpoints.first_difference(log.leaves, kept)
-    if different is not None:
-        return Fault(different, "edited")
-    return Fault(total + 1, "truncated") if total < kept.n_records else None

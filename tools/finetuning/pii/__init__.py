@@ -1,13 +1,20 @@
-"""Personal data and secrets: find them, replace them, say what was looked for."""
+"""Personal data and secrets: find them, replace them, say what was looked for.
+
+Names are imported when they are used first: a server that starts needs only the tool's shape.
+"""
 
 from __future__ import annotations
 
-from finetuning.pii.detect import find_personal_data
-from finetuning.pii.keyed import keyed_digest
-from finetuning.pii.kinds import TYPES, PersonalDataType, Span
-from finetuning.pii.redaction import redact_rows, redact_texts
-from finetuning.pii.results import PiiFinding, PiiScan
-from finetuning.pii.scan import scan_pii
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from finetuning.pii.detect import find_personal_data
+    from finetuning.pii.keyed import keyed_digest
+    from finetuning.pii.kinds import TYPES, PersonalDataType, Span
+    from finetuning.pii.redaction import redact_rows, redact_texts
+    from finetuning.pii.results import PiiFinding, PiiScan
+    from finetuning.pii.scan import scan_pii
 
 __all__ = [
     "TYPES",
@@ -21,3 +28,25 @@ __all__ = [
     "redact_texts",
     "scan_pii",
 ]
+
+_HOMES: Final = {
+    "TYPES": "kinds",
+    "PersonalDataType": "kinds",
+    "PiiFinding": "results",
+    "PiiScan": "results",
+    "Span": "kinds",
+    "find_personal_data": "detect",
+    "keyed_digest": "keyed",
+    "redact_rows": "redaction",
+    "redact_texts": "redaction",
+    "scan_pii": "scan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

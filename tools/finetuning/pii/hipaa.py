@@ -9,9 +9,9 @@ Source: 45 CFR 164.514(b)(2)(i)(A)-(R) (checked 2026-11-20); knowledge: complian
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
-Coverage = Literal["covered", "partly", "no"]
+from finetuning.pii.kinds import Coverage
 
 _IDENTIFIERS: Final[dict[str, tuple[Coverage, tuple[str, ...]]]] = {
     "names": ("partly", ("person_name",)),

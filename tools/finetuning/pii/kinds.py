@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -42,6 +41,7 @@ PersonalDataType = Literal[
 
 DetectorName = Literal["fast", "scrubadub", "presidio"]
 RedactMode = Literal["mask", "pseudonym"]
+Coverage = Literal["covered", "partly", "no"]
 
 TYPES: Final[tuple[str, ...]] = get_args(PersonalDataType)
 
@@ -84,9 +84,6 @@ _ORDER: Final = (
     "person_name",
 )
 RANK: Final[dict[str, int]] = {name: rank for rank, name in enumerate(_ORDER)}
-
-TAG: Final = re.compile(r"\[(?:" + "|".join(t.upper() for t in TYPES) + r")(?:_[0-9a-f]{12})?\]")
-"""What redaction writes: ``[EMAIL]`` or ``[EMAIL_0123456789ab]``; never a finding itself."""
 
 
 class Span(NamedTuple):

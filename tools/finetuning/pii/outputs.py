@@ -137,7 +137,9 @@ def _name(source: Path) -> str:
     stem = source.name
     while Path(stem).suffix.lower() in {".gz", ".zst", ".zstd"}:
         stem = Path(stem).stem
-    return Path(stem).stem + _endings(source)[0]
+    endings = _endings(source)
+    ending = Path(stem).suffix.lower()
+    return Path(stem).stem + (ending if ending in endings else endings[0])
 
 
 def refuse_same(paths: Sequence[Path], *, where: str) -> None:

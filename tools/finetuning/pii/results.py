@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from finetuning.pii.hipaa import Coverage
-from finetuning.pii.kinds import PersonalDataType
+from finetuning.pii.kinds import Coverage, PersonalDataType
 from finetuning.records import Finding, Fraction, Model, ToolResult
 
 
@@ -27,7 +26,7 @@ class PiiFinding(Model):
 class PiiScan(ToolResult):
     """What was found, or what was taken out."""
 
-    n_rows: int
+    n_rows: int = Field(description="Rows of the input, those that could not be decoded included.")
     findings_total: int
     by_type: dict[str, int]
     findings: list[PiiFinding]

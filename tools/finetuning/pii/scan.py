@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from finetuning.files import atomic_write
-from finetuning.pii.hipaa import coverage
 from finetuning.pii.kinds import (
     HEALTH_TYPES,
     SECRET_TYPES,
@@ -16,11 +14,11 @@ from finetuning.pii.kinds import (
     RedactMode,
     check_types,
 )
-from finetuning.pii.outputs import Sink, checked_file, refuse_same, targets
-from finetuning.pii.pieces import input_files
 from finetuning.pii.results import PiiScan
-from finetuning.pii.search import Search, Tally
 from finetuning.records import Json, NextCall, page
+
+if TYPE_CHECKING:
+    from finetuning.pii.search import Tally
 
 _WHERE: Final = "scan_pii"
 
@@ -69,6 +67,11 @@ def scan_pii(
 
     Source: 45 CFR 164.514(b)(2) (checked 2026-11-20); knowledge: compliance.md#personal-data
     """
+    from finetuning.files import atomic_write
+    from finetuning.pii.outputs import Sink, checked_file, refuse_same, targets
+    from finetuning.pii.pieces import input_files
+    from finetuning.pii.search import Search, Tally
+
     page([], limit, offset, where=_WHERE)
     wanted = check_types(types, where=_WHERE)
     inputs = input_files(path, where=_WHERE)
@@ -96,10 +99,12 @@ def _result(
     written: str | None,
     listing: str | None,
 ) -> PiiScan:
+    from finetuning.pii.hipaa import coverage
+
     more = tally.offset + len(tally.page)
     next_offset = more if more < tally.total else None
     return PiiScan(
-        n_rows=tally.rows,
+        n_rows=tally.rows + tally.unreadable.count,
         findings_total=tally.total,
         by_type=dict(tally.by_type.most_common()),
         findings=tally.page,

@@ -13,7 +13,10 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from finetuning.pii.kinds import TAG
+from finetuning.pii.kinds import TYPES
+
+TAG: Final = re.compile(r"\[(?:" + "|".join(t.upper() for t in TYPES) + r")(?:_[0-9a-f]{12})?\]")
+"""What redaction writes: ``[EMAIL]`` or ``[EMAIL_0123456789ab]``; never a finding itself."""
 
 
 class View(NamedTuple):

@@ -57,6 +57,8 @@ def _nanp(match: re.Match[str]) -> Place | None:
 def _international(match: re.Match[str]) -> Place | None:
     """Accept the longest prefix that fits a numbering plan (later groups may be other numbers)."""
     text, end = match.group(1), match.end(1)
+    if re.search(r"\.\d$", text):  # a signed decimal number
+        return None
     strict = not text.startswith("+")
     while True:
         number = "+" + digits_of(text)[2 if strict else 0 :]

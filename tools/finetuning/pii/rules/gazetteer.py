@@ -86,13 +86,13 @@ NOT_NAMES: Final = frozenset(
     How I If In Is It Its Just Let May My No Not Now Of On Or Our Please Should So Sorry Thank
     Thanks That The Their Them Then There These They This To Was We Were What When Where Which
     Who Why Will With Would Yes You Your Monday Tuesday Wednesday Thursday Friday Saturday
-    Sunday January February March April May June July August September October November December
-    Street Avenue Road Lane Drive University College School Hospital Church Airport Inc Ltd LLC
-    Corp Company Group Bank Hotel Park River Lake Island Mountain County City State Day Award
-    Prize Foundation Museum Library Institute English French German Spanish Chinese American
-    British Customer Support Service Team Sales Account Order Manager Director Engineer
-    Assistant Sir Madam All Everyone Friend Everybody Colleague Colleagues Friends Client Agent
-    Doctor Nurse Professor Teacher Patient User Admin
+    Sunday Jan Feb Mar Apr Jun Jul Aug Sep Oct Nov Dec January February March April May June
+    July August September October November December Street Avenue Road Lane Drive University
+    College School Hospital Church Airport Inc Ltd LLC Corp Company Group Bank Hotel Park River
+    Lake Island Mountain County City State Day Award Prize Foundation Museum Library Institute
+    English French German Spanish Chinese American British Customer Support Service Team Sales
+    Account Order Manager Director Engineer Assistant Sir Madam All Everyone Friend Everybody
+    Colleague Colleagues Friends Client Agent Doctor Nurse Professor Teacher Patient User Admin
     """.split()
 )
 """Capitalised words that follow a given name or a cue without being part of a name."""

@@ -169,22 +169,27 @@ _PASSWORD_CUE: Final = (
     r"mot de passe|contraseña|senha|wachtwoord)\b)|密码|口令|パスワード"
 )
 _NOT_PASSWORDS: Final = frozenset(
-    "required optional missing incorrect invalid wrong expired reset changed forgotten secret "
-    "protected strong weak string str none null true false undefined changeit hidden redacted "
-    "must should and the for was been not here below above manager policy field length unknown "
-    "never always encrypted hashed stored sent prompt input type text value confirm new old same "
-    "empty blank your yours valid needed different please enter correct ist war est".split()
+    "password passwd passphrase pwd user username required optional missing incorrect invalid "
+    "wrong expired reset changed forgotten secret protected strong weak string str none null "
+    "true false undefined changeit hidden redacted must should and the for was been not here "
+    "below above manager policy field length unknown never always encrypted hashed stored sent "
+    "prompt input type text value confirm new old same empty blank your yours valid needed "
+    "different please enter correct ist war est".split()
 )
-_CODE: Final = re.compile(r"[(){}<>$]|^\*+$|^[xX•.…_-]+$|^(?:os|process|env|config|self|this)\.")
+_CODE: Final = re.compile(
+    r"[(){}<>$]|^[\[\]|,]|^\*+$|^[xX•.…_-]+$|^(?:os|process|env|config|self|this)\."
+)
 
 
 def _accept_password(match: re.Match[str]) -> Place | None:
     value = match.group(2).rstrip(".,;:!?。，；！？)\"'`")
     if len(value) < 4 or value.lower() in _NOT_PASSWORDS or _CODE.search(value):
         return None
-    firm = match.group(1).strip(" \t\"'`") in {":", "=", ":=", "=>", "：", "＝"}
+    link = match.group(1).strip(" \t\"'`")
+    firm = link in {":", "=", ":=", "=>", "：", "＝"}
     mixed = bool(re.search(r"[^A-Za-z]", value)) or bool(re.search(r"[a-z][A-Z]", value))
-    if not (firm or mixed):
+    has_digit = any(character.isdigit() for character in value)
+    if not (firm or (mixed if link else has_digit)):
         return None
     start = match.start(2)
     return start, start + len(value), 0.9 if mixed else 0.6
