@@ -25,6 +25,12 @@ FILE_CODES: Final[dict[str, Code]] = {
         "Unpack it, for example: gunzip -c IN > OUT.jsonl",
     ),
     "utf16": Code("error", "The file is UTF-16 or UTF-32.", "Windows 'Unicode' text", _RESAVE),
+    "damaged_file": Code(
+        "error",
+        "A compressed or UTF-16 file breaks off; the rows after this place were not read.",
+        "a download that stopped half-way",
+        "Make or download the file again",
+    ),
     "utf8_bom": Code(
         "warning",
         "A byte-order mark stands before a row; strict JSON readers refuse it.",

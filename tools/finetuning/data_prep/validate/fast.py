@@ -30,6 +30,10 @@ _REFUSAL_STARTS: Final = (
 )
 
 
+_NOT_CLEAN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What a typed decode raises: wrong shape, bytes that are no UTF-8, deep nesting."""
+
+
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: Literal["system", "user", "assistant"]
     content: str
@@ -91,7 +95,7 @@ def _chat(raw: bytes) -> bool:
         return False
     try:
         row = _CHAT.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except _NOT_CLEAN:
         return False
     count = len(row.messages)
     twins = (
@@ -113,7 +117,7 @@ def _fields(decoder: msgspec.json.Decoder[Any], keys: tuple[str, ...]) -> FastCh
             return False
         try:
             row = decoder.decode(raw)
-        except (msgspec.MsgspecError, RecursionError):
+        except _NOT_CLEAN:
             return False
         if any(raw.count(mark) != 1 for mark in marks) or (optional and raw.count(optional) > 1):
             return False

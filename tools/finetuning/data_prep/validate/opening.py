@@ -76,13 +76,13 @@ def open_file(path: Path, *, wants_bom: bool) -> Opened:
     try:
         first = next(packed_chunks, b"")
     except DamagedFileError:
-        return _nothing(finding("compressed_file", "the file is compressed and damaged"))
+        return _nothing(finding("damaged_file", "the file is compressed, and cut off or damaged"))
     found = _wrapping(path, first, wants_bom=wants_bom)
     chunks = utf8_chunks(itertools.chain([first], packed_chunks), name=path.name)
     try:
         head = next(chunks, b"")
     except DamagedFileError:
-        return _nothing(finding("utf16", "the file starts like UTF-16 or UTF-32 but is malformed"))
+        return _nothing(finding("damaged_file", "the file starts like UTF-16 or UTF-32"))
     unreadable = _unreadable(head)
     if unreadable:
         return _nothing(*found, unreadable)

@@ -143,8 +143,8 @@ def _gemini_turns(
     row: Mapping[str, Json], report: RowReport, parts: frozenset[str], last: str
 ) -> None:
     turns = _turns(row, "contents", ("user", "model"), report)
-    plain = [turn for turn in turns if not _is_function_response(turn[2])]
-    _alternation(plain, report, last=last)
+    spoken = [("" if _is_function_response(turn[2]) else turn[0], *turn[1:]) for turn in turns]
+    _alternation(spoken, report, last=last)
     if last == "model" and turns and all(role == "user" for role, _, _ in turns):
         report.add("no_assistant", "/contents", f"no 'model' in {len(turns)} turns")
     for _, place, fields in turns:

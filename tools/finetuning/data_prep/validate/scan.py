@@ -67,7 +67,8 @@ class FileScan:
             elif opened.form == "document":
                 self._document(opened.chunks)
         except DamagedFileError as error:
-            self._tally.add([finding("truncated_json", error.what, line=self.n_rows + 1)])
+            self._tally.add([finding("damaged_file", error.what)])
+            return
         if opened.form != "nothing":
             self._finish()
 
