@@ -64,7 +64,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
 
     folder = tmp_path_factory.mktemp("tiny")
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    cast("Any", torch).manual_seed(0)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"<pad>": 0, "<eos>": 1, **{c: k + 2 for k, c in enumerate(alphabet)}}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
