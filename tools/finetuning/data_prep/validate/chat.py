@@ -125,8 +125,6 @@ def _order(roles: list[str], base: str, rules: ChatRules, report: RowReport) -> 
     if first and first != "user" and rules.starts_with_user:
         message = f"{shown(first)} speaks first"
         report.add("first_not_user", f"{base}/{begin}", message, severity=rules.starts_with_user)
-    if rules.not_alternating is None:
-        return
     for before, at in itertools.pairwise(spoken):
         if roles[at] and roles[at] == roles[before] and roles[at] not in {"tool", "function"}:
             message = f"{shown(roles[at])} twice in a row"

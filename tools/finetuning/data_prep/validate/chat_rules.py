@@ -42,7 +42,7 @@ class ChatRules:
     answer_role: str = "assistant"
     any_case: bool = False
     system_late: Severity = "error"
-    not_alternating: Severity | None = "warning"
+    not_alternating: Severity = "warning"
     starts_with_user: Severity | None = None
     ends_with_answer: Severity = "error"
     tools: bool = True
