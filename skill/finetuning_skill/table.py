@@ -155,7 +155,7 @@ TOOLS: Final[dict[str, Tool]] = _table(
         open_world=True,
         idempotent=False,
         page="limit",
-        inputs=("data", "general", "train", "log", "baseline"),
+        inputs=("data", "general", "train", "log"),
     ),
     Tool(
         "verify_audit_log",

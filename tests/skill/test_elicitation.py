@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from mcp import Client
 from mcp.types import CallToolResult, ElicitResult, TextContent
 
 from finetuning import approval
-from finetuning_skill import approvals, server
+from finetuning_skill import approvals, dispatch, server
 
 pytestmark = pytest.mark.anyio
 Mode = Literal["auto", "legacy"]
@@ -21,17 +22,25 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def a_plan(tmp_path: Path, cost: str | None = "1.25") -> approval.Plan:
+def a_plan(tmp_path: Path) -> approval.Plan:
+    """Make the plan that a dry run of a comparison on another machine leaves."""
     file = tmp_path / "test.jsonl"
-    file.write_text("{}\n", encoding="utf-8")
-    return approval.create_plan(
-        "compare_eval",
-        arguments={"data": str(file)},
-        files=[file],
-        steps=["send 1 prompt"],
-        cost_usd=None if cost is None else Decimal(cost),
-        data_leaves_machine=True,
-    )
+    rows = [{"prompt": f"What is {i}?", "completion": f"It is {i}"} for i in range(4)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    answer = dispatch.call("compare_eval", given(file))
+    plan_id = getattr(answer, "plan_id", None)
+    assert isinstance(plan_id, str)
+    return approval.read_plan(plan_id)
+
+
+def given(file: Path) -> dict[str, Any]:
+    return {
+        "data": str(file),
+        "base": "http://model.example/v1#m",
+        "general": "none",
+        "price_in_usd_per_mtok": "1000",
+        "price_out_usd_per_mtok": "1000",
+    }
 
 
 class Person:
@@ -51,12 +60,7 @@ class Person:
 
 
 async def launch(mode: Mode, plan: approval.Plan, person: Person | None) -> CallToolResult:
-    arguments = {
-        "data": str(next(iter(plan.files))),
-        "base": "http://model.example/v1#m",
-        "plan_id": plan.plan_id,
-        "dry_run": False,
-    }
+    arguments = {**given(Path(next(iter(plan.files)))), "plan_id": plan.plan_id, "dry_run": False}
     async with Client(server.build_server(), mode=mode, elicitation_callback=person) as client:
         return await client.call_tool("compare_eval", arguments)
 
@@ -65,14 +69,14 @@ async def launch(mode: Mode, plan: approval.Plan, person: Person | None) -> Call
 async def test_a_person_who_accepts_approves_the_plan_up_to_their_amount(
     mode: Mode, tmp_path: Path
 ) -> None:
-    plan, person = a_plan(tmp_path), Person("accept", 2.0)
+    plan, person = a_plan(tmp_path), Person("accept", 9.0)
     await launch(mode, plan, person)
     stored = approval.read_plan(plan.plan_id)
     assert stored.approved
-    assert stored.approved_max_usd == Decimal("2.00")
+    assert stored.approved_max_usd == Decimal("9.00")
     assert stored.approved_by == "elicitation"
     assert len(person.asked) == 1
-    assert "$1.25" in person.asked[0]
+    assert f"${plan.cost_usd}" in person.asked[0]
     assert "Data leaves this machine" in person.asked[0]
 
 
@@ -102,7 +106,7 @@ async def test_a_host_that_cannot_ask_is_told_the_terminal_command(
 
 async def test_an_approved_plan_is_not_asked_again(tmp_path: Path) -> None:
     plan, person = a_plan(tmp_path), Person("accept")
-    approvals.approve(plan.plan_id, "3")
+    approvals.approve(plan.plan_id, "9")
     await launch("auto", plan, person)
     assert person.asked == []
 
