@@ -317,3 +317,12 @@ json_values = st.recursive(
 def test_any_row_has_texts_and_never_raises(row: dict[str, Any]) -> None:
     assert all(isinstance(text, str) for text in example_texts(row))
     assert overhead_tokens(row) >= 0
+
+
+def test_rows_nested_hundreds_of_levels_deep_are_counted_without_them() -> None:
+    deep: Any = "end"
+    for _ in range(3000):
+        deep = {"completion": deep, "input": deep}
+    row = {"messages": [{"role": "user", "content": "q", "completion": deep}], "tools": deep}
+    assert example_texts(row) == ["user", "q"]
+    assert example_texts({"input": deep, "text": "t"}) == ["t"]

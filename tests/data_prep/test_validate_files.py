@@ -130,6 +130,7 @@ def test_azure_wants_the_mark_that_others_do_not(check: Check) -> None:
         (b'{"a": ', "truncated_json"),
         (b'{"a" 1}', "json_invalid"),
         (b'{"a":' * 4000, "too_deep"),
+        (b'{"a":' + b"[" * 101 + b"]" * 101 + b"}", "too_deep"),
         (b'["a"]', "not_object"),
         (b'"text"', "not_object"),
         (b"null", "not_object"),

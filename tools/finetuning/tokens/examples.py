@@ -53,7 +53,12 @@ class TokenStats(Model):
 
 
 def _json_text(value: Json) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # hundreds of brackets: no row that anybody trains on
+        return ""
 
 
 def _object(value: Json) -> Mapping[str, Json]:
@@ -79,8 +84,11 @@ def _content_texts(content: Json) -> list[str]:
     return texts
 
 
-def _message_texts(message: Mapping[str, Json]) -> list[str]:
-    """Texts of one message in any of the shapes that targets use."""
+def _message_texts(message: Mapping[str, Json], *, inner: bool = False) -> list[str]:
+    """Texts of one message in any of the shapes that targets use.
+
+    An ``inner`` message is a candidate or a completion, and holds no further ones.
+    """
     texts = [_json_text(message[key]) for key in ("role", "from", "name") if message.get(key)]
     for key in ("content", "value", "parts", "reasoning", "reasoning_content"):
         texts += _content_texts(message.get(key))
@@ -88,9 +96,9 @@ def _message_texts(message: Mapping[str, Json]) -> list[str]:
         for call in map(_object, _array(message.get(key))):
             function = _object(call.get("function", call))
             texts += [_json_text(function[k]) for k in ("name", "arguments") if function.get(k)]
-    for key in ("candidates", "completion"):
-        for inner in _array(message.get(key)):
-            texts += _message_texts(_object(inner))
+    for key in () if inner else ("candidates", "completion"):
+        for option in _array(message.get(key)):
+            texts += _message_texts(_object(option), inner=True)
     return texts
 
 
@@ -100,6 +108,16 @@ def _messages(value: Json) -> list[Mapping[str, Json]]:
 
 def _read(row: Mapping[str, Json]) -> tuple[list[str], int]:
     """Return the texts of a row and its number of chat messages."""
+    texts, count = _read_level(row)
+    inner = _object(row.get("input"))
+    if not inner:
+        return texts, count
+    more, messages = _read_level(inner)
+    return more + texts, count + messages
+
+
+def _read_level(row: Mapping[str, Json]) -> tuple[list[str], int]:
+    """Read a row, or the ``input`` of a preference row."""
     texts: list[str] = []
     count = 0
     for key in (*_MESSAGE_LISTS, *_MESSAGE_LISTS_MORE, "prompt", "completion"):
@@ -115,10 +133,6 @@ def _read(row: Mapping[str, Json]) -> tuple[list[str], int]:
     texts += [_json_text(row[key]) for key in ("tools", "functions", "toolConfig") if row.get(key)]
     for turn in _array(row.get("history")):
         texts += _content_texts(turn)
-    inner = _object(row.get("input"))
-    if inner:
-        more, messages = _read(inner)
-        texts, count = more + texts, count + messages
     return [text for text in texts if text], count
 
 

@@ -14,6 +14,8 @@ from finetuning.records import Json
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _OVERLONG: Final = re.compile(rb"[\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _CESU8: Final = re.compile(rb"\xed[\xa0-\xbf]")
+MAX_DEPTH: Final = 100
+"""Levels of brackets that are read, as in protobuf's JSON parser (checked 2026-11-20)."""
 _LINE_ENDS: Final = ("\u2028", "\u2029", "\u0085")
 
 
@@ -40,18 +42,19 @@ class _Constant(float):
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_Constant)
 
 
-def walk(value: Json) -> Iterator[tuple[str, Json]]:
-    """Yield every value below with its JSON Pointer, parents first, without recursion."""
-    stack: list[tuple[str, Json]] = [("", value)]
+def walk(value: Json) -> Iterator[tuple[str, Json, int]]:
+    """Yield every value below with its JSON Pointer and depth, parents first."""
+    stack: list[tuple[str, Json, int]] = [("", value, 0)]
     while stack:
-        place, item = stack.pop()
-        yield place, item
+        place, item, depth = stack.pop()
+        yield place, item, depth
         if isinstance(item, dict):
             fields = cast("dict[str, Json]", item)
-            stack += [(pointer(place, key), fields[key]) for key in reversed(fields)]
+            stack += [(pointer(place, key), fields[key], depth + 1) for key in reversed(fields)]
         elif isinstance(item, list):
             parts = cast("list[Json]", item)
-            stack += [(f"{place}/{at}", parts[at]) for at in range(len(parts) - 1, -1, -1)]
+            last = len(parts) - 1
+            stack += [(f"{place}/{at}", parts[at], depth + 1) for at in range(last, -1, -1)]
 
 
 def _encoding_fault(raw: bytes, error: UnicodeDecodeError, report: RowReport) -> None:
@@ -111,9 +114,12 @@ def _decode(text: str, report: RowReport) -> tuple[bool, Json]:
     return False, None
 
 
-def _check_values(value: Json, report: RowReport) -> None:
-    """Report what decodes but is not JSON that others can read."""
-    for place, item in walk(value):
+def _check_values(value: Json, report: RowReport) -> bool:
+    """Report what decodes but is not JSON that others can read; False stops all checks."""
+    for place, item, depth in walk(value):
+        if depth > MAX_DEPTH:
+            report.add("too_deep", None, f"more than {MAX_DEPTH} levels of brackets")
+            return False
         if isinstance(item, _Twins):
             for key in item.repeated:
                 message = f"the key {shown(key)} stands more than once"
@@ -131,6 +137,7 @@ def _check_values(value: Json, report: RowReport) -> None:
             if found:
                 message = f"U+{ord(found[0]):04X} at character {found.start() + 1}"
                 report.add("lone_surrogate", place, message)
+    return True
 
 
 def read_row(raw: bytes, report: RowReport) -> dict[str, Json] | None:
@@ -156,7 +163,8 @@ def read_row(raw: bytes, report: RowReport) -> dict[str, Json] | None:
     readable, value = _decode(bare, report)
     if not readable:
         return None
-    _check_values(value, report)
+    if not _check_values(value, report):
+        return None
     if not isinstance(value, dict):
         report.add("not_object", None, f"the row is a JSON {kind(value)}, not an object")
         return None
