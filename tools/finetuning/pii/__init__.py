@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from finetuning.pii.detect import find_personal_data
     from finetuning.pii.keyed import keyed_digest
     from finetuning.pii.kinds import TYPES, PersonalDataType, Span
-    from finetuning.pii.redaction import redact_rows, redact_texts
+    from finetuning.pii.redaction import redact_rows
     from finetuning.pii.results import PiiFinding, PiiScan
+    from finetuning.pii.rounds import redact_texts
     from finetuning.pii.scan import scan_pii
 
 __all__ = [
@@ -38,7 +39,7 @@ _HOMES: Final = {
     "find_personal_data": "detect",
     "keyed_digest": "keyed",
     "redact_rows": "redaction",
-    "redact_texts": "redaction",
+    "redact_texts": "rounds",
     "scan_pii": "scan",
 }
 

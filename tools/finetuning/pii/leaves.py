@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
-from finetuning.pii.detect import find_personal_data
-from finetuning.pii.keyed import tag
-from finetuning.pii.kinds import TYPES, RedactMode, Span
 from finetuning.records import Json
 
 
@@ -65,13 +62,6 @@ _CUES: Final = (
 _SMALLEST_NUMBER: Final = 1_000_000
 """Integers with fewer than 7 digits identify nobody."""
 
-# In keys only what carries its own proof counts: a column may well be called "Christian Name".
-_KEY_TYPES: Final = tuple(
-    name
-    for name in TYPES
-    if name not in {"person_name", "postal_address", "date_of_birth", "password", "bank_account"}
-)
-
 
 @functools.lru_cache(maxsize=4096)
 def cue_of(key: str) -> str:
@@ -80,58 +70,15 @@ def cue_of(key: str) -> str:
     return next((cue for pattern, cue in _CUES if re.fullmatch(pattern, name)), "")
 
 
-class KeyNames:
-    """The keys met so far, with personal data in them replaced."""
-
-    def __init__(self, mode: RedactMode = "mask", types: Sequence[str] | None = None) -> None:
-        """Start empty; ``mode`` and ``types`` say what is replaced, and how."""
-        self._mode: RedactMode = mode
-        self._types = [t for t in _KEY_TYPES if types is None or t in types]
-        self._safe: dict[str, str] = {}
-        self._spans: dict[str, list[Span]] = {}
-        self._found: list[tuple[str, str, Span]] = []
-
-    def learn(self, rows: Sequence[Mapping[str, Json]]) -> None:
-        """Look at all keys of the rows that were not met before."""
-        new: dict[str, None] = {}
-        stack: list[Json] = list(rows)
-        while stack:
-            value = stack.pop()
-            if isinstance(value, Mapping):
-                mapping = cast("Mapping[str, Json]", value)
-                new.update(dict.fromkeys(key for key in mapping if key not in self._safe))
-                stack.extend(mapping.values())
-            elif isinstance(value, list):
-                stack.extend(cast("list[Json]", value))
-        keys = list(new)
-        for key, spans in zip(keys, find_personal_data(keys, types=self._types), strict=True):
-            safe, last = "", 0
-            for span in spans:
-                found = key[span.start : span.end]
-                safe += key[last : span.start] + tag(span.type, found, self._mode)
-                last = span.end
-            self._safe[key] = safe + key[last:]
-            if spans:
-                self._spans[key] = spans
-
-    def safe(self, key: str, pointer: str) -> str:
-        """Return the key without personal data, and note where it was met first."""
-        for span in self._spans.pop(key, ()):
-            self._found.append((f"{pointer}/{_step(self._safe[key])}", key, span))
-        return self._safe[key]
-
-    def take_found(self) -> list[tuple[str, str, Span]]:
-        """Return pointer, key and span of what was met since the last call."""
-        found, self._found = self._found, []
-        return found
-
-
-def open_row(row: Mapping[str, Json], names: KeyNames) -> tuple[dict[str, Json], list[Leaf]]:
+def open_row(
+    row: Mapping[str, Json], rename: Callable[[str, str], str]
+) -> tuple[dict[str, Json], list[Leaf]]:
     """Copy a row and list its texts in document order.
 
     Args:
         row: The decoded row; it is not changed.
-        names: The keys, after ``learn`` has seen this row.
+        rename: Returns the name of a key in the copy, given the key and the JSON Pointer of what
+            holds it.
 
     Returns:
         The copy and its leaves; ``leaf.put`` changes the copy.
@@ -144,8 +91,8 @@ def open_row(row: Mapping[str, Json], names: KeyNames) -> tuple[dict[str, Json],
     while stack:
         place, items, pointer, inherited = stack[-1]
         for key, value in items:
-            name = key if isinstance(key, int) else _free(names.safe(key, pointer), place)
-            step = _step(name)
+            name = key if isinstance(key, int) else _free(rename(key, pointer), place)
+            step = step_of(name)
             cue = inherited if isinstance(key, int) else cue_of(key)
             if isinstance(value, Mapping):
                 place[name] = child = cast("dict[str, Json]", {})
@@ -166,7 +113,8 @@ def open_row(row: Mapping[str, Json], names: KeyNames) -> tuple[dict[str, Json],
     return copy, leaves
 
 
-def _step(name: str | int) -> str:
+def step_of(name: str | int) -> str:
+    """Return one step of a JSON Pointer."""
     return str(name).replace("~", "~0").replace("/", "~1")
 
 

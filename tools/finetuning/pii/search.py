@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from finetuning.pii.keyed import canonical, keyed_digest
+from finetuning.pii.keys import KeyNames
 from finetuning.pii.kinds import RedactMode, Span
-from finetuning.pii.leaves import KeyNames, Leaf, open_row
+from finetuning.pii.leaves import Leaf, open_row
 from finetuning.pii.outputs import Sink
 from finetuning.pii.pieces import Block, Unreadable, read_pieces
-from finetuning.pii.redaction import redact_leaves, search_leaves
 from finetuning.pii.results import PiiFinding
+from finetuning.pii.rounds import redact_leaves, search_leaves
 from finetuning.records import Json, Record
 
 _BATCH_CHARACTERS: Final = 4_000_000
@@ -103,7 +104,7 @@ class Search:
     def _open(self, row: Record, names: KeyNames, label: str | None, batch: list[_Open]) -> int:
         self._tally.rows += 1
         names.learn([row.data])
-        copy, leaves = open_row(row.data, names)
+        copy, leaves = open_row(row.data, names.safe)
         for field, key, span in names.take_found():
             self._tally.add(label, row.line, field, span, key[span.start : span.end])
         batch.append(_Open(row.line, copy, leaves))

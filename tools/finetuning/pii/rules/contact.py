@@ -157,7 +157,8 @@ PHONE_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "phone",
         r"[0-9]{2,3}[ -][0-9]{2,4}[ -][0-9]{2,4}",
-        rf"{_BEFORE}[3679]\d\d[ -]\d{{2,3}}[ -]\d{{2,4}}(?:[ -]\d{{2}})?{_AFTER}",
+        rf"{_BEFORE}(?:[679]\d\d([ -])(?:\d\d\1\d\d\1\d\d|\d{{3}}\1\d{{3}})"
+        rf"|3\d\d([ -])\d{{3}}\2\d{{3,4}}){_AFTER}",
         accept=_valid_in("ES", "IT"),
     ),
     rule(
