@@ -11,9 +11,9 @@ from finetuning.data_prep.validate.reports import RowReport, describe, pointer, 
 from finetuning.records import Json, Severity
 
 MAX_IMAGES: Final = 10
-"""Images of one row, at OpenAI, Together and Bedrock Nova (checked 2026-11-20)."""
+"""Images of one row: Together (checked 2026-08-18), AWS Nova validator @7a8cfea."""
 MAX_IMAGE_BYTES: Final = 10_000_000
-"""Bytes of one decoded image, at the same three (checked 2026-11-20)."""
+"""Bytes of one decoded image: Together (checked 2026-08-18), Bedrock Llama guide."""
 
 _DATA_URI: Final = re.compile(r"data:image/(?:png|jpe?g|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
 _TEXT_PARTS: Final = frozenset({"text", "refusal", "thinking", "reasoning"})

@@ -13,10 +13,8 @@ from finetuning.records import Finding
 _BEDROCK_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 _OPENAI_TARGETS: Final = frozenset({"openai_chat", "openai_preference", "azure_chat"})
-_ROW_TOKENS: Final = (
-    ("gpt-4o", 65_536, "OpenAI model page of the 4o family (checked 2026-08-21)"),
-    ("gpt-4.1", 65_536, "OpenAI fine-tuning guide (checked 2026-08-21)"),
-)
+_ROW_TOKENS_4O: Final = 65_536
+"""Training context of gpt-4o and gpt-4o-mini: OpenAI's model pages (checked 2026-08-21)."""
 
 
 class Limits(NamedTuple):
@@ -48,10 +46,8 @@ def limits_for(target: Target, model: str | None) -> Limits:
     if target.name == "bedrock_converse" and "llama" in name:
         tokens = 10_000 if "90b" in name else 16_000
         return limits._replace(min_rows=100, max_rows=10_000, row_tokens=tokens)
-    if target.name in _OPENAI_TARGETS:
-        for prefix, tokens, _ in _ROW_TOKENS:
-            if prefix in name:
-                return limits._replace(row_tokens=tokens)
+    if target.name in _OPENAI_TARGETS and "gpt-4o" in name:
+        return limits._replace(row_tokens=_ROW_TOKENS_4O)
     return limits
 
 
