@@ -103,10 +103,11 @@ def inspect_environment() -> Environment:
 
 def installed_extras() -> dict[str, bool]:
     """Return, for each extra, whether all its packages can be found (none is imported)."""
-    return {extra: all(map(_is_installed, modules)) for extra, modules in EXTRAS.items()}
+    return {extra: all(map(is_installed, modules)) for extra, modules in EXTRAS.items()}
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Tell whether a module can be found, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # the package that would hold it is missing

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finetuning import runs
+from finetuning.errors import UnknownNameError
 from finetuning.files import sha256_file
 from finetuning.training import checkpoints
 from finetuning.training.config import TrainingConfig
@@ -67,7 +68,7 @@ class Job:
             train_dataset=_dataset(train),
             eval_dataset=_dataset(validation) if validation else None,
             processing_class=tokenizer,
-            peft_config=self._adapter(),
+            peft_config=self._adapter(model),
         )
         self.trainer.remove_callback(transformers.PrinterCallback)
         self.trainer.add_callback(self.reporter)
@@ -90,12 +91,20 @@ class Job:
             validation = chosen.sample(validation, self.config.max_validation_rows)
         return train, validation
 
-    def _adapter(self) -> Any:
+    def _adapter(self, model: Any) -> Any:
+        targets = self.config.target_modules
+        if targets != "all-linear":
+            targets = [targets] if isinstance(targets, str) else targets
+            layers = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
+            known = {name.rpartition(".")[2] for name in layers}
+            for name in targets:
+                if name not in known:
+                    raise UnknownNameError("target_modules", "layer", name, known)
         return peft.LoraConfig(
             r=self.config.r,
             lora_alpha=self.config.lora_alpha,
             lora_dropout=self.config.lora_dropout,
-            target_modules=self.config.target_modules,
+            target_modules=targets,
             task_type="CAUSAL_LM",
         )
 

@@ -33,6 +33,7 @@ class Reporter(TrainerCallback):
         """
         self.run_id, self.log_file = run_id, log_file
         self.stop_requested = False
+        self.flush_seconds = FLUSH_SECONDS
         self.first_step_at: float | None = None
         self._chance = math.log(vocabulary)
         self._rows: list[dict[str, Any]] = []
@@ -64,7 +65,7 @@ class Reporter(TrainerCallback):
         first = self.first_step_at is None
         if first:
             self.first_step_at = time.time()
-        if first or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+        if first or time.monotonic() - self._flushed_at >= self.flush_seconds:
             self._tell(state, "training")
             self.stop_requested = self.stop_requested or runs.cancel_requested(self.run_id)
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetuning import runs, settings
 from finetuning.errors import FineTuningError, RunFailedError
@@ -19,6 +19,9 @@ from finetuning.training.worker.outcomes import (
     NotFiniteError,
     StoppedEarly,
 )
+
+if TYPE_CHECKING:
+    from finetuning.training.worker.job import Job
 
 
 class StopSignal:
@@ -43,10 +46,11 @@ def main(run_id: str) -> int:
     try:
         runs.attach(run_id)
         runs.record_progress(run_id, runs.RunProgress(what="loading libraries"))
-        return _train(run_id, stop)
+        job = job_of(run_id)
+        job.prepare()
+        return follow_through(job, stop)
     except StoppedEarly:
-        runs.finish(run_id, "cancelled", error=_stopped(run_id, "before the first step"))
-        return EXIT_STOPPED
+        return end_early(run_id)
     except FineTuningError as error:
         runs.finish(run_id, "failed", error=str(error))
     except Exception as error:
@@ -55,26 +59,38 @@ def main(run_id: str) -> int:
     return EXIT_FAILED
 
 
-def _train(run_id: str, stop: StopSignal) -> int:
+def job_of(run_id: str) -> Job:
+    """Return the work of a run as its arguments describe it (imports torch and TRL: seconds)."""
+    from finetuning.training.worker.job import Job
+
     arguments = runs.arguments_of(run_id)
     config = parse_config(arguments["config"], where="config")
-    from finetuning.training.worker.job import Job  # imports torch and TRL: seconds
+    return Job(run_id, config, Path(runs.read_run(run_id).folder), arguments.get("resume_from"))
 
-    job = Job(run_id, config, Path(runs.read_run(run_id).folder), arguments.get("resume_from"))
-    job.prepare()
+
+def follow_through(job: Job, stop: StopSignal) -> int:
+    """Train a prepared job, record its end and return the exit code."""
     stop.reporter = job.reporter
     try:
         job.train()
     except NotFiniteError as error:
         result = job.rescue()
-        runs.finish(run_id, "failed", result=result, error=str(_not_finite(config, error, result)))
+        text = str(not_finite(job.config, error, result))
+        runs.finish(job.run_id, "failed", result=result, error=text)
         return EXIT_NOT_FINITE
     if job.reporter.stop_requested:
         where = f"after step {job.trainer.state.global_step}, with a checkpoint"
-        runs.finish(run_id, "cancelled", result=job.result(), error=_stopped(run_id, where))
+        text = _stopped(job.run_id, where)
+        runs.finish(job.run_id, "cancelled", result=job.result(), error=text)
         return EXIT_STOPPED
-    runs.finish(run_id, "succeeded", result=job.save())
+    runs.finish(job.run_id, "succeeded", result=job.save())
     return 0
+
+
+def end_early(run_id: str) -> int:
+    """Record that the run was stopped before its first step and return the exit code."""
+    runs.finish(run_id, "cancelled", error=_stopped(run_id, "before the first step"))
+    return EXIT_STOPPED
 
 
 def _stopped(run_id: str, where: str) -> str:
@@ -84,9 +100,10 @@ def _stopped(run_id: str, where: str) -> str:
     )
 
 
-def _not_finite(
+def not_finite(
     config: TrainingConfig, error: NotFiniteError, result: dict[str, Any]
 ) -> RunFailedError:
+    """Say what was not finite, what is kept and what to change."""
     kept = result["adapter_dir"]
     step = "Configure again with a lower learning_rate"
     if error.step == 1:
