@@ -331,6 +331,19 @@ def test_the_fast_path_never_passes_broken_bytes(raw: bytes) -> None:
         assert not check(raw)
 
 
+def test_rows_with_a_doubt_take_the_slow_path() -> None:
+    chat, prompt = fast_check("trl_messages", "sft"), fast_check("trl_prompt_completion", "sft")
+    assert chat is not None
+    assert prompt is not None
+    swapped = conversation([("assistant", "a"), ("user", "b")])
+    twice = conversation([("user", "a"), ("user", "b")])
+    for row in (swapped, twice, dialogue((" ", "a")), dialogue(("a", "Sorry, I can't"))):
+        assert not chat(json.dumps(row).encode())
+    for answer in ("", " ", "q", "As an AI"):
+        assert not prompt(json.dumps({"prompt": "q", "completion": answer}).encode())
+    assert prompt(b'{"prompt": "q", "completion": "a"}')
+
+
 def test_most_ordinary_rows_take_the_fast_path() -> None:
     check = fast_check("openai_chat", "sft")
     assert check is not None
