@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 MCP_WAIT_SECONDS: Final = 40.0
 """Longest wait inside one MCP call; hosts cut a call at 60 s (measured 2026-11, OpenClaw)."""
 
-PAGE_OVER_MCP: Final = 50
+PAGE_OVER_MCP: Final = 20
+"""Listed items of a page: 50 findings measured 2,385 tokens, above the limit of 2,000."""
 
 Surface = Literal["library", "cli", "mcp"]
 

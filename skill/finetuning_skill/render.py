@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from finetuning.records import NextCall, ToolResult
+
+WIDTH: Final = 100
+"""Columns of a line; paths and commands are never broken."""
 
 _ROWS: Final = 20
 _HIDDEN: Final = frozenset({"next", "fit_facts"})
@@ -42,9 +46,20 @@ def _words(value: Any) -> list[str]:
     return [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
 
 
-def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _wrapped(text: str, first: str, rest: str) -> str:
+    """Return text in lines of at most WIDTH, words and paths whole."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _pairs(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -56,10 +71,9 @@ def _pairs(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         elif isinstance(value, list):
             items = cast("list[Any]", value)
             if not any(isinstance(item, dict) for item in items):
-                yield f"{prefix}{name}", ", ".join(_short(item) for item in items[:8])
+                yield f"{prefix}{name}", ", ".join(_shown(item) for item in items)
         else:
-            full = isinstance(value, str) and ("/" in value or name.endswith(("_id", "_file")))
-            yield f"{prefix}{name}", str(value) if full else _short(value)
+            yield f"{prefix}{name}", _shown(value)
 
 
 def _tables(values: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -73,19 +87,19 @@ def _tables(values: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]
 def as_text(result: ToolResult) -> str:
     """Return a result as plain text for the terminal (no colours, no box drawing)."""
     values = result.model_dump(mode="json")
-    lines = [result.summary(), ""]
+    lines = [_wrapped(result.summary(), "", ""), ""]
     pairs = list(_pairs(values))
     width = max((len(name) for name, _ in pairs), default=0)
-    lines.extend(f"  {name:<{width}}  {text}" for name, text in pairs)
+    lines.extend(_wrapped(text, f"  {name:<{width}}  ", " " * (width + 4)) for name, text in pairs)
     for name, rows in _tables(values):
         lines.extend(["", f"  {name} ({len(rows)}):"])
         for row in rows[:_ROWS]:
-            cells = (f"{key}={text}" for key, text in _pairs(row))
-            lines.append("    " + "  ".join(cells))
+            cells = "  ".join(f"{key}: {text}" for key, text in _pairs(row))
+            lines.append(_wrapped(cells, "    - ", "      "))
         if len(rows) > _ROWS:
             lines.append(f"    … {len(rows) - _ROWS} more; --json prints all")
     if result.next:
         lines.extend(["", "  next:"])
         for call in result.next:
-            lines.extend([f"    {command_line(call)}", f"      {call.why}"])
+            lines.extend([f"    {command_line(call)}", _wrapped(call.why, "      ", "      ")])
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"

@@ -10,6 +10,7 @@ from mcp import Client
 from mcp.types import CallToolResult, TextContent
 
 from finetuning.errors import BadInputError
+from finetuning.tokens import counter_for
 from finetuning_skill import dispatch, knowledge, server
 
 pytestmark = pytest.mark.anyio
@@ -161,7 +162,8 @@ async def test_results_stay_under_two_thousand_tokens(write_lines: Callable[...,
     path = write_lines("bad.jsonl", *["{broken"] * 400)
     answer = await call("auto", "validate_jsonl", path=str(path), target="openai_chat")
     assert answer.structured_content is not None
-    assert len(json.dumps(answer.structured_content)) < 2_000 * 8
+    (n_tokens,) = counter_for().count([json.dumps(answer.structured_content)])
+    assert n_tokens <= 2_000
     assert answer.structured_content["next_offset"] is not None
 
 

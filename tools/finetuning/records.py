@@ -46,7 +46,7 @@ class Record:
 class Model(BaseModel):
     """Base of every shape that leaves the library: frozen, and no unknown field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
 class Finding(Model):
