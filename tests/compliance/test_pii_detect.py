@@ -264,10 +264,14 @@ def test_a_span_inside_a_longer_one_of_higher_rank_is_absorbed_and_one_that_stic
     ]
 
 
+def _span(start: int, length: int, type_: str) -> Span:
+    return Span(start, start + length, type_, 0.5)
+
+
 @given(
     st.lists(
         st.builds(
-            lambda start, length, type_: Span(start, start + length, type_, 0.5),
+            _span,
             st.integers(0, 40),
             st.integers(1, 12),
             st.sampled_from(TYPES),

@@ -84,9 +84,11 @@ class Model:
 
 def fake_presidio(recognisers: list[object]) -> ModuleType:
     module = ModuleType("presidio_analyzer")
-    registry = SimpleNamespace(
-        recognizers=recognisers, load_predefined_recognizers=lambda languages: None
-    )
+
+    def load(languages: list[str]) -> None:
+        assert languages == ["en"]
+
+    registry = SimpleNamespace(recognizers=recognisers, load_predefined_recognizers=load)
     vars(module).update(RecognizerRegistry=lambda: registry, PatternRecognizer=Recogniser)
     return module
 
@@ -105,7 +107,12 @@ def test_presidio_runs_its_patterns_only_and_asks_no_network(
     ]
     lists = ModuleType("tldextract")
     asked: list[dict[str, Any]] = []
-    vars(lists)["TLDExtract"] = lambda **options: asked.append(options) or "offline"
+
+    def extractor(**options: Any) -> str:
+        asked.append(options)
+        return "offline"
+
+    vars(lists)["TLDExtract"] = extractor
     monkeypatch.setitem(sys.modules, "presidio_analyzer", fake_presidio(recognisers))
     monkeypatch.setitem(sys.modules, "tldextract", lists)
     (found,) = find_personal_data([text], detector="presidio")

@@ -87,7 +87,9 @@ def _at_wrong_number(lines: Sequence[Line], place: int, expected: int) -> Fault:
     seq = line.seq if isinstance(line, Chained) else 0
     twins = places[seq]
     if len(twins) > 1:
-        return Fault(_stranger(lines, twins, places[seq + 1]) + 1, "inserted")
+        copies = all(lines[twin] == line for twin in twins)
+        stranger = place if copies else _stranger(lines, twins, places[seq + 1])
+        return Fault(stranger + 1, "inserted")
     if expected in places and places[expected][-1] > place:
         return Fault(place + 1, "reordered")
     return Fault(place + 1, "removed")
