@@ -93,15 +93,20 @@ def read_plan(plan_id: str) -> Plan:
     """Return a stored plan.
 
     Raises:
-        UnknownNameError: There is no such plan.
+        UnknownNameError: There is no such plan (BadInputError: there is none at all).
         BadInputError: Its file is damaged.
     """
     path = _path(plan_id)
     if path is None or not path.is_file():
-        folder = plans_folder()
-        raise UnknownNameError(
-            "plan_id", "plan", plan_id, [file.stem for file in folder.glob("plan_*.json")]
-        )
+        known = [file.stem for file in plans_folder().glob("plan_*.json")]
+        if not known:
+            raise BadInputError(
+                "plan_id",
+                f"there is no plan {plan_id!r}, and no other",
+                "the plan_id that a dry run returned",
+                "Make a plan with dry_run=true",
+            )
+        raise UnknownNameError("plan_id", "plan", plan_id, known)
     try:
         return Plan.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, ValidationError) as error:
