@@ -96,13 +96,11 @@ def _verdict(
     Answers decide where there are any: a likelihood can fall while every answer stays right.
     """
     if match is not None:
-        lost, low, most = -match.diff, match.ci[0], margin
-        shown, excluded = match.p < match.alpha and lost > most, low > -most
-    elif nll is not None:
-        shown = nll.p < nll.alpha and nll.diff > MARGIN_NLL
-        excluded = nll.ci[1] < MARGIN_NLL
+        shown = match.p < match.alpha and match.diff < -margin
+        excluded = match.ci[0] > -margin
     else:
-        return "unclear"
+        shown = nll is not None and nll.p < nll.alpha and nll.diff > MARGIN_NLL
+        excluded = nll is not None and nll.ci[1] < MARGIN_NLL
     return "worse" if shown else "not_worse" if excluded else "unclear"
 
 

@@ -57,6 +57,8 @@ def gather(call: Call) -> Material:
     metrics = choose_metrics(call.metrics, [question.reference for question in test.questions])
     train = _train(call)
     _refuse_examples_without_train(competitors, train)
+    if any(question.messages is not None for question in test.questions):
+        _refuse_chats_without_template(competitors)
     local = isinstance(competitors.targets["base"], LocalTarget)
     elsewhere = general_job(call.general)  # read even where it cannot be used: a typo is an error
     if not (local and any(competitors.changed(name) for name in competitors.targets)):
@@ -105,3 +107,22 @@ def _refuse_examples_without_train(competitors: Competitors, train: QuestionSet 
                 "train, a file of training rows",
                 "Pass train=FILE: examples from the test rows would give the answers away",
             )
+
+
+def _refuse_chats_without_template(competitors: Competitors) -> None:
+    for name, target in competitors.targets.items():
+        if isinstance(target, LocalTarget) and not _has_template(Path(target.base)):
+            raise BadInputError(
+                f"{WHERE}: {name}",
+                "the rows are chats and this base's tokenizer has no chat template",
+                "a base with a chat template, or rows of prompt and completion",
+                "Convert the data: fine-tuning prepare-data FILE --target trl_prompt_completion"
+                " --output-dir prepared",
+            )
+
+
+def _has_template(base: Path) -> bool:
+    if any(base.glob("chat_template*")):
+        return True
+    config = base / "tokenizer_config.json"
+    return config.is_file() and '"chat_template"' in config.read_text(encoding="utf-8")

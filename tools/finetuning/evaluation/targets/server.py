@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 8
 TIMEOUT_SECONDS: Final = 120.0
 _TRIES, _BUSY, _LARGEST_BYTES = 3, frozenset({429, 500, 502, 503, 504}), 16 << 20
+_LONGEST_WAIT_SECONDS = 30.0
 
 
 def ask_server(target: HttpTarget, side: str, job: Job, max_tokens: int) -> dict[str, Answer]:
@@ -52,21 +53,22 @@ def _ask(target: HttpTarget, question: Question, max_tokens: int) -> Answer:
     else:
         path, body["messages"] = "/chat/completions", list(question.messages)
     started = time.perf_counter()
-    for attempt in range(_TRIES):
-        try:
-            status, wait, data = _post(target, path, body)
-        except OSError:
-            status, wait, data = 503, 0.1 * 4**attempt, b""
-        if status == 200:
-            return _read(data, time.perf_counter() - started)
-        if status not in _BUSY or attempt == _TRIES - 1:
+    status, wait, data = _post(target, path, body)
+    for _ in range(_TRIES - 1):
+        if status not in _BUSY:
             break
-        time.sleep(min(wait, 30.0))
-    return Answer(finish_reason="error")
+        time.sleep(min(wait, _LONGEST_WAIT_SECONDS))
+        status, wait, data = _post(target, path, body)
+    if status != 200:
+        return Answer(finish_reason="error")
+    return _read(data, time.perf_counter() - started)
 
 
 def _post(target: HttpTarget, path: str, body: dict[str, Any]) -> tuple[int, float, bytes]:
-    """Return the status, the seconds to wait before a retry, and the body of a response."""
+    """Return the status, the seconds to wait before a retry, and the body of a response.
+
+    A connection that fails counts as a server that is busy.
+    """
     from http.client import HTTPException
 
     connection = _connect(target)
@@ -77,8 +79,8 @@ def _post(target: HttpTarget, path: str, body: dict[str, Any]) -> tuple[int, flo
         wait = response.getheader("Retry-After", "")
         data = response.read(_LARGEST_BYTES)
         return response.status, float(wait) if wait.isdigit() else 0.5, data
-    except HTTPException as error:
-        raise ConnectionError(type(error).__name__) from error
+    except (OSError, HTTPException):
+        return 503, 0.2, b""
     finally:
         connection.close()
 
