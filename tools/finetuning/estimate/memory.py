@@ -12,8 +12,8 @@ Stack = Literal["local_cpu", "trl", "plain"]
 Tuning = Literal["lora", "qlora", "full"]
 
 MEMORY_ERROR_FRACTIONS: Final = (0.07, 0.17)
-"""Median and 90th percentile of the formula's error on 57 published peaks (training.md
-section 8, measured 2026-11; largest 0.92, on a stack with chunked loss taken for a plain one)."""
+"""Median and 90th percentile of the formula's error on 57 published peaks (training.md#memory,
+measured 2026-11; largest 0.92, on a stack with chunked loss taken for a plain one)."""
 
 _ADAM_BYTES: Final = 16
 """fp32 weight, gradient and two Adam moments of each trained parameter."""
@@ -21,6 +21,9 @@ _NF4_BYTES: Final = 0.56
 """4-bit weight and its scale (NF4 with absmax)."""
 _FIXED_BYTES: Final = {"local_cpu": 450_000_000, "trl": 1_000_000_000, "plain": 1_000_000_000}
 """Python, torch and TRL on a CPU (measured 2026-11: 0.43 GB); context and allocator on a GPU."""
+
+_TILE: Final = (4096, 32_768)
+"""Positions and vocabulary entries of one tile of TRL's fused loss (trl 1.16 kernels)."""
 
 
 def memory_terms(
@@ -45,8 +48,8 @@ def memory_terms(
         labelled_fraction: Share of positions that carry a label, 0..1; counts only where the
             stack scores labelled positions alone (``local_cpu``).
 
-    Source: terms collected in this project's training notes, section 8 (checked 2026-11-20);
-    knowledge: training.md
+    Source: the terms that eight public estimators use between them (checked 2026-11-20);
+    knowledge: training.md#memory
     """
     t, h, f = tokens_per_microbatch, shape.hidden_size, shape.intermediate_size
     width = 4 if stack == "local_cpu" else 2  # fp32 on a CPU, 16-bit on a GPU
@@ -75,8 +78,8 @@ def _weights(shape: Architecture, tuning: Tuning, width: int) -> float:
 
 
 def _logits(shape: Architecture, tokens: int, stack: Stack, labelled_fraction: float) -> float:
-    if stack == "trl":  # chunked: one chunk of 256 positions lives at a time
-        return float(min(tokens, 256) * shape.vocab_size * 10)
+    if stack == "trl":  # chunked: one tile and its gradient in fp32
+        return float(min(tokens, _TILE[0]) * min(shape.vocab_size, _TILE[1]) * 8)
     if stack == "local_cpu":  # fp32 logits, their gradient and the softmax
         return tokens * labelled_fraction * shape.vocab_size * 12.0
     return float(tokens * shape.vocab_size * 10)

@@ -8,7 +8,7 @@ from finetuning.estimate.architecture import Architecture
 from finetuning.estimate.memory import Tuning
 
 MFU_RANGE: Final = (0.25, 0.35, 0.45)
-"""Model-FLOPs utilisation on GPUs: a prior, given as low, middle, high (costs.md section 1)."""
+"""Model-FLOPs utilisation on GPUs, low, middle and high: a prior (costs.md#gpu-hours)."""
 
 _FLOPS_PER_PARAMETER: Final = {"full": 6.0, "lora": 4.0, "qlora": 4.5}
 """Per token: forward 2, gradient of the activations 2, of the weights 2; QLoRA also unpacks its
@@ -19,7 +19,7 @@ def training_flops(arch: Architecture, *, tokens: int, tuning: Tuning) -> float:
     """Return the floating-point operations of training on ``tokens``, padding included.
 
     Source: FLOPs = k · N · D, k = 6 for full tuning and 4 for LoRA, N the parameters active per
-    token (costs.md section 1, checked 2026-11-20).
+    token (costs.md#gpu-hours, checked 2026-11-20).
     """
     active = arch.active_parameters
     if not arch.tie_word_embeddings:

@@ -106,7 +106,8 @@ def configure_training(
         BadInputError: A path, row format or setting that cannot be used, or not in this version.
         UnknownNameError: An unknown model, setting, method, tuning, engine or GPU.
 
-    Source: training.md sections 4, 8 and 9 (checked 2026-11-20); knowledge: training.md#settings
+    Source: tinker_cookbook at 9dfcc3a, LoRA Without Regret, Unsloth and Axolotl guides (checked
+    2026-11-20); knowledge: training.md#settings
     """
     where = "configure_training"
     refuse_unbuilt(where, "method", method, "sft", LATER_METHODS)

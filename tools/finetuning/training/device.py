@@ -15,7 +15,7 @@ _ROOM: Final = 1.0 + estimate.MEMORY_ERROR_FRACTIONS[1]
 """The estimate is taken with the 90th percentile of its error before it is said to fit."""
 _CPU_MFU: Final = (0.12, 0.25, 0.55)
 """Share of a thread's fp32 peak that our loss reaches: tiny models and a busy machine, the demo,
-and the best loop measured (training.md sections 6 and 9, 2026-11)."""
+and the best loop measured (training.md#time, 2026-11)."""
 _CPU_START_SECONDS: Final = 7.0
 _GPU_START_SECONDS: Final = 30.0
 """From launch to the first step: CPU measured 2026-11; GPU an allowance, not measured."""

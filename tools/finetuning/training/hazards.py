@@ -13,8 +13,8 @@ from finetuning.training.config import TrainingConfig
 from finetuning.training.profile import DataProfile
 
 _RATE_FACTOR: Final = 5.0
-"""A rate this far from the proposed one is refused: 10 × too low learns nothing (training.md
-section 9, measured), 10 × too high diverged in 72 of 80 cases (Tinker's sweep, 2026-08)."""
+"""A rate this far from the proposed one is refused: 10 × too low learns nothing (measured,
+training.md#settings), 10 × too high diverged in 72 of 80 cases (Tinker's sweep, 2026-08)."""
 _MANY_EPOCHS: Final = 10
 _FEW_STEPS: Final = 100
 _LARGE_BATCH: Final = 32

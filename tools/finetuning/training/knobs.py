@@ -186,7 +186,7 @@ class Resolver:
             "max_grad_norm": Choice(1.0, "the Trainer's default", "transformers 5.23"),
             "precision": Choice(
                 *(("fp32", "a CPU trains in 32 bits") if on_cpu else ("bf16", "16-bit weights")),
-                "training.md section 6",
+                "training.md#time",
             ),
             "gradient_checkpointing": Choice(
                 False, "off while memory allows: it costs a fifth of the speed", "training.md"
@@ -197,7 +197,7 @@ class Resolver:
                     if tiny
                     else (usable_cores(), "all cores this process may use")
                 ),
-                "training.md section 6, measured 2026-11",
+                "measured 2026-11, training.md#time",
             ),
             "seed": Choice(42, "fixed, so that the run repeats", _OURS),
         }

@@ -115,7 +115,7 @@ def launch_lora(
         UnknownNameError: An unknown setting, run or provider.
         MissingExtraError: The extra `local` is not installed.
 
-    Source: training.md sections 6 and 7 (checked 2026-11-20); knowledge: training.md
+    Knowledge: training.md#the-path-of-a-run
     """
     _refuse_hosted(provider)
     settings = load_config(config, where="launch_lora")

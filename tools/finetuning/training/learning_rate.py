@@ -18,7 +18,7 @@ _FORMULA_SOURCE: Final = "tinker_cookbook/hyperparam_utils.py at 9dfcc3a, checke
 TINY_PARAMETERS: Final = 50_000_000
 """Below this no published rule exists."""
 _TINY_CEILING: Final = 5e-3
-"""Highest rate with a measured success at this size (hidden 128, training.md section 9)."""
+"""Highest rate with a measured success at this size (hidden 128, training.md#settings)."""
 _USUAL: Final = 2e-4
 _SHORT_RUN_STEPS: Final = 100
 _SHORT_RUN_FACTOR: Final = 1.5

@@ -38,7 +38,6 @@ class Job:
         self.checkpoint_folder = folder / "checkpoints"
         self._resume_folder = Path(resume_from) if resume_from else None
         self._resumed_step: int | None = None
-        self._began = time.monotonic()
         self.trainer: LoraTrainer
         self.reporter: Reporter
         self.audit: MaskAudit
@@ -213,8 +212,8 @@ class Job:
             "eval_loss": _last(history, "eval_loss"),
             "steps": self.trainer.state.global_step,
             "resumed_from_step": self._resumed_step,
-            "seconds": round(time.monotonic() - self._began, 2),
-            "seconds_to_first_step": self._seconds_to_first_step(),
+            "seconds": self._since_launch(time.time()),
+            "seconds_to_first_step": self._since_launch(self.reporter.first_step_at),
             "trained_parameters": trained,
             "log_file": str(self.reporter.log_file),
             "data_sha256": sha256_file(Path(self.config.train_file)),
@@ -225,11 +224,9 @@ class Job:
             },
         }
 
-    def _seconds_to_first_step(self) -> float | None:
-        if self.reporter.first_step_at is None:
-            return None
+    def _since_launch(self, moment: float | None) -> float | None:
         created = datetime.datetime.fromisoformat(runs.read_run(self.run_id).created_at)
-        return round(self.reporter.first_step_at - created.timestamp(), 2)
+        return None if moment is None else round(moment - created.timestamp(), 2)
 
 
 def _last(history: list[dict[str, Any]], name: str) -> float | None:

@@ -24,7 +24,7 @@ class LoraTrainer(SFTTrainer):
     """SFT of a LoRA adapter that stops at the first number that is not finite.
 
     On a CPU the loss scores the labelled positions only and leaves out TRL's entropy and accuracy
-    (70 % of the operator time at TRL's defaults, measured 2026-11; training.md section 6). It is
+    (70 % of the operator time at TRL's defaults, measured 2026-11; training.md#time). It is
     the same mean cross-entropy; elsewhere TRL's own fused loss runs.
     """
 
