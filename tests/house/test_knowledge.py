@@ -239,7 +239,15 @@ def test_option_named_in_a_sentence_belongs_to_some_command(path: Path) -> None:
             "dict[str, object]", vars(parser.command_parser(command))["_option_string_actions"]
         )
     }
-    foreign = {"--no-dev", "--project", "--extra", "--directory", "--cpu", "--num_processes"}
+    foreign = {
+        "--http",
+        "--no-dev",
+        "--project",
+        "--extra",
+        "--directory",
+        "--cpu",
+        "--num_processes",
+    }
     text = FENCE.sub("", path.read_text(encoding="utf-8"))
     named = {
         option
