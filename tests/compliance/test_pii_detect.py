@@ -145,6 +145,7 @@ SECRETS = [
     ("api_key", secret("xox", "b-", "1234567890-abcdefghij")),
     ("api_key", secret("sk", "_live_", "abcdefghij1234567890")),
     ("api_key", secret("https://hooks.", "slack.com/services/T000/B000/", "abcdefgh12345678")),
+    ("api_key", secret("xyz123", "abc456def789ghi0")),
     ("api_key", secret("12345678:", "AAabcdefghijklmnopqrstuvwxyz1234567")),
 ]
 
@@ -170,7 +171,12 @@ LEFT_ALONE = [
     "I'm Sorry. Dear All, thanks Everyone. This is Important. Hi There",
     "Jan Feb Mar Apr; Mark Complete; River Jordan; Will Call",
     "5 Way better, 12 Monkeys",
-    "date+2024, x=+35236450.6, +1234",
+    "date+2024, x=+35236450.6, at +35236450.6, +1234, +999 999 9999, 0000 000 0000, 300 000 0000",
+    "DE893704004405320130001",
+    "911-555-0123; my phone since 2024-01-15",
+    "Mr. Monday, Customer: Account",
+    "his password stolen, a passphrase hunter",
+    "born in\nBerlin,\n1985-03-04",
     "00:00:00:00:00:00 1234.5678.9012",
     "AB123456E GB123456A 123456789",
     "123.456.789-00 11010519491331002X 11010519491231002Y",
@@ -184,7 +190,7 @@ def test_finds_each_type_where_it_stands(type_: str, text: str, value: str) -> N
 
 @pytest.mark.parametrize(("type_", "value"), SECRETS)
 def test_finds_each_secret_with_its_whole_extent(type_: str, value: str) -> None:
-    assert spans(f"use {value} please") == [(value, type_)]
+    assert spans(f"secret: {value} please") == [(value, type_)]
 
 
 @pytest.mark.parametrize("text", LEFT_ALONE)
@@ -225,6 +231,7 @@ def test_values_behind_json_escapes_are_found_at_their_place_in_the_text() -> No
         ("jane@example.org", "email"),
     ]
     assert is_json_container(text)
+    assert not is_json_container('{"a": }')
 
 
 def test_json_inside_json_inside_a_text_is_read() -> None:
@@ -316,9 +323,9 @@ HUNT = """
 import sys
 from finetuning.pii import find_personal_data, redact_rows
 for place, unit in enumerate(sys.stdin.read().split("\\x1e")):
-    size = 1_000_000 if place < 4 else 150_000
+    size = 1_000_000 if place < 4 else 100_000
     find_personal_data([unit * (size // len(unit))])
-    redact_rows([{"content": unit * (50_000 // len(unit))}], "mask")
+    redact_rows([{"content": unit * (10_000 // len(unit))}], "mask")
 """
 
 

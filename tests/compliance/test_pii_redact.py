@@ -43,6 +43,8 @@ def test_a_pseudonym_is_the_same_for_the_same_value_however_it_is_written() -> N
 def test_secrets_differ_by_case_and_values_by_type() -> None:
     assert canonical("password", "Abc1") != canonical("password", "abc1")
     assert canonical("phone", "1") != canonical("us_ssn", "1")
+    assert canonical("email", r"jo\u0040x.org") == canonical("email", "Jo@x.org")
+    assert canonical("password", r"a\x") == r"password:a\x"
 
 
 def test_the_key_is_made_once_for_its_owner_only_and_other_processes_use_it(
@@ -125,10 +127,13 @@ def test_the_name_of_a_field_is_context_for_its_value() -> None:
 
 
 def test_personal_data_in_keys_goes_too_and_no_value_is_lost() -> None:
-    rows = [{"a@b.org": 1, "c@d.org": {"e@f.org": 2}}, {"a@b.org": 3}]
+    rows = [{"a@b.org": 1, "c@d.org": {"e@f.org": 2}, "g@h.org": 0}, {"a@b.org": 3}]
     out, counts = redact_rows(rows, "mask")
-    assert out == [{"[EMAIL]": 1, "[EMAIL]#2": {"[EMAIL]": 2}}, {"[EMAIL]": 3}]
-    assert counts == Counter({"email": 3})  # each key once, however many rows have it
+    assert out == [
+        {"[EMAIL]": 1, "[EMAIL]#2": {"[EMAIL]": 2}, "[EMAIL]#3": 0},
+        {"[EMAIL]": 3},
+    ]
+    assert counts == Counter({"email": 4})  # each key once, however many rows have it
     (named,), _ = redact_rows([{"a@b.org": 1}], "pseudonym")
     assert next(iter(named)).startswith("[EMAIL_")
 
