@@ -21,6 +21,7 @@ CLIMB: Final = 0.5  # share of the loss won that must be lost again before it is
 FLAT: Final = 0.05  # relative change below which a curve counts as flat
 RISE: Final = 0.05  # relative rise of the held-out loss that counts as overfitting
 NEAR_ZERO: Final = 0.05  # share of the first loss that counts as collapsed
+AT_ONCE: Final = 0.25  # epochs; an easy format task takes longer (demo: 2 % after 0.35)
 SPREAD: Final = 30.0  # ratio of the 95th to the 50th percentile of the gradient norm
 LARGEST_VOCABULARY: Final = 262_144  # Gemma 3 (config.json, checked 2026-11)
 PREFERENCE_START: Final = math.log(2)
@@ -128,7 +129,7 @@ def leak(curve: Curve) -> Hit | None:
     step = losses[reached][0]
     epoch = curve.epoch_at(step)
     share = reached / len(losses)
-    early = epoch <= 0.6 if epoch is not None else share <= 0.2
+    early = epoch <= AT_ONCE if epoch is not None else share <= AT_ONCE / 3
     evals = curve.finite("eval_loss")
     if not early or (evals and evals[-1][1] > 2 * goal):
         return None
