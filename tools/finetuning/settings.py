@@ -24,6 +24,7 @@ VARIABLES: Final[dict[str, str]] = {
     "ANTHROPIC_API_KEY": "Key of Anthropic; read only by the call that needs it.",
     "TIKTOKEN_CACHE_DIR": "Folder with tiktoken rank files, if the person keeps them there.",
     "HF_HUB_OFFLINE": "1 keeps the Hugging Face libraries off the network.",
+    "OMP_NUM_THREADS": "CPU threads of one local training or evaluation process.",
 }
 SECRET_VARIABLES: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 
