@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Callable
@@ -61,14 +62,17 @@ def net_present_value(case: Case) -> Decimal:
 
     A forced retraining costs one cycle: its share of training and labour.
     """
-    step = (1 + case.rate) ** (Decimal(-1) / 12)
-    value, discount = -case.one_off, Decimal(1)
-    for month in range(1, case.horizon + 1):
-        discount *= step
-        value += case.saving * discount
-        if month in case.retrain_at:
-            value -= case.one_off / max(1, case.cycles) * discount
-    return value.quantize(CENT)
+    factors = _discounts(case.rate, case.horizon)
+    retraining = case.one_off / max(1, case.cycles)
+    forced = sum((factors[month - 1] for month in case.retrain_at), Decimal(0))
+    return (case.saving * sum(factors) - case.one_off - retraining * forced).quantize(CENT)
+
+
+@functools.lru_cache(maxsize=256)
+def _discounts(rate: Decimal, horizon: int) -> tuple[Decimal, ...]:
+    """Return what a dollar at the end of each month is worth today."""
+    step = (1 + rate) ** (Decimal(-1) / 12)
+    return tuple(step**month for month in range(1, horizon + 1))
 
 
 def break_even_requests(case: Case) -> int | None:

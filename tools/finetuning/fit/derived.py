@@ -1,0 +1,277 @@
+"""Facts that follow from other facts; unknown where what they need is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from finetuning.fit import economics, hosting
+
+Facts = Mapping[str, Any]
+Derivation = Callable[[Facts], Any]
+
+_CONTEXT: Final = frozenset({"missing_knowledge", "stale_knowledge"})
+_BEHAVIOUR: Final = frozenset({"style", "format", "inconsistency", "refusals", "wrong_tool"})
+_SKILL: Final = frozenset({"reasoning", "language"})
+_TASTE: Final = frozenset({"style", "inconsistency", "refusals"})
+_MONEY: Final = frozenset({"cost", "latency"})
+_STRICT_TASKS: Final = frozenset({"extraction", "tool_calling", "classification"})
+
+_EU: Final = frozenset(
+    "EU AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE".split()
+)
+"""Codes that mean the European Union or one of its members."""
+
+_SCORES: Final = (
+    "prompt_score",
+    "tuned_score",
+    "base_task_score",
+    "rag_score",
+    "cheap_base_score",
+    "oracle_context_score",
+)
+"""A known score means that something was measured on rows."""
+
+_ROWS_DEFAULT: Final = (100, 500)
+_ROWS: Final = {
+    "classification": (200, 1_000),
+    "extraction": (200, 1_000),
+    "tool_calling": (200, 1_000),
+    "code": (1_000, 10_000),
+    "translation": (5_000, 50_000),
+}
+"""Rows to start with, and rows to be comfortable with, by kind of task: this project's choice
+within the ranges of decision-evidence.md section 3 (checked 2026-11-20)."""
+_ROWS_SKILL: Final = (1_000, 10_000)
+_ROWS_LANGUAGE: Final = (5_000, 50_000)
+_ROWS_FORMAT: Final = (50, 200)
+
+_LEAST_AGREEMENT: Final = 0.75
+_MOST_CONFLICTS: Final = 0.10
+_STUDENT_ROWS: Final = 1_000
+_ENCODER_ROWS: Final = 500
+_ENCODER_ROWS_PER_CLASS: Final = 20
+"""Thresholds of this project; decision-evidence.md section 6: no controlled study was found."""
+
+
+def _fails(facts: Facts, modes: frozenset[str]) -> bool | None:
+    given = facts["failure_modes"]
+    return None if given is None else not modes.isdisjoint(given)
+
+
+def _margin(facts: Facts, score: str = "prompt_score") -> float | None:
+    value, target = facts[score], facts["target_score"]
+    return None if value is None or target is None else round(value - target, 6)
+
+
+def _difference(facts: Facts, more: str, less: str) -> float | None:
+    high, low = facts[more], facts[less]
+    return None if high is None or low is None else round(high - low, 6)
+
+
+def _eval_exists(facts: Facts) -> bool | None:
+    if facts["has_eval"] is not None:
+        return bool(facts["has_eval"])
+    return True if any(facts[name] is not None for name in _SCORES) else None
+
+
+def _latency_fails(facts: Facts) -> bool | None:
+    now, target = facts["latency_p95_ms"], facts["latency_target_ms"]
+    if now is not None and target is not None and now > target:
+        return True
+    return _fails(facts, frozenset({"latency"}))
+
+
+def _cost_fails(facts: Facts) -> bool | None:
+    spend, budget = facts["monthly_spend_usd"], facts["budget_monthly_usd"]
+    if spend is not None and budget is not None and spend > budget:
+        return True
+    return _fails(facts, frozenset({"cost"}))
+
+
+def _money_or_speed_only(facts: Facts) -> bool | None:
+    given = facts["failure_modes"]
+    if given:
+        return _MONEY.issuperset(given)
+    return None
+
+
+def _quality_holds(facts: Facts) -> bool:
+    margin = facts["margin"]
+    return bool(
+        facts["quality_ok"] or facts["money_or_speed_only"] or (margin is not None and margin >= 0)
+    )
+
+
+def _quality_fails(facts: Facts) -> bool | None:
+    given = facts["failure_modes"]
+    margin = facts["margin"]
+    if given is None:
+        return True if margin is not None and margin < 0 else None
+    left = set(given) - _MONEY - {"none"}
+    if facts["context_helps"] is not False:
+        left -= _CONTEXT
+    return bool(left)
+
+
+def _context_helps(facts: Facts) -> bool | None:
+    oracle = facts["oracle_context_score"]
+    if oracle is None:
+        return None
+    now, target = facts["prompt_score"], facts["target_score"]
+    if now is not None and oracle - now >= 0.15:
+        return True
+    return bool(oracle >= (0.8 if target is None else target - 0.05))
+
+
+def _syntax_fails(facts: Facts) -> bool | None:
+    given, broken = facts["failure_modes"], facts["invalid_syntax_fraction"]
+    if broken is not None and broken > 0.005:
+        return True
+    if given is None:
+        return None
+    if "syntax" in given:
+        return True
+    return "format" in given and broken is None and facts["task_kind"] in _STRICT_TASKS
+
+
+def _prompting_done(facts: Facts) -> bool | None:
+    tried = facts["prompts_tried"]
+    return None if tried is None else bool(set(tried) - {"zero_shot"})
+
+
+def _rows_wanted(facts: Facts) -> tuple[int, int]:
+    given: set[str] = set(facts["failure_modes"] or ())
+    kind = facts["task_kind"]
+    wanted = _ROWS.get(kind, _ROWS_DEFAULT) if kind is not None else _ROWS_DEFAULT
+    if "language" in given or kind == "translation":
+        return _ROWS_LANGUAGE
+    if "reasoning" in given:
+        return max(wanted, _ROWS_SKILL)
+    if given and given <= {"format"}:
+        return _ROWS_FORMAT
+    classes = facts["n_classes"]
+    if kind == "classification" and classes:
+        return max(wanted[0], 10 * classes), max(wanted[1], 50 * classes)
+    return wanted
+
+
+def _enough(facts: Facts, which: int) -> bool | None:
+    rows = facts["n_examples"]
+    return None if rows is None else rows >= _rows_wanted(facts)[which]
+
+
+def _labels_why(facts: Facts) -> str | None:
+    agreement, conflict = facts["label_agreement"], facts["label_conflict_fraction"]
+    target = facts["target_score"]
+    if conflict is not None and conflict > _MOST_CONFLICTS:
+        return f"{conflict:.0%} of the inputs carry two answers"
+    if agreement is None:
+        return None if conflict is None else ""
+    if agreement < _LEAST_AGREEMENT:
+        return f"annotators agree on {agreement:.0%}"
+    if target is not None and agreement < target - 0.02:
+        return f"annotators agree on {agreement:.0%} and the target is {target:.0%}"
+    return ""
+
+
+def _cheap_base_suffices(facts: Facts) -> bool | None:
+    cheap, target, now = (
+        facts["cheap_base_score"],
+        facts["target_score"],
+        facts["prompt_score"],
+    )
+    if cheap is None or (target is None and now is None):
+        return None
+    return bool(cheap >= (target if target is not None else now - 0.02))
+
+
+def _most_rows(facts: Facts) -> int | None:
+    names = ("n_examples", "n_preference_pairs", "n_binary_feedback", "n_teacher_outputs")
+    known = [facts[name] for name in names if facts[name] is not None]
+    return max(known) if known else None
+
+
+def _rows_for_student(facts: Facts) -> bool | None:
+    known = [facts[name] for name in ("n_examples", "n_teacher_outputs") if facts[name] is not None]
+    return max(known) >= _STUDENT_ROWS if known else None
+
+
+def _rows_for_encoder(facts: Facts) -> bool | None:
+    rows = facts["n_examples"]
+    needed = max(_ENCODER_ROWS, _ENCODER_ROWS_PER_CLASS * (facts["n_classes"] or 0))
+    return None if rows is None else rows >= needed
+
+
+def _rag_tried(facts: Facts) -> bool | None:
+    if facts["rag_score"] is not None:
+        return True
+    tried = facts["prompts_tried"]
+    return None if tried is None else "retrieval" in tried
+
+
+def _licence_family(facts: Facts) -> str | None:
+    text = f"{facts['base_licence'] or ''} {facts['base_model'] or ''}".casefold()
+    if not text.strip():
+        return None
+    if "llama" in text:
+        return "llama"
+    licence = (facts["base_licence"] or "").casefold()
+    if any(part in licence for part in ("-nc", "non-commercial", "noncommercial", "research")):
+        return "non_commercial"
+    return "other"
+
+
+def _llama4_in_eu(facts: Facts) -> bool | None:
+    base, place = facts["base_model"], facts["jurisdiction"]
+    if base is None or place is None:
+        return None
+    name = base.casefold().replace("_", "-").replace("-", "")
+    return "llama4" in name and place.strip().upper() in _EU
+
+
+DERIVED: Final[dict[str, Derivation]] = {
+    "eval_exists": _eval_exists,
+    "margin": _margin,
+    "tuned_margin": lambda facts: _margin(facts, "tuned_score"),
+    "rag_margin": lambda facts: _margin(facts, "rag_score"),
+    "tuned_gain": lambda facts: _difference(facts, "tuned_score", "base_task_score"),
+    "sampling_gain": lambda facts: _difference(facts, "pass_at_16", "pass_at_1"),
+    "only_none_fails": lambda facts: (
+        None if facts["failure_modes"] is None else facts["failure_modes"] == ["none"]
+    ),
+    "context_fails": lambda facts: _fails(facts, _CONTEXT),
+    "behaviour_fails": lambda facts: _fails(facts, _BEHAVIOUR),
+    "skill_fails": lambda facts: _fails(facts, frozenset({"reasoning"})),
+    "language_fails": lambda facts: _fails(facts, frozenset({"language"})),
+    "taste_fails": lambda facts: _fails(facts, _TASTE),
+    "latency_fails": _latency_fails,
+    "cost_fails": _cost_fails,
+    "money_or_speed_only": _money_or_speed_only,
+    "money_or_speed_fails": lambda facts: bool(facts["latency_fails"] or facts["cost_fails"]),
+    "latency_decides": lambda facts: (
+        None if facts["latency_fails"] is None else facts["latency_fails"] and _quality_holds(facts)
+    ),
+    "cost_decides": lambda facts: (
+        None if facts["cost_fails"] is None else facts["cost_fails"] and _quality_holds(facts)
+    ),
+    "quality_fails": _quality_fails,
+    "context_helps": _context_helps,
+    "syntax_fails": _syntax_fails,
+    "prompting_done": _prompting_done,
+    "rag_tried": _rag_tried,
+    "rows_needed": lambda facts: _rows_wanted(facts)[0],
+    "rows_start": lambda facts: _enough(facts, 0),
+    "rows_comfortable": lambda facts: _enough(facts, 1),
+    "most_rows": _most_rows,
+    "rows_for_student": _rows_for_student,
+    "rows_for_encoder": _rows_for_encoder,
+    "labels_why": _labels_why,
+    "labels_bad": lambda facts: None if facts["labels_why"] is None else bool(facts["labels_why"]),
+    "cheap_base_suffices": _cheap_base_suffices,
+    "licence_family": _licence_family,
+    "llama4_in_eu": _llama4_in_eu,
+    **hosting.DERIVED,
+    **economics.DERIVED,
+}
+"""Name → how it follows. Names may build on each other; there is no circle."""

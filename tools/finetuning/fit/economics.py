@@ -1,0 +1,131 @@
+"""Does a tuned model pay here: computed from prices and traffic, never from a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from finetuning.fit.hosting import day_of
+
+Facts = Mapping[str, Any]
+
+LABOUR_USD: Final = Decimal(5_000)
+"""People's time for a tuning project when nothing is said: two to three weeks of one engineer.
+An assumption of this project, named in the answer."""
+
+_CYCLES: Final = 3
+_HORIZON: Final = 12
+
+
+class Bill(NamedTuple):
+    """A month of the same requests, in dollars: today, cached, on a cheap base, tuned."""
+
+    current: Decimal
+    cached: Decimal | None
+    cheap_base: Decimal | None
+    tuned: Decimal | None
+
+
+def _bill(facts: Facts) -> Bill | None:
+    """Price the month; None where the volume or today's price is not known."""
+    from finetuning.costs.market import market
+
+    requests = facts["requests_per_month"]
+    tokens_in, tokens_out = facts["tokens_in"], facts["tokens_out"]
+    price_in, price_out = facts["price_in_usd_per_mtok"], facts["price_out_usd_per_mtok"]
+    spend = facts["monthly_spend_usd"]
+    static = min(facts["static_prompt_tokens"] or 0, tokens_in or 0)
+    shaped = None not in (requests, tokens_in, tokens_out)
+    current = spend
+    if shaped and price_in is not None and price_out is not None:
+        current = _monthly(requests, tokens_in, tokens_out, price_in, price_out)
+    if current is None:
+        return None
+    if not shaped:
+        return Bill(current, None, None, None)
+    cached = None
+    if facts["price_cached_usd_per_mtok"] is not None and price_in is not None:
+        saved = price_in - facts["price_cached_usd_per_mtok"]
+        cached = current - requests * static * saved / 1_000_000
+    known = market(day_of(facts))
+    cheap = known.base_usd(tokens_in, static, tokens_out) * requests
+    tuned = known.tuned_usd(tokens_in - static, tokens_out)
+    return Bill(current, cached, cheap, None if tuned is None else tuned * requests)
+
+
+def _monthly(
+    requests: int, tokens_in: int, tokens_out: int, price_in: Decimal, price_out: Decimal
+) -> Decimal:
+    return requests * (tokens_in * price_in + tokens_out * price_out) / 1_000_000
+
+
+def _saving(facts: Facts) -> Decimal | None:
+    """Return what a tuned model saves a month against the best way that is good enough."""
+    bill: Bill | None = facts["bill"]
+    if bill is None or bill.tuned is None:
+        return None
+    others = [bill.current, bill.cached]
+    if facts["cheap_base_suffices"] is not False:
+        others.append(bill.cheap_base)
+    return min(price for price in others if price is not None) - bill.tuned
+
+
+def _pays(facts: Facts) -> bool | None:
+    """Say whether the saving earns the project back within a year, discounted."""
+    saving: Decimal | None = facts["monthly_saving"]
+    if saving is None:
+        return None
+    if saving <= 0:
+        return False
+    from finetuning.costs.economics import Case, net_present_value
+    from finetuning.costs.market import market
+    from finetuning.costs.spread import Spread
+
+    rows = max(facts["n_examples"] or 0, facts["n_teacher_outputs"] or 0)
+    tokens = facts["training_tokens"] or rows * (facts["tokens_in"] + facts["tokens_out"])
+    rate = market(day_of(facts)).train_usd_per_mtok
+    case = Case(
+        training=(rate or Decimal(0)) * tokens * 3 / 1_000_000,
+        training_spread=Spread(),
+        cycles=_CYCLES,
+        labour=LABOUR_USD,
+        requests=Decimal(1),
+        now_request=saving,
+        horizon=_HORIZON,
+    )
+    return net_present_value(case) > 0
+
+
+def _most_saving(facts: Facts) -> Decimal | None:
+    """Return the most that any way could save in a year."""
+    bill: Bill | None = facts["bill"]
+    if bill is None:
+        return None
+    known = [price for price in (bill.cached, bill.cheap_base, bill.tuned) if price is not None]
+    least = min(known) if known else Decimal(0)
+    return (_HORIZON * (bill.current - min(least, bill.current))).quantize(Decimal(1))
+
+
+def _cached_fraction(facts: Facts) -> float | None:
+    bill: Bill | None = facts["bill"]
+    if bill is None or bill.cached is None or not bill.current:
+        return None
+    return round(float((bill.current - bill.cached) / bill.current), 2)
+
+
+def _rounded_saving(facts: Facts) -> Decimal | None:
+    saving: Decimal | None = facts["monthly_saving"]
+    return None if saving is None else saving.quantize(Decimal(1))
+
+
+DERIVED: Final[dict[str, Callable[[Facts], Any]]] = {
+    "bill": _bill,
+    "monthly_saving": _saving,
+    "saving_per_month_usd": _rounded_saving,
+    "tuning_pays": _pays,
+    "most_saving_per_year_usd": _most_saving,
+    "cached_saves_fraction": _cached_fraction,
+    "labour_usd": lambda facts: LABOUR_USD,
+}
+"""Derived facts about money, by name."""
