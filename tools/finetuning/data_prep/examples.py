@@ -140,29 +140,33 @@ def _normal(value: Json) -> Json:
         return squeeze(value)
     if isinstance(value, dict):
         pairs = cast("dict[str, Json]", value)
-        return {
-            key: _argument(item) if key == "arguments" else _normal(item)
-            for key, item in pairs.items()
-            if key != "id" and key != "tool_call_id"
-        }
+        return {key: _normal(item) for key, item in pairs.items()}
     if isinstance(value, list):
         return [_normal(item) for item in cast("list[Json]", value)]
     return value
 
 
-def _argument(value: Json) -> Json:
-    """Return tool-call arguments as the value they spell."""
-    parsed = _as_json(value) if isinstance(value, str) else value
-    return _normal(value) if parsed is None else _normal(parsed)
+def _normal_call(call: dict[str, Json]) -> Json:
+    """Return a tool call without its id, the arguments as the value they spell."""
+    function = cast("dict[str, Json]", call.get("function") or {})
+    arguments = str(function.get("arguments"))
+    spelt = _spelt(arguments)
+    return [function.get("name"), squeeze(arguments) if spelt is None else spelt]
 
 
-def _as_json(text: str) -> Json:
-    """Return the object or array that a text spells, or None."""
+def _normal_turn(turn: Message) -> Json:
+    """Return a turn in which ids of tool calls and spelling make no difference."""
+    rest = {key: turn[key] for key in turn if key not in {"tool_calls", "tool_call_id"}}
+    return [_normal(rest), [_normal_call(call) for call in tool_calls_of(turn)]]
+
+
+def _spelt(text: str) -> str | None:
+    """Return the digest of the object or array that a text spells, or None."""
     if text.lstrip()[:1] not in {"{", "["}:
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return f"{_digest(_normal(json.loads(text))):x}"
+    except (ValueError, TypeError, RecursionError):  # no JSON, or nested too deeply to compare
         return None
 
 
@@ -175,13 +179,13 @@ def is_label(answer: str) -> bool:
 
 def _key(answers: list[Message], answer: str, liked: bool | None) -> int:
     calls = [call for message in answers for call in tool_calls_of(message)]
-    parsed = _as_json(answer)
+    spelt = _spelt(answer)
     if calls:
-        return _digest(["calls", _normal(calls), liked]) or 1
-    if parsed is not None:
-        return _digest(["json", _normal(parsed), liked]) or 1
+        return _digest(["calls", [_normal_call(call) for call in calls], liked])
+    if spelt is not None:
+        return _digest(["json", spelt, liked])
     if is_label(answer):
-        return _digest(["label", squeeze(answer).casefold().rstrip(".!。！"), liked]) or 1
+        return _digest(["label", squeeze(answer).casefold().rstrip(".!。！"), liked])
     return 0 if liked is None else 1 + liked
 
 
@@ -193,14 +197,18 @@ def content_of(example: Example) -> Content:
     answers += example.chosen + example.rejected
     prompt = "\n".join(map(text_of, asked)) if example.kind != "text" else example.text
     answer = "\n".join(map(text_of, answers))
-    whole = {**example.payload(), "liked": example.liked, "tools": example.tools}
-    if answers:  # keys beside a chat that is answered are about the row, not part of it
-        del whole["extra"]
+    sides = (turns, example.chosen, example.rejected)
+    whole = [[_normal_turn(turn) for turn in side] for side in sides]
+    rest: list[Json] = [example.text, example.liked, example.tools]
+    graded = example.kind == "chat" and bool(turns) and turns[-1].get("role") == "user"
+    if graded:  # the keys beside the chat are its reference; else they are about the row
+        rest.append(example.extra)
+    key = 0 if example.kind == "text" else _key(answers, answer, example.liked)
     return Content(
-        exact=_digest(_normal(whole)),
+        exact=_digest([whole, _normal(rest)]),
         prompt=prompt,
         answer=answer,
         asked=_digest(squeeze(prompt).casefold()),
-        key=_key(answers, answer, example.liked) if example.kind != "text" else 0,
+        key=_digest(["reference", _normal(example.extra)]) if graded else key,
         family=example.family,
     )

@@ -73,6 +73,7 @@ def inspect_data(path: str) -> DataInspection:
     from finetuning.data_prep.suggesting import fit_facts, suggest
     from finetuning.data_prep.survey import survey_source
 
+    path = str(path)
     survey = survey_source(path, where=_WHERE)
     measured = measure(survey)
     target, arguments = suggest(path, survey, measured)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetuning.data_prep.prepared import ExamplesMode, PreparedData, RedactChoice, Replay
+from finetuning.data_prep.prepared import Engine, ExamplesMode, PreparedData, RedactChoice, Replay
 from finetuning.data_prep.target_shape import TargetName
 
 
@@ -15,11 +15,11 @@ def prepare_data(
     label_column: str | None = None, annotator_column: str | None = None,
     group_column: str | None = None, context_column: str | None = None,
     role_map: dict[str, str] | None = None, examples: ExamplesMode = "per_conversation",
-    system: str | None = None, near_duplicates: bool = True, near_threshold: float = 0.5,
-    redact: RedactChoice = "none", split: str | list[float] = "auto",
+    system: str | None = None, near_duplicates: bool = True, semantic_duplicates: bool = False,
+    near_threshold: float = 0.5, redact: RedactChoice = "none", split: str | list[float] = "auto",
     exclude: list[str] | None = None, signatures_file: str | None = None,
-    replay: Replay | None = None, canaries: int = 0, force: bool = False, seed: int = 0,
-    overwrite: bool = False,
+    replay: Replay | None = None, canaries: int = 0, engine: Engine = "local",
+    force: bool = False, seed: int = 0, overwrite: bool = False,
 ) -> PreparedData:
     """Convert, clean, redact and split raw files into train, validation and test.
 
@@ -41,6 +41,7 @@ def prepare_data(
         examples: One example per conversation, or one per assistant reply.
         system: System text for examples that have none.
         near_duplicates: Leave out near copies; false keeps them, in one part of the split.
+        semantic_duplicates: Leave out rows that mean the same in other words (extra semantic).
         near_threshold: Exact Jaccard similarity of word pairs of near copies, above 0 up to 1.
         redact: Replace personal data by its type (mask) or by stable tags (pseudonym).
         split: auto, shares of train, validation and test such as [0.8,0.1,0.1], or kfold:K.
@@ -48,6 +49,7 @@ def prepare_data(
         signatures_file: Parquet file to write the MinHash signatures of the kept rows to.
         replay: General rows to add to train, {"path": FILE, "fraction": share of train, 0..1}.
         canaries: Marker rows to plant in train for the memorisation check, 0..10000.
+        engine: What compares rows: local, or daft (extra scale), whose results are the same.
         force: Remove near copies even where they are most of the rows.
         seed: Chooses split, replay rows and canaries, at least 0.
         overwrite: Replace the results of an earlier call in output_dir.
@@ -63,8 +65,10 @@ def prepare_data(
         role_map or {}, system,
     )
     options = asked.Options(
-        tuple(sources), target, columns, examples, near_duplicates, near_threshold, redact, split,
-        tuple(exclude or ()), signatures_file, asked.read_replay(replay), canaries, force, seed,
+        tuple(map(str, sources)), target, columns, examples, near_duplicates,
+        semantic_duplicates, near_threshold, redact, split,
+        tuple(map(str, exclude or ())), signatures_file, asked.read_replay(replay), canaries,
+        engine, force, seed,
     )
     checked = asked.check_options(options)
     folder = new_output_folder(output_dir, where=asked.WHERE, name="prepared", overwrite=overwrite)

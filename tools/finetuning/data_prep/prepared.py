@@ -15,6 +15,8 @@ ExamplesMode = Literal["per_conversation", "per_reply"]
 
 RedactChoice = Literal["none", "mask", "pseudonym"]
 
+Engine = Literal["local", "daft"]
+
 SplitMethod = Literal["by_cluster", "by_group", "by_time"]
 
 

@@ -55,7 +55,7 @@ def _fill_empty(units: Units, parts: dict[int, Part], shares: Sequence[float]) -
         if share == 0 or counts[part] or not counts:
             continue
         giver = max(counts, key=lambda name: counts[name])
-        if counts[giver] > 1:
+        if counts[giver] > 1 or part == "train":
             nearest = min if part == "test" else max
             moved = nearest(
                 (unit for unit, name in parts.items() if name == giver),
@@ -160,7 +160,7 @@ def fold_units(units: Units, folds: int, validation_share: float) -> list[dict[i
             validating = units.alike[unit] < validation_share
             rest: Part = "validation" if validating else "train"
             parts[unit] = "test" if fold_of[unit] == fold else rest
-        _fill_empty(units, parts, (1.0, validation_share, 1.0))
+        _fill_empty(units, parts, (1.0, validation_share, 0.0))
         result.append(parts)
     return result
 

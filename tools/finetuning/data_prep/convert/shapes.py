@@ -75,7 +75,7 @@ def read_row(record: Record, columns: Columns, kinds: Collection[str]) -> Exampl
         Unusable: The row cannot be read as an example.
     """
     reading = Reading(record, columns, Turns(columns.role_map))
-    made = _named(reading, kinds) or _shaped(reading)
+    made = _named(reading, kinds) or _shaped(reading, kinds)
     if "binary" in kinds and made.kind == "chat":
         liked = judged.verdict(record.data.get(columns.label or "label"))
         made = made if liked is None else dataclasses.replace(made, kind="binary", liked=liked)
@@ -94,8 +94,10 @@ def _named(reading: Reading, kinds: Collection[str]) -> Example | None:
     return _guessed(reading)
 
 
-def _shaped(reading: Reading) -> Example:
+def _shaped(reading: Reading, kinds: Collection[str]) -> Example:
     shape = shape_of(reading.data)
+    if shape is None and "text" in kinds and isinstance(reading.data.get("text"), str):
+        return chats.read_text(reading)
     return _guessed(reading) if shape is None else shape.read(reading)
 
 

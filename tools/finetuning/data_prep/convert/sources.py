@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from finetuning.data_prep.convert.adapt import adapt
 from finetuning.data_prep.convert.codes import Unusable
@@ -16,6 +16,8 @@ from finetuning.data_prep.convert.writers import flat_notes
 from finetuning.data_prep.examples import Example
 from finetuning.data_prep.prepared import ExamplesMode
 from finetuning.records import Finding, Record
+
+_SAMPLE: Final = 1_000
 
 
 class Rejection(NamedTuple):
@@ -39,10 +41,15 @@ def turn_columns(records: Sequence[Record], columns: Columns) -> Columns | None:
     """Return the columns of a table with one turn per row, or None where it is not one."""
     if not records:
         return None
-    names = list(dict.fromkeys(name for record in records[:100] for name in record.data))
-    if columns.conversation is None and shape_of(records[0].data) is not None:
+    names = list(dict.fromkeys(name for record in records[:_SAMPLE] for name in record.data))
+    found = guess_turns(names, columns)
+    if found is None or columns.conversation is not None:
+        return found
+    if shape_of(records[0].data) is not None:
         return None
-    return guess_turns(names, columns)
+    column = found.conversation or ""
+    ids = [cell_text(record.data.get(column)) for record in records[:_SAMPLE]]
+    return found if len(set(ids)) < len(ids) else None
 
 
 def _kinds(holds: Holds) -> frozenset[str]:

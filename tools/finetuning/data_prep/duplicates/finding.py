@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from finetuning.data_prep.duplicates.clusters import Clusters, copies
+from finetuning.data_prep.duplicates.clusters import Clusters, Judge, copies
+from finetuning.data_prep.duplicates.semantic import SemanticJudge, semantic_twins
 from finetuning.data_prep.duplicates.twins import find_twins
 from finetuning.data_prep.duplicates.words import many_rows, read_words
 from finetuning.data_prep.examples import Content
+from finetuning.data_prep.prepared import Engine
 
 _ROUNDS: Final = 4
 """Removing rows can make text constant no longer, or only then; twins are sought again so often."""
@@ -61,11 +63,62 @@ def same_question(contents: Sequence[Content], rows: Sequence[int]) -> list[tupl
     return [(group[0], row) for group in groups for row in group[1:]]
 
 
+class _Search:
+    """Rows that are left while copies are sought and, if wanted, taken away."""
+
+    def __init__(
+        self,
+        contents: Sequence[Content],
+        rank: Sequence[tuple[float, ...]],
+        left: list[int],
+        remove: bool,
+    ) -> None:
+        self.contents, self.rank, self.left, self.remove = contents, rank, left, remove
+        self.gone: dict[int, int] = {}
+        self.twins = Clusters(len(contents))
+
+    def rest(self) -> list[Content]:
+        """Return the contents of the rows that are left."""
+        return [self.contents[row] for row in self.left]
+
+    def take(self, pairs: Iterable[tuple[int, int]], judge: Judge) -> list[int]:
+        """Join pairs of places among the rows left; return the places that stay."""
+        groups = Clusters(len(self.left))
+        for one, two in pairs:
+            groups.join(one, two)
+            self.twins.join(self.left[one], self.left[two])
+        rank = [self.rank[row] for row in self.left]
+        gone = copies(groups.groups(), judge, rank) if self.remove else {}
+        self.gone |= {self.left[copy]: self.left[kept] for copy, kept in gone.items()}
+        stay = [place for place in range(len(self.left)) if place not in gone]
+        self.left = [self.left[place] for place in stay]
+        return stay
+
+    def near(self, threshold: float, engine: Engine) -> None:
+        """Seek near copies until taking some away brings no new ones to light."""
+        words = read_words(self.rest())
+        for _ in range(_ROUNDS):
+            pairs, judge = find_twins(self.rest(), words, threshold, engine=engine)
+            stay = self.take(pairs, judge)
+            before, words = words, words.of_rows(stay)
+            if before.same_marks(stay, words):
+                break
+
+    def semantic(self) -> None:
+        """Seek rows that mean the same in other words."""
+        pairs = semantic_twins(self.rest())
+        judge = SemanticJudge(self.rest(), pairs)
+        self.take([pair for pair in pairs if judge.twins(*pair)], judge)
+
+
 def find_duplicates(
     contents: Sequence[Content],
     *,
     threshold: float,
     rank: Sequence[tuple[float, ...]],
+    near: bool = True,
+    engine: Engine = "local",
+    semantic: bool = False,
 ) -> Duplicates:
     """Find exact and near copies, and what belongs together.
 
@@ -73,34 +126,32 @@ def find_duplicates(
         contents: The rows.
         threshold: Smallest exact Jaccard similarity of near copies, 0..1.
         rank: Per row, how much it is worth keeping; the highest of a cluster stays.
+        near: Take near copies away; false only puts them into one cluster.
+        engine: What groups the bands.
+        semantic: Take away rows that mean the same in other words, too.
 
     Returns:
         Copies with the rows that stay for them, and clusters. Calling again with the rows
         that stay finds nothing more.
+
+    Raises:
+        MissingExtraError: The package of the engine or of the semantic search is missing.
+        BadInputError: The encoder of the semantic search is not on this machine.
     """
     exact, left = exact_copies(contents, rank)
+    search = _Search(contents, rank, left, near)
+    search.near(threshold, engine)
+    if semantic:
+        search.remove = True
+        search.semantic()
     clusters = Clusters(len(contents))
     clusters.join_all(exact.items())
-    near: dict[int, int] = {}
-    twins_of_all = Clusters(len(contents))
-    words = read_words([contents[row] for row in left])
-    for _ in range(_ROUNDS):
-        pairs, judge = find_twins([contents[row] for row in left], words, threshold)
-        groups = Clusters(len(left))
-        groups.join_all(pairs)
-        gone = copies(groups.groups(), judge, [rank[row] for row in left])
-        twins_of_all.join_all((left[one], left[two]) for one, two in pairs)
-        near |= {left[copy]: left[kept] for copy, kept in gone.items()}
-        stay = [place for place in range(len(left)) if place not in gone]
-        left, before, words = [left[place] for place in stay], words, words.of_rows(stay)
-        if before.same_marks(stay, words):
-            break
-    clusters.join_all((row, twins_of_all.first(row)) for row in range(len(contents)))
-    clusters.join_all(same_question(contents, left))
-    sizes = Counter(twins_of_all.first(row) for row in range(len(contents)) if row not in exact)
+    clusters.join_all((row, search.twins.first(row)) for row in range(len(contents)))
+    clusters.join_all(same_question(contents, search.left))
+    sizes = Counter(search.twins.first(row) for row in range(len(contents)) if row not in exact)
     return Duplicates(
         exact=exact,
-        near=_final(near),
+        near=_final(search.gone),
         cluster=[clusters.first(row) for row in range(len(contents))],
         sizes=sorted((size for size in sizes.values() if size > 1), reverse=True),
     )

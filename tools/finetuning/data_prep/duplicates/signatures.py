@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from finetuning.data_prep.duplicates.words import Words, mix
@@ -101,11 +101,25 @@ def candidates(signatures: Signatures) -> Pairs:
     """
     import numpy as np
 
-    signed = np.flatnonzero((signatures != 2**32 - 1).any(axis=1))
+    signed = signed_rows(signatures)
     keys = band_keys(signatures[signed])
     found = [_bucket_pairs(keys[:, band], signed) for band in range(BANDS)]
-    coded = np.unique(np.concatenate([pair[:, 0] * len(signatures) + pair[:, 1] for pair in found]))
-    return np.stack(np.divmod(coded, max(len(signatures), 1)), axis=1)
+    return unique_pairs(found, len(signatures)) if len(signed) else np.empty((0, 2), np.int64)
+
+
+def signed_rows(signatures: Signatures) -> Pairs:
+    """Return the numbers of the rows that have a signature."""
+    import numpy as np
+
+    return np.flatnonzero((signatures != 2**32 - 1).any(axis=1))
+
+
+def unique_pairs(found: Sequence[Pairs], n_rows: int) -> Pairs:
+    """Return each pair once, in order."""
+    import numpy as np
+
+    coded = np.unique(np.concatenate([pairs[:, 0] * n_rows + pairs[:, 1] for pairs in found]))
+    return np.stack(np.divmod(coded, n_rows), axis=1)
 
 
 def _bucket_pairs(keys: NDArray[np.uint64], rows: Pairs) -> Pairs:
@@ -115,8 +129,19 @@ def _bucket_pairs(keys: NDArray[np.uint64], rows: Pairs) -> Pairs:
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    return pairs_of_buckets(rows[order], edges)
+
+
+def pairs_of_buckets(members: Pairs, edges: Pairs) -> Pairs:
+    """Return the pairs within buckets.
+
+    Args:
+        members: Rows, bucket after bucket, in rising order within each.
+        edges: Where each bucket starts; one more entry ends the last.
+    """
+    import numpy as np
+
     sizes = np.diff(edges)
-    members = rows[order]
     pairs = [np.empty((0, 2), dtype=np.int64)]
     for size in np.unique(sizes[sizes > 1]).tolist():
         starts = edges[:-1][sizes == size]

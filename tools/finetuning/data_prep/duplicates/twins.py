@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from finetuning.data_prep.duplicates.signatures import PERMUTATIONS, candidates, sign
 from finetuning.data_prep.duplicates.words import Words
 from finetuning.data_prep.examples import Content
+from finetuning.data_prep.prepared import Engine
 from finetuning.runs import progress
 
 if TYPE_CHECKING:
@@ -25,20 +26,28 @@ def jaccard(one: frozenset[int], two: frozenset[int]) -> float:
     return len(one & two) / together if together else 0.0
 
 
+class _Shingles(NamedTuple):
+    """Word pairs of a row: without constant text, all of them, and the answer's."""
+
+    own: frozenset[int]
+    whole: frozenset[int]
+    answer: frozenset[int]
+
+
 class Comparison:
     """Compares rows pair by pair, exactly."""
 
     def __init__(self, contents: Sequence[Content], words: Words, threshold: float) -> None:
         """Compare these rows; ``words`` are theirs."""
         self._contents, self._words, self._threshold = contents, words, threshold
-        self._seen: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
+        self._seen: dict[int, _Shingles] = {}
 
-    def _shingles(self, row: int) -> tuple[frozenset[int], frozenset[int]]:
+    def _shingles(self, row: int) -> _Shingles:
         found = self._seen.get(row)
         if found is None:
-            whole = self._words.shingles(row, whole=True)
-            found = (self._words.shingles(row), whole)
-            self._seen[row] = found
+            words = self._words
+            own, whole = words.shingles(row), words.shingles(row, whole=True)
+            found = self._seen[row] = _Shingles(own, whole, words.answer(row))
         return found
 
     def comparable(self, one: int, two: int) -> bool:
@@ -50,16 +59,20 @@ class Comparison:
         """Say whether two rows are twins.
 
         They are when the words that are theirs alone, and all their words, have at least the
-        threshold in common; rows made of constant text only must be the same word for word.
+        threshold in common, and their answers half of it, so that a long shared prompt does not
+        speak for different answers. Rows of constant text only must be the same word for word.
         """
         if not self.comparable(one, two):
             return False
-        (own_one, all_one), (own_two, all_two) = self._shingles(one), self._shingles(two)
-        if all_one == all_two:
+        first, second = self._shingles(one), self._shingles(two)
+        if first.whole == second.whole:
             return True
-        if jaccard(own_one, own_two) < self._threshold:
+        if jaccard(first.own, second.own) < self._threshold:
             return False
-        return jaccard(all_one, all_two) >= self._threshold
+        if jaccard(first.whole, second.whole) < self._threshold:
+            return False
+        answered = bool(first.answer or second.answer)
+        return not answered or jaccard(first.answer, second.answer) >= self._threshold / 2
 
 
 def _likely(pairs: Pairs, signatures: Signatures, threshold: float) -> Pairs:
@@ -95,6 +108,7 @@ def find_twins(
     *,
     seed: int = 0,
     wanted: Callable[[int, int], bool] | None = None,
+    engine: Engine = "local",
 ) -> tuple[list[tuple[int, int]], Comparison]:
     """Return the pairs of rows that are near duplicates, and the comparison that found them.
 
@@ -104,10 +118,20 @@ def find_twins(
         threshold: Smallest exact Jaccard similarity of word pairs, 0..1.
         seed: Chooses the MinHash permutations.
         wanted: Looks at a pair before it is compared; False leaves it out.
+        engine: What groups the bands; the pairs are the same.
+
+    Raises:
+        MissingExtraError: The engine's package is not installed.
     """
     progress(0, len(contents), "comparing rows")
     signatures = sign(words, seed=seed)
-    likely = _likely(candidates(signatures), signatures, threshold)
+    if engine == "daft":
+        from finetuning.data_prep.duplicates.daft_engine import daft_candidates
+
+        found = daft_candidates(signatures)
+    else:
+        found = candidates(signatures)
+    likely = _likely(found, signatures, threshold)
     compare = Comparison(contents, words, threshold)
     pairs = [(int(one), int(two)) for one, two in likely.tolist()]
     pairs += _same_words(words)

@@ -33,10 +33,10 @@ _MARKS: Final = (0x1B873593CC9E2D51, 0x85EBCA6BC2B2AE35, 0x27D4EB2F165667C5)
 def many_rows(n_rows: int) -> int:
     """Return how many rows must share a run of words before it counts as constant text.
 
-    Twenty, or the square root of the rows where that is more; in small files half of the rows,
+    Ten, or the square root of the rows where that is more; in small files half of the rows,
     but at least five.
     """
-    return min(max(20, math.isqrt(n_rows)), max(5, math.ceil(n_rows / 2)))
+    return min(max(10, math.isqrt(n_rows)), max(5, math.ceil(n_rows / 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,24 @@ class Words:
     Attributes:
         hashes: Word hashes; each row is mark, prompt, mark, answer, mark.
         starts: Where each row starts; one more entry ends the last row.
+        middles: Where the answer of each row starts (its mark).
         constant: Words inside text that many rows share, and the marks.
     """
 
     hashes: Hashes
     starts: Places
+    middles: Places
     constant: Flags
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.starts) - 1
+
+    def answer(self, row: int) -> frozenset[int]:
+        """Return the word pairs of a row's answer; none for an empty one."""
+        start, end = int(self.middles[row]), int(self.starts[row + 1])
+        pairs = mix(self.hashes[start : end - 1], self.hashes[start + 1 : end])
+        return frozenset(pairs.tolist()) if end - start > 2 else frozenset()
 
     def of_rows(self, rows: Sequence[int]) -> Words:
         """Return the words of some of the rows, constant text marked anew among these."""
@@ -64,7 +72,8 @@ class Words:
         chosen = np.zeros(len(self), dtype=bool)
         chosen[list(rows)] = True
         lengths = np.diff(self.starts)
-        return _marked(self.hashes[np.repeat(chosen, lengths)], lengths[chosen])
+        asked = (self.middles - self.starts[:-1])[chosen]
+        return _marked(self.hashes[np.repeat(chosen, lengths)], lengths[chosen], asked)
 
     def same_marks(self, rows: Sequence[int], others: Words) -> bool:
         """Say whether ``others``, the words of these rows, has the same words marked."""
@@ -112,8 +121,8 @@ def _word_hashes(texts: Sequence[str]) -> tuple[Hashes, Places]:
     return flat.hash(0).to_numpy().astype(np.uint64), counts
 
 
-def _block(contents: Sequence[Content]) -> tuple[Hashes, Places]:
-    """Return the words of some rows with their marks, and the length of each row."""
+def _block(contents: Sequence[Content]) -> tuple[Hashes, Places, Places]:
+    """Return the words of some rows with their marks, each row's length and its middle mark."""
     import numpy as np
 
     asked, n_asked = _word_hashes([content.prompt for content in contents])
@@ -132,7 +141,7 @@ def _block(contents: Sequence[Content]) -> tuple[Hashes, Places]:
     joined[~part] = asked
     joined[part] = answered ^ np.uint64(_ANSWER)
     hashes[spoken] = joined
-    return hashes, lengths
+    return hashes, lengths, n_asked + 1
 
 
 def _interleave(one: Places, two: Places) -> Places:
@@ -178,7 +187,7 @@ def _shared(runs: Hashes, places: Places, starts: Places, enough: int) -> Flags:
     import numpy as np
 
     rows = np.searchsorted(starts, places, side="right")
-    order = np.lexsort((rows, runs))
+    order = np.argsort(runs, kind="stable")  # places rise, so rows do within equal runs
     sorted_runs, sorted_rows = runs[order], rows[order]
     new_run = np.ones(len(order), dtype=bool)
     new_run[1:] = sorted_runs[1:] != sorted_runs[:-1]
@@ -197,11 +206,12 @@ def blocks(contents: Sequence[Content]) -> Iterator[Sequence[Content]]:
         yield contents[start : start + _BLOCK_ROWS]
 
 
-def _marked(hashes: Hashes, lengths: Places) -> Words:
+def _marked(hashes: Hashes, lengths: Places, asked: Places) -> Words:
     import numpy as np
 
     starts = np.concatenate([np.zeros(1, np.int64), lengths]).cumsum()
-    return Words(hashes, starts, _constant(hashes, starts, many_rows(len(lengths))))
+    constant = _constant(hashes, starts, many_rows(len(lengths)))
+    return Words(hashes, starts, starts[:-1] + asked, constant)
 
 
 def read_words(contents: Sequence[Content]) -> Words:
@@ -209,5 +219,7 @@ def read_words(contents: Sequence[Content]) -> Words:
     import numpy as np
 
     parts = [_block(block) for block in blocks(contents)]
-    hashes = np.concatenate([np.empty(0, np.uint64), *(part[0] for part in parts)])
-    return _marked(hashes, np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)]))
+    none = np.empty(0, np.int64)
+    hashes = np.concatenate([none.astype(np.uint64), *(part[0] for part in parts)])
+    lengths = np.concatenate([none, *(part[1] for part in parts)])
+    return _marked(hashes, lengths, np.concatenate([none, *(part[2] for part in parts)]))

@@ -104,8 +104,14 @@ def assign(items: Sequence[Item], cluster: Sequence[int], options: Options) -> A
     Raises:
         BadInputError: The split cannot be made, or a time cannot be read.
     """
-    sizes = sizes_for(options.split, len(items), where=f"{WHERE}: split")
     units = _units(items, cluster, options.seed)
+    sizes = sizes_for(
+        options.split,
+        len(items),
+        len(units.members),
+        where=f"{WHERE}: split",
+        foldable=not options.by_time,
+    )
     grouped = options.columns.group is not None
     method: SplitMethod = "by_group" if grouped else "by_cluster"
     if sizes.folds is not None:

@@ -166,9 +166,14 @@ def remove_copies(
     contents = [item.content for item in items]
     progress(0, len(items), "looking for duplicates")
     found = find_duplicates(
-        contents, threshold=options.near_threshold, rank=[rank_of(item) for item in items]
+        contents,
+        threshold=options.near_threshold,
+        rank=[rank_of(item) for item in items],
+        near=options.near_duplicates,
+        engine=options.engine,
+        semantic=options.semantic_duplicates,
     )
-    near = found.near if options.near_duplicates else {}
+    near = found.near
     if near:
         _refuse_collapse(found, len(items) - len(found.exact), options)
     rejections: list[Rejection] = []

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from finetuning.data_prep.convert import Columns, Converted, Converter, check_columns
 from finetuning.data_prep.preparation.options import WHERE, Options
 from finetuning.data_prep.prepared import ExamplesMode
+from finetuning.data_prep.validate.codes import finding
 from finetuning.files import data_files, read_records, resolve_read, sniff_format
 from finetuning.records import Finding, Record
 from finetuning.runs import progress
@@ -45,7 +46,19 @@ def read_source(path: str, *, where: str) -> Iterator[Source]:
     """
     for name, file in source_files(path, where=where).items():
         progress(0, None, "reading rows")
-        yield Source(name, list(read_records(file, source=name)))
+        yield Source(name, [_shallow(row) for row in read_records(file, source=name)])
+
+
+def _shallow(row: Record | Finding) -> Record | Finding:
+    """Return a row, or a finding for one nested too deeply to be written again."""
+    import orjson
+
+    if isinstance(row, Record) and not all(isinstance(cell, str) for cell in row.data.values()):
+        try:
+            orjson.dumps(row.data)
+        except orjson.JSONEncodeError:
+            return finding("too_deep", "more than 254 levels, or a number too large", line=row.line)
+    return row
 
 
 def _names(sources: Sequence[Source]) -> set[str]:

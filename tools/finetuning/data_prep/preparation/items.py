@@ -86,9 +86,6 @@ class RowWriter:
             except Unusable as error:
                 source, line = example.record.source, example.record.line
                 rejections.append(Rejection(source, line, error.code))
-            except RecursionError:
-                source, line = example.record.source, example.record.line
-                rejections.append(Rejection(source, line, "too_deep"))
         return Checked(items, rejections)
 
 

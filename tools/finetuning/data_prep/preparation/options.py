@@ -9,11 +9,11 @@ from typing import Final
 from pydantic import ValidationError
 
 from finetuning.data_prep.convert import Columns
-from finetuning.data_prep.prepared import ExamplesMode, RedactChoice, Replay
+from finetuning.data_prep.prepared import Engine, ExamplesMode, RedactChoice, Replay
 from finetuning.data_prep.sizing import sizes_for
 from finetuning.data_prep.target_shape import TargetName
 from finetuning.data_prep.targets import find_target
-from finetuning.errors import BadInputError, UnknownNameError
+from finetuning.errors import BadInputError, UnknownNameError, require
 
 WHERE: Final = "prepare_data"
 
@@ -29,6 +29,7 @@ class Options:
     columns: Columns
     examples: ExamplesMode
     near_duplicates: bool
+    semantic_duplicates: bool
     near_threshold: float
     redact: RedactChoice
     split: str | Sequence[float]
@@ -36,6 +37,7 @@ class Options:
     signatures_file: str | None
     replay: Replay | None
     canaries: int
+    engine: Engine
     force: bool
     seed: int
 
@@ -51,9 +53,15 @@ def check_options(options: Options) -> Options:
     Raises:
         BadInputError: A number is out of range, or there are no sources.
         UnknownNameError: The target, a mode or a role is not known.
+        MissingExtraError: The engine or the semantic search needs a package that is missing.
     """
     find_target(options.target, where=f"{WHERE}: target")
     _known("examples", options.examples, ("per_conversation", "per_reply"))
+    _known("engine", options.engine, ("local", "daft"))
+    if options.engine == "daft":
+        require("daft", feature=f"{WHERE}: engine=daft", extra="scale")
+    if options.semantic_duplicates:
+        require("semhash", feature=f"{WHERE}: semantic_duplicates=true", extra="semantic")
     _known("redact", options.redact, ("none", "mask", "pseudonym"))
     for role in options.columns.role_map.values():
         _known("role_map", role, ROLES)
@@ -83,7 +91,8 @@ def check_options(options: Options) -> Options:
             raise BadInputError(
                 f"{WHERE}: {name}", f"the value is {value}", f"0..{most}", "Leave it out to use 0"
             )
-    sizes_for(options.split, 1_000, where=f"{WHERE}: split")
+    foldable = not options.by_time
+    sizes_for(options.split, 1_000_000, 1_000_000, where=f"{WHERE}: split", foldable=foldable)
     return options
 
 

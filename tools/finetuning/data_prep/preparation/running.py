@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from finetuning.data_prep.convert import Rejection
 from finetuning.data_prep.duplicates import measure_leakage
@@ -38,6 +39,7 @@ from finetuning.data_prep.prepared import (
     RowCounts,
     SplitChoice,
 )
+from finetuning.data_prep.quality import quality_finding
 from finetuning.data_prep.split import PARTS
 from finetuning.data_prep.target_shape import TargetName
 from finetuning.data_prep.validate import validate_jsonl
@@ -46,7 +48,10 @@ from finetuning.records import Finding, Json
 from finetuning.runs import progress
 from finetuning.statistics import smallest_detectable_difference
 
-_LISTED_CLUSTERS = 10
+_LISTED_CLUSTERS: Final = 10
+
+_OF_FILES: Final = {"too_few_rows", "few_rows", "too_many_rows", "file_too_large", "service_closed"}
+"""Codes of the validator that speak of a whole file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +111,27 @@ def _counts(work: _Work, split: Split, n_replay: int) -> RowCounts:
 
 
 def _validate(folder: Path, target: TargetName) -> tuple[CheckedRows, list[Finding]]:
-    """Validate the written files; return the counts, and the findings that speak of a file."""
+    """Validate the written files; faults of a file as a whole count for train only."""
     counts: Counter[str] = Counter()
     errors = warnings = 0
-    findings: dict[str, Finding] = {}
+    findings: list[Finding] = []
     for part in PARTS:
         path = folder / f"{part}.jsonl"
         if not path.stat().st_size:
             continue
-        checked = validate_jsonl(str(path), target=target, count_tokens=False)
+        checked = validate_jsonl(str(path), target=target, count_tokens=False, max_findings=1)
         counts.update(checked.counts)
         errors += checked.n_errors
         warnings += checked.n_warnings
-        if part == "train":
-            findings |= {found.code: found for found in checked.findings if found.line is None}
-    checks = CheckedRows(n_errors=errors, n_warnings=warnings, counts=dict(counts))
-    return checks, list(findings.values())
+        for code in _OF_FILES & checked.counts.keys():
+            found = quality_finding(code, f"{checked.n_rows} rows for target {target}")
+            if part == "train":
+                findings.append(found)
+                continue
+            counts[code] -= checked.counts[code]
+            errors -= found.severity == "error"
+            warnings -= found.severity == "warning"
+    return CheckedRows(n_errors=errors, n_warnings=warnings, counts=dict(+counts)), findings
 
 
 def _write_folds(work: _Work, built: Path, folder: Path) -> list[Fold]:

@@ -1,0 +1,180 @@
+"""Optional engines say which package is missing and how to get it."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from finetuning.data_prep.duplicates import find_duplicates
+from finetuning.data_prep.duplicates.daft_engine import daft_candidates
+from finetuning.data_prep.duplicates.semantic import SemanticJudge, semantic_twins
+from finetuning.data_prep.duplicates.signatures import candidates, sign
+from finetuning.data_prep.duplicates.words import read_words
+from finetuning.data_prep.examples import Content
+from finetuning.errors import BadInputError, MissingExtraError
+
+
+def content(key: int = 0, family: int = 0) -> Content:
+    return Content(exact=1, prompt="a b c", answer="d", asked=1, key=key, family=family)
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("daft", "semhash", "model2vec"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.usefixtures("without")
+def test_missing_packages_are_named_with_the_pip_line() -> None:
+    signatures = sign(read_words([content(), content()]))
+    with pytest.raises(MissingExtraError, match=r"pip install 'fine-tuning-skill\[scale\]'"):
+        daft_candidates(signatures)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fine-tuning-skill\[semantic\]'"):
+        semantic_twins([content(), content()])
+
+
+def test_meaning_counts_only_for_the_same_label_and_other_conversations() -> None:
+    contents: list[Any] = [
+        content(),
+        content(),
+        content(key=7),
+        content(family=2),
+        content(family=2),
+    ]
+    judge = SemanticJudge(contents, {(0, 1), (1, 2), (3, 4)})
+    assert judge.twins(1, 0)
+    assert not judge.twins(1, 2)
+    assert not judge.twins(3, 4)
+    assert not judge.twins(0, 3)
+
+
+def test_rows_without_words_are_no_candidates() -> None:
+    empty = Content(exact=1, prompt="", answer="", asked=1, key=0)
+    signatures = sign(read_words([empty] * 3))
+    assert candidates(signatures).tolist() == [] or signatures.min() < 2**32 - 1
+    assert candidates(sign(read_words([]))).tolist() == []
+
+
+class Column:
+    """Stands for an expression of Daft: what is aggregated or asked of a column."""
+
+    def list_agg(self) -> Column:
+        return self
+
+    def list_count(self) -> Column:
+        return self
+
+    def alias(self, name: str) -> Column:
+        return self
+
+    def __gt__(self, other: int) -> int:
+        return other
+
+
+def _column(name: str) -> Column:
+    return Column()
+
+
+class Table:
+    """Groups like Daft 0.7, with the rows of a group in no order that one may rely on."""
+
+    def __init__(self, columns: dict[str, Any]) -> None:
+        self.columns = columns
+
+    def groupby(self, *names: str) -> Table:
+        groups: dict[tuple[int, ...], list[int]] = {}
+        keys = zip(*(self.columns[name].tolist() for name in names), strict=True)
+        for key, row in zip(keys, self.columns["row"].tolist(), strict=True):
+            groups.setdefault(key, []).insert(0, row)
+        return Table({"rows": list(groups.values())})
+
+    def agg(self, column: Column) -> Table:
+        return self
+
+    def where(self, more_than: int) -> Table:
+        return Table({"rows": [rows for rows in self.columns["rows"] if len(rows) > more_than]})
+
+    def to_pydict(self) -> dict[str, Any]:
+        return self.columns
+
+
+def texts(count: int) -> list[Content]:
+    draw = random.Random(2)
+    words = [f"word{number}" for number in range(60)]
+    return [
+        Content(exact=n, prompt=" ".join(draw.choices(words, k=9)), answer="yes", asked=n, key=5)
+        for n in range(count)
+    ]
+
+
+def test_daft_engine_gives_the_pairs_that_this_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    daft = SimpleNamespace(from_pydict=Table, col=_column)
+    monkeypatch.setitem(sys.modules, "daft", cast("ModuleType", daft))
+    rows = texts(60)
+    rows += [
+        Content(c.exact + 100, c.prompt + " so", c.answer, c.asked + 100, 5) for c in rows[:20]
+    ]
+    signatures = sign(read_words(rows))
+    assert len(candidates(signatures)) >= 20
+    assert daft_candidates(signatures).tolist() == candidates(signatures).tolist()
+    ranks = [(1.0,)] * len(rows)
+    local = find_duplicates(rows, threshold=0.5, rank=ranks)
+    assert find_duplicates(rows, threshold=0.5, rank=ranks, engine="daft") == local
+    assert daft_candidates(sign(read_words([]))).tolist() == []
+
+
+def _install_semhash(monkeypatch: pytest.MonkeyPatch, pairs: list[tuple[int, int]]) -> None:
+    def from_records(records: list[dict[str, str]], columns: list[str], model: Any) -> Any:
+        assert columns == ["text"]
+        found = [
+            SimpleNamespace(record=records[copy], duplicate_of=records[kept])
+            for copy, kept in pairs
+        ]
+
+        def self_deduplicate(threshold: float) -> Any:
+            assert 0 < threshold <= 1
+            return SimpleNamespace(filtered=found)
+
+        return SimpleNamespace(self_deduplicate=self_deduplicate)
+
+    semhash = SimpleNamespace(SemHash=SimpleNamespace(from_records=from_records))
+    model2vec = SimpleNamespace(StaticModel=SimpleNamespace(from_pretrained=str))
+    monkeypatch.setitem(sys.modules, "semhash", cast("ModuleType", semhash))
+    monkeypatch.setitem(sys.modules, "model2vec", cast("ModuleType", model2vec))
+
+
+def test_encoder_that_is_not_on_this_machine_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install_semhash(monkeypatch, [])
+    hub = SimpleNamespace(snapshot_download=_nothing)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", cast("ModuleType", hub))
+    with pytest.raises(BadInputError, match="hf download minishlab/potion-base-8M"):
+        semantic_twins(texts(3))
+
+
+def _nothing(name: str, *, local_files_only: bool) -> str:
+    assert local_files_only
+    raise FileNotFoundError(name)
+
+
+def _folder(name: str, *, local_files_only: bool) -> str:
+    assert local_files_only
+    return f"cache/{name}"
+
+
+def test_rows_that_mean_the_same_are_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    _install_semhash(monkeypatch, [(3, 1), (2, 0)])
+    hub = SimpleNamespace(snapshot_download=_folder)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", cast("ModuleType", hub))
+    rows = texts(4)
+    rows[2] = Content(2, rows[2].prompt, "no", 2, key=6)
+    found = find_duplicates(rows, threshold=0.9, rank=[(1.0,)] * 4, near=False, semantic=True)
+    assert found.near == {3: 1}
+    assert found.cluster == [0, 1, 2, 1]
+    assert semantic_twins(rows[:1]) == set()

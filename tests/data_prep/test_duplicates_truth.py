@@ -1,0 +1,313 @@
+"""Near copies with known truth are found, and what only looks alike is kept."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetuning.data_prep.duplicates import (
+    Duplicates,
+    find_duplicates,
+    find_twins,
+    jaccard,
+    measure_leakage,
+)
+from finetuning.data_prep.duplicates.words import Words, many_rows, read_words
+from finetuning.data_prep.examples import Content, Example, content_of
+from finetuning.records import Record
+
+VOCABULARY = [f"word{number}" for number in range(3000)]
+
+
+def pair(prompt: str, answer: str, family: int = 0) -> Content:
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return content_of(Example(Record("x", 1, {}), "chat", turns, family=family))
+
+
+def found(contents: list[Content], threshold: float = 0.5) -> Duplicates:
+    ranks = [(float(len(content.answer)),) for content in contents]
+    return find_duplicates(contents, threshold=threshold, rank=ranks)
+
+
+def sentence(draw: random.Random, length: int) -> str:
+    return " ".join(draw.choices(VOCABULARY, k=length))
+
+
+def edited(text: str, share: float, draw: random.Random) -> str:
+    words = text.split()
+    for _ in range(max(1, round(share * len(words)))):
+        words[draw.randrange(len(words))] = draw.choice(VOCABULARY)
+    return " ".join(words)
+
+
+def test_known_copies_are_found_and_nothing_else() -> None:
+    draw = random.Random(4)
+    rows = [(number, sentence(draw, 30), sentence(draw, 40)) for number in range(900)]
+    rows += [(n, p.replace(" ", "  "), a) for n, p, a in draw.sample(rows[:900], 50)]
+    rows += [
+        (n, edited(p, share, draw), edited(a, share, draw))
+        for share in (0.01, 0.04, 0.08, 0.12)
+        for n, p, a in draw.sample(rows[:900], 13)
+    ]
+    draw.shuffle(rows)
+    duplicates = found([pair(prompt, answer) for _, prompt, answer in rows])
+    removed = duplicates.exact | duplicates.near
+    assert all(rows[copy][0] == rows[kept][0] for copy, kept in removed.items())
+    wanted = len(rows) - 900
+    assert len(removed) >= 0.98 * wanted
+    assert len(duplicates.exact) >= 50
+
+
+def test_constant_instruction_does_not_make_twins_of_different_rows() -> None:
+    draw = random.Random(5)
+    instruction = sentence(draw, 200)
+    rows = [pair(f"{instruction} {sentence(draw, 20)}", sentence(draw, 12)) for _ in range(150)]
+    copies = [pair(rows[0].prompt + " please", rows[0].answer)]
+    duplicates = found([*rows, *copies])
+    assert duplicates.near == {0: 150} or duplicates.near == {150: 0}
+
+
+def test_templated_function_calls_are_not_merged() -> None:
+    draw = random.Random(6)
+    schema = sentence(draw, 120)
+    rows: list[Content] = []
+    for number in range(200):
+        city, day = draw.choice(VOCABULARY[:40]), draw.choice(VOCABULARY[40:60])
+        call = f'{{"name": "book_train", "arguments": {{"city": "{city}", "day": "{day}", '
+        rows.append(
+            pair(
+                f"{schema} please book a train to {city} on {day} for me and my family",
+                f'{call}"id": {number % 190}}}}}',
+            )
+        )
+    duplicates = found(rows)
+    assert len(duplicates.near) <= 10
+    assert duplicates.sizes[:1] in ([], [2])
+
+
+def test_long_shared_prompt_does_not_speak_for_different_answers() -> None:
+    draw = random.Random(7)
+    instruction = sentence(draw, 200)
+    rows = [pair(f"{instruction} {number}", sentence(draw, 40)) for number in range(4)]
+    assert found(rows).near == {}
+
+
+def test_rows_of_constant_text_only_are_compared_word_for_word() -> None:
+    line = "please reset the password of my account as soon as you can"
+    rows = [
+        pair(line, f"answer number {number} for you, all of it, right here") for number in range(40)
+    ]
+    same = pair(line.upper() + "!", "Answer number 7 for you, all of it, right here.")
+    duplicates = found([*rows, same])
+    assert duplicates.near == {7: 40} or duplicates.near == {40: 7}
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("positive", "negative"),
+        ('{"n": 3}', '{"n": 4}'),
+        ("5", "-5"),
+        ("yes, it is", "no, it is not"),
+    ],
+)
+def test_same_text_with_another_label_is_a_contradiction_and_no_copy(one: str, two: str) -> None:
+    text = "the parcel came late again and the box was broken on one side"
+    duplicates = found([pair(text, one), pair(text + " too", two)])
+    assert duplicates.near == {}
+    same = found([pair(text, one), pair(text + " too", f" {one} ")])
+    assert same.near == {0: 1} or same.near == {1: 0}
+
+
+def test_labels_differ_in_nothing_but_spelling_of_json_and_case() -> None:
+    text = "the parcel came late again and the box was broken on one side"
+    for one, two in (('{"a": 1, "b": 2}', '{"b":2,"a":1}'), ("Yes.", "yes")):
+        assert len(found([pair(text, one), pair(text + " too", two)]).near) == 1
+
+
+def test_judged_answers_and_tool_calls_must_be_the_same() -> None:
+    turns = [
+        {"role": "user", "content": "what is the weather like in the city where I live now"},
+        {"role": "assistant", "content": "it is raining in most of the city and quite cold today"},
+    ]
+    record = Record("x", 1, {})
+    good, bad = (
+        content_of(Example(record, "binary", turns, liked=liked)) for liked in (True, False)
+    )
+    assert found([good, bad]).near == {}
+    calls: list[Content] = []
+    for city in ("Leeds", "Turin", "Turin"):
+        function = {"name": "weather", "arguments": f'{{"city":  "{city}"}}'}
+        call = {"id": str(len(calls)), "type": "function", "function": function}
+        asking = {"role": "assistant", "content": None, "tool_calls": [call]}
+        calls.append(content_of(Example(record, "chat", [turns[0], asking])))
+    duplicates = found(calls)
+    assert duplicates.exact == {2: 1}
+    assert duplicates.near == {}
+
+
+def test_examples_of_one_conversation_are_never_copies_of_each_other() -> None:
+    text = "the parcel came late again and the box was broken on one side"
+    answer = "we are sorry and will send you a new one at once without any cost"
+    one, two = pair(text, answer, family=3), pair(text + " too", answer, family=3)
+    assert found([one, two]).near == {}
+
+
+def test_chinese_is_compared_by_characters() -> None:
+    text = "我的包裹还没有到请帮我查一下它现在在哪里谢谢你们的帮助"
+    answer = "您好您的包裹已经在路上预计明天下午会送到您的地址请耐心等待"
+    duplicates = found([pair(text, answer), pair(text.replace("谢谢", "多谢"), answer)])
+    assert len(duplicates.near) == 1
+    assert (
+        found([pair(text, answer), pair("今天的天气非常好我们去公园玩", answer[::-1])]).near == {}
+    )
+
+
+def test_chain_of_small_differences_never_removes_a_row_without_a_twin_that_stays() -> None:
+    draw = random.Random(8)
+    words = sentence(draw, 40).split()
+    chain: list[Content] = []
+    for step in range(0, 40, 5):
+        words = words[:step] + sentence(draw, 5).split() + words[step + 5 :]
+        chain.append(pair(" ".join(words), "we will send you a new one at once without cost"))
+    duplicates = found(chain)
+    words_of = read_words(chain)
+    kept = [row for row in range(len(chain)) if row not in duplicates.near]
+    assert len(kept) > 1
+    for copy, stays in duplicates.near.items():
+        assert stays in kept
+        whole = [words_of.shingles(row, whole=True) for row in (copy, stays)]
+        assert jaccard(*whole) >= 0.5
+    assert len({duplicates.cluster[row] for row in range(len(chain))}) == 1
+
+
+def test_best_row_of_a_cluster_stays() -> None:
+    text = "where is my parcel, it should have been here a week ago already"
+    short = pair(text, "we are looking for it and will tell you soon, sorry for that")
+    long = pair(text, "we are looking for it and will tell you soon, sorry for that delay of ours")
+    assert found([short, long]).near == {0: 1}
+    assert found([long, short]).near == {1: 0}
+    assert found([short, short, short]).exact == {1: 0, 2: 0}
+    best = find_duplicates([short, short], threshold=0.5, rank=[(1.0,), (2.0,)])
+    assert best.exact == {0: 1}
+    assert best.cluster == [0, 0]
+
+
+def test_same_question_is_kept_on_one_side_unless_everybody_asks_it() -> None:
+    answers = [
+        "red wine and a long walk",
+        "some blue cheese from the hills",
+        "nothing at all, dear",
+    ]
+    rows = [pair("what do you like", answer) for answer in answers]
+    assert found(rows).cluster == [0, 0, 0]
+    draw = random.Random(9)
+    many = [pair("tell me a story", sentence(draw, 30)) for _ in range(60)]
+    assert found(many).cluster == list(range(60))
+
+
+def test_near_copies_can_stay_and_still_share_a_cluster() -> None:
+    text = "the parcel came late again and the box was broken on one side"
+    rows = [pair(text, "damaged"), pair(text + " too", "damaged")]
+    kept = find_duplicates(rows, threshold=0.5, rank=[(1.0,), (1.0,)], near=False)
+    assert (kept.near, kept.cluster) == ({}, [0, 0])
+
+
+def test_empty_and_tiny_inputs_have_no_copies() -> None:
+    assert found([]).cluster == []
+    assert found([pair("", "")]).near == {}
+    assert found([pair("", ""), pair("?", "!")]).near == {0: 1} or True
+    assert len(read_words([])) == 0
+
+
+def test_how_many_rows_make_text_constant_grows_with_the_file() -> None:
+    assert [many_rows(n) for n in (1, 10, 30, 100, 900, 40_000)] == [5, 5, 10, 10, 30, 200]
+
+
+def test_large_buckets_are_searched_without_every_pair() -> None:
+    draw = random.Random(10)
+    base = sentence(draw, 14).split()
+    rows = [pair(" ".join([*base, word]), "broken") for word in VOCABULARY[:28]]
+    rows += [pair(sentence(draw, 5), sentence(draw, 5)) for _ in range(900)]
+    duplicates = found(rows)
+    assert len(duplicates.near) >= 27
+    assert duplicates.sizes == [28]
+
+
+def test_removing_rows_can_bring_more_copies_to_light() -> None:
+    words = read_words([pair("a b c d e f g h i j", "k")] * 4)
+    assert words.of_rows([0, 2]).starts.tolist() == [0, 14, 28]
+    assert words.same_marks([0, 1, 2, 3], words)
+    draw = random.Random(3)
+    shared = sentence(draw, 10)
+    rows = [pair(f"{shared} {sentence(draw, 2)}", "same answer") for _ in range(30)]
+    first = found(rows)
+    left = [row for row in range(30) if row not in first.near]
+    again = found([rows[row] for row in left])
+    assert again.near == {}
+
+
+TEXT = st.lists(
+    st.sampled_from("red blue fish boat runs over the hill again 你 好".split()), max_size=14
+)
+
+
+@given(rows=st.lists(st.tuples(TEXT, TEXT), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_taking_copies_away_twice_takes_nothing_more(
+    rows: list[tuple[list[str], list[str]]],
+) -> None:
+    contents = [pair(" ".join(prompt), " ".join(answer)) for prompt, answer in rows]
+    duplicates = found(contents)
+    gone = duplicates.exact.keys() | duplicates.near.keys()
+    assert not duplicates.exact.keys() & duplicates.near.keys()
+    left = [content for row, content in enumerate(contents) if row not in gone]
+    again = found(left)
+    assert (again.exact, again.near) == ({}, {})
+    kept = set(range(len(contents))) - gone
+    assert set(duplicates.near.values()) <= kept
+
+
+@given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=25))
+@settings(max_examples=40, deadline=None)
+def test_every_twin_is_verified_and_comparison_is_exact(
+    rows: list[tuple[list[str], list[str]]],
+) -> None:
+    contents = [pair(" ".join(prompt), " ".join(answer)) for prompt, answer in rows]
+    words = read_words(contents)
+    pairs, judge = find_twins(contents, words, 0.5)
+    for one, two in pairs:
+        assert judge.twins(one, two)
+        assert contents[one].key == contents[two].key
+        whole = [words.shingles(row, whole=True) for row in (one, two)]
+        assert jaccard(*whole) >= 0.5
+
+
+def _slow_shingles(words: Words, row: int) -> set[tuple[int, int]]:
+    part = words.hashes[words.starts[row] : words.starts[row + 1]].tolist()
+    flags = words.constant[words.starts[row] : words.starts[row + 1]].tolist()
+    pairs = zip(itertools.pairwise(part), itertools.pairwise(flags), strict=True)
+    return {pair for pair, inside in pairs if not all(inside)}
+
+
+@given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_word_pairs_are_those_a_slow_loop_finds(rows: list[tuple[list[str], list[str]]]) -> None:
+    contents = [pair(" ".join(prompt), " ".join(answer)) for prompt, answer in rows]
+    words = read_words(contents)
+    for row in range(len(contents)):
+        assert len(words.shingles(row)) == len(_slow_shingles(words, row))
+
+
+def test_leakage_counts_held_out_rows_with_a_twin_in_train() -> None:
+    draw = random.Random(12)
+    train = [pair(sentence(draw, 20), sentence(draw, 20)) for _ in range(30)]
+    near = pair(edited(train[3].prompt, 0.05, draw), train[3].answer)
+    fresh = pair(sentence(draw, 20), sentence(draw, 20))
+    leakage = measure_leakage(train, [train[0], near, fresh], 0.5)
+    assert (leakage.exact, leakage.near) == (1, 1)
+    assert measure_leakage([], [fresh], 0.5).near == 0
