@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from finetuning.errors import UnknownNameError
 from finetuning.pii.kinds import RANK, DetectorName, Span, check_types
-from finetuning.pii.views import View, views
+from finetuning.pii.views import Readings, readings_of
 
 if TYPE_CHECKING:
     from finetuning.pii.rules import Rule
@@ -43,7 +43,7 @@ def find_personal_data(
         raise UnknownNameError("find_personal_data", "detector", detector, get_args(DetectorName))
     found: list[list[Span]] = [[] for _ in texts]
     if detector == "fast":
-        _search(list(views(list(texts))), wanted, found)
+        _search(readings_of(texts), wanted, found)
     else:
         from finetuning.pii.libraries import search_with
 
@@ -51,30 +51,24 @@ def find_personal_data(
     return [settle(spans) if spans else spans for spans in found]
 
 
-def _search(all_views: list[View], wanted: frozenset[str], found: list[list[Span]]) -> None:
+def _search(readings: Readings, wanted: frozenset[str], found: list[list[Span]]) -> None:
     from finetuning.pii.rules import RULES
 
     rules = [rule for rule in RULES if rule.type in wanted]
-    if sum(len(view.text) for view in all_views) < _SMALL_BATCH:
-        for view in all_views:
-            for rule in rules:
-                _apply(rule, view, found[view.number])
-        return
-    for rule, candidates in _triggered(rules, [view.text for view in all_views]):
+    if sum(map(len, readings.texts)) < _SMALL_BATCH:
+        every = range(len(readings.texts))
+        pairs: Iterable[tuple[Rule, Iterable[int]]] = ((rule, every) for rule in rules)
+    else:
+        pairs = _triggered(rules, readings.texts)
+    for rule, candidates in pairs:
         for candidate in candidates:
-            view = all_views[candidate]
-            _apply(rule, view, found[view.number])
-
-
-def _apply(rule: Rule, view: View, into: list[Span]) -> None:
-    if view.places is None:
-        into.extend(rule.find(view.text))
-        return
-    places = view.places
-    into.extend(
-        span._replace(start=places[span.start], end=places[span.end])
-        for span in rule.find(view.text)
-    )
+            into = found[readings.numbers[candidate]]
+            places = readings.places[candidate]
+            spans = rule.find(readings.texts[candidate])
+            if places is None:
+                into.extend(spans)
+            else:
+                into.extend(s._replace(start=places[s.start], end=places[s.end]) for s in spans)
 
 
 def _triggered(rules: list[Rule], texts: list[str]) -> Iterator[tuple[Rule, list[int]]]:
@@ -95,8 +89,9 @@ def _triggered(rules: list[Rule], texts: list[str]) -> Iterator[tuple[Rule, list
     marks = survivors.select(
         pl.col("text").str.contains(trigger).alias(name) for trigger, name in triggers.items()
     )
+    columns = dict(zip(marks.columns, marks.to_numpy().T, strict=True))
     for rule in rules:
-        matched = marks[triggers[_rust(rule.trigger)]].arg_true().to_list()
+        matched = columns[triggers[_rust(rule.trigger)]].nonzero()[0].tolist()
         if matched:
             yield rule, [numbers[place] for place in matched]
 

@@ -16,16 +16,21 @@ class Leaf(NamedTuple):
     Attributes:
         place: The dict or list of the copy that holds it.
         key: Its key or index there.
-        pointer: JSON Pointer from the row (personal data in keys are masked in it).
+        parent: JSON Pointer of ``place`` (personal data in keys are masked in it).
         cue: Words put in front while searching, from the name of the field ("phone: ").
         text: The text; a long integer is its digits.
     """
 
     place: dict[str, Json] | list[Json]
     key: str | int
-    pointer: str
+    parent: str
     cue: str
     text: str
+
+    @property
+    def pointer(self) -> str:
+        """JSON Pointer from the row."""
+        return f"{self.parent}/{step_of(self.key)}"
 
     def put(self, text: str) -> None:
         """Write a changed text back into the copy."""
@@ -59,6 +64,9 @@ _CUES: Final = (
     (r"nino|national_insurance(?:_?(?:number|no))?", "nino: "),
     (r"post_?code", "postcode: "),
 )
+_PLAIN: Final = frozenset({"user", "assistant", "system", "tool", "developer", "function"})
+"""Roles, which every row repeats."""
+
 _SMALLEST_NUMBER: Final = 1_000_000
 """Integers with fewer than 7 digits identify nobody."""
 
@@ -89,25 +97,32 @@ def open_row(
         (copy, iter(row.items()), "", "")
     ]
     while stack:
-        place, items, pointer, inherited = stack[-1]
+        place, items, parent, inherited = stack[-1]
         for key, value in items:
-            name = key if isinstance(key, int) else _free(rename(key, pointer), place)
-            step = step_of(name)
-            cue = inherited if isinstance(key, int) else cue_of(key)
-            if isinstance(value, Mapping):
+            if isinstance(key, int):
+                name: str | int = key
+                cue = inherited
+            else:
+                name = _free(rename(key, parent), place)
+                cue = cue_of(key)
+            if isinstance(value, str):
+                place[name] = value
+                if value and value not in _PLAIN:
+                    leaves.append(Leaf(place, name, parent, cue, value))
+            elif isinstance(value, dict):
                 place[name] = child = cast("dict[str, Json]", {})
-                children = iter(cast("Mapping[str, Json]", value).items())
-                stack.append((child, children, f"{pointer}/{step}", ""))
+                children = iter(cast("dict[str, Json]", value).items())
+                stack.append((child, children, f"{parent}/{step_of(name)}", ""))
                 break
-            if isinstance(value, list):
-                items_in = cast("list[Json]", value)
-                place[name] = nested = list(items_in)
-                stack.append((nested, iter(list(enumerate(items_in))), f"{pointer}/{step}", cue))
+            elif isinstance(value, list):
+                place[name] = nested = list(cast("list[Json]", value))
+                children_in = iter(enumerate(list(nested)))
+                stack.append((nested, children_in, f"{parent}/{step_of(name)}", cue))
                 break
-            place[name] = value
-            text = _text(value)
-            if text:
-                leaves.append(Leaf(place, name, f"{pointer}/{step}", cue, text))
+            else:
+                place[name] = value
+                if type(value) is int and abs(value) >= _SMALLEST_NUMBER:
+                    leaves.append(Leaf(place, name, parent, cue, str(value)))
         else:
             stack.pop()
     return copy, leaves
@@ -126,11 +141,3 @@ def _free(name: str, place: Any) -> str:
     while f"{name}#{number}" in place:
         number += 1
     return f"{name}#{number}"
-
-
-def _text(value: Json) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _SMALLEST_NUMBER:
-        return str(value)
-    return ""

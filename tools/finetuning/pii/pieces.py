@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from finetuning.files import data_files, read_records, resolve_read, sniff_format
 from finetuning.files.chunks import read_chunks, split_lines, utf8_chunks
-from finetuning.files.formats import text_files
 from finetuning.files.paths import SPLITS
+from finetuning.files.text_rows import text_files
 from finetuning.records import Finding, Record
 
 _BLOCK_BYTES: Final = 1 << 18

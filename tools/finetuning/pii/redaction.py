@@ -31,7 +31,6 @@ def redact_rows(
         detector: ``fast``, ``scrubadub`` or ``presidio``.
     """
     names = KeyNames(mode, types)
-    names.learn(rows)
     copies: list[dict[str, Json]] = []
     leaves: list[Leaf] = []
     for row in rows:

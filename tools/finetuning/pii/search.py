@@ -103,7 +103,6 @@ class Search:
 
     def _open(self, row: Record, names: KeyNames, label: str | None, batch: list[_Open]) -> int:
         self._tally.rows += 1
-        names.learn([row.data])
         copy, leaves = open_row(row.data, names.safe)
         for field, key, span in names.take_found():
             self._tally.add(label, row.line, field, span, key[span.start : span.end])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from finetuning.pii.kinds import TYPES
@@ -19,19 +19,25 @@ TAG: Final = re.compile(r"\[(?:" + "|".join(t.upper() for t in TYPES) + r")(?:_[
 """What redaction writes: ``[EMAIL]`` or ``[EMAIL_0123456789ab]``; never a finding itself."""
 
 
-class View(NamedTuple):
-    """One reading of a text: same length as the original unless ``places`` maps it back.
+class Readings(NamedTuple):
+    """Every reading of a batch of texts, as three columns.
 
     Attributes:
-        number: Number of the text in the batch.
-        text: What the rules read.
-        places: Original position of each code point of ``text`` and of its end, or None where
+        numbers: Number of the text that each reading is of.
+        texts: What the rules read.
+        places: Original position of each code point of a reading and of its end, or None where
             the two agree.
     """
 
-    number: int
-    text: str
-    places: list[int] | None
+    numbers: list[int]
+    texts: list[str]
+    places: list[list[int] | None]
+
+    def add(self, number: int, text: str, places: list[int] | None) -> None:
+        """Add one reading."""
+        self.numbers.append(number)
+        self.texts.append(text)
+        self.places.append(places)
 
 
 def _look_alikes() -> dict[int, str]:
@@ -99,22 +105,29 @@ def _decode(text: str, places: list[int] | None) -> tuple[str, list[int]] | None
     return "".join(parts), positions
 
 
-def views(texts: list[str] | tuple[str, ...]) -> Iterator[View]:
-    """Yield every reading of every text, at least one each.
+def readings_of(texts: Sequence[str]) -> Readings:
+    """Return every reading of every text, at least one each.
 
     A text that is JSON itself is read decoded only (its raw escapes are syntax, not text); any
     other text with backslashes is read both ways.
     """
-    for index, original in enumerate(texts):
-        text = plain(original)
+    readings = Readings([], [], [])
+    for number, original in enumerate(texts):
+        simple = original.isascii() and "[" not in original
+        text = original if simple else plain(original)
         if "\\" not in text:
-            yield View(index, text, None)
-            continue
-        decoded = _decode(text, None)
-        if decoded is None or not is_json_container(original):
-            yield View(index, text, None)
-        for _ in range(_DEEPEST):
-            if decoded is None:
-                break
-            yield View(index, plain(decoded[0]), decoded[1])
-            decoded = _decode(*decoded)
+            readings.add(number, text, None)
+        else:
+            _add_decoded(readings, number, original, text)
+    return readings
+
+
+def _add_decoded(readings: Readings, number: int, original: str, text: str) -> None:
+    decoded = _decode(text, None)
+    if decoded is None or not is_json_container(original):
+        readings.add(number, text, None)
+    for _ in range(_DEEPEST):
+        if decoded is None:
+            break
+        readings.add(number, plain(decoded[0]), decoded[1])
+        decoded = _decode(*decoded)

@@ -109,7 +109,7 @@ NAME_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "person_name",
-        rf"\b(?:{_TITLE_WORDS})\.? [A-ZÀ-ÞŁŠŽ]",
+        rf"(?:{_TITLE_WORDS})\.? [A-ZÀ-ÞŁŠŽ]",
         rf"(?<![A-Za-z])(?:{_TITLE_WORDS})\.? ({_NAME})",
         accept=_accept(1, 0.8),
     ),
@@ -128,7 +128,7 @@ NAME_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "person_name",
-        rf"\b(?:{_GIVEN_ANY}) [A-ZÀ-ÞŁŠŽ]",
+        rf"(?:{_GIVEN_ANY}) [A-ZÀ-ÞŁŠŽ]",
         rf"(?<![A-Za-zÀ-ÿ]){_NAME}(?:[ ](?:[A-Z]\.?(?![A-Za-z])|{_WORD})){{0,8}}",
         accept=_accept_pair,
     ),
@@ -201,7 +201,7 @@ ADDRESS_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "postal_address",
-        r"(?i)\b(?:calle|avenida|av\.|rua|via|plaza|travessa|praça) ",
+        r"(?i)(?:calle|avenida|av\.|rua|via|plaza|travessa|praça) ",
         r"(?<![A-Za-z])(?:[Cc]alle|[Aa]venida|[Rr]ua|[Vv]ia|[Pp]laza|[Tt]ravessa|[Pp]raça) "
         r"(?:(?:de|da|do|dos|del|la|las|los|el) ){0,2}[A-ZÀ-Þ][A-Za-zà-ÿ'’]{1,20}"
         r"(?: (?:(?:de|da|do|dos|del) )?[A-ZÀ-Þ][A-Za-zà-ÿ'’]{1,20}){0,3},? "
