@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from finetuning import runs
-from finetuning.evaluation.diagnose import Curve, diagnose
+from finetuning.evaluation.diagnose.curve import Curve
+from finetuning.evaluation.diagnose.judging import best_checkpoint, diagnose
 from finetuning.evaluation.diagnose.reading import read_log, to_curve
-from finetuning.evaluation.diagnose.tool import best_checkpoint
 from finetuning.evaluation.results import TrainingNote
 from finetuning.evaluation.targets import Target
 from finetuning.files import resolve_read

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from finetuning.evaluation.diagnose.curve import Curve, Point
 from finetuning.evaluation.diagnose.labels import MEANINGS, Diagnosis, Label
-from finetuning.evaluation.diagnose.tool import RunDiagnosis, diagnose, diagnose_run
+from finetuning.evaluation.diagnose.tool import RunDiagnosis, diagnose_run
 
-__all__ = [
-    "MEANINGS",
-    "Curve",
-    "Diagnosis",
-    "Label",
-    "Point",
-    "RunDiagnosis",
-    "diagnose",
-    "diagnose_run",
-]
+__all__ = ["MEANINGS", "Diagnosis", "Label", "RunDiagnosis", "diagnose_run"]

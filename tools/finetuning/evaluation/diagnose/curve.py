@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 Series = list[tuple[int, float]]
 """(step, value) in the order of training; values may be non-finite."""
 
-MIN_POINTS: Final = 5
+SHARE: Final = 0.6  # of the decline after the first pass that happens at borders
+MIN_PER_EPOCH: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Curve:
     format: str
     notes: list[str] = field(default_factory=list[str])
     vocab_size: int | None = None
+
+    def with_vocabulary(self, vocab_size: int | None) -> Curve:
+        """Return the same curve with the size of the model's vocabulary."""
+        return replace(self, vocab_size=vocab_size)
 
     def series(self, name: str) -> Series:
         """Return all logged values of one quantity, non-finite ones included."""
@@ -100,3 +106,43 @@ def level(series: Series, start: float, end: float) -> float:
 def lowest(series: Series) -> tuple[int, float]:
     """Return the step and value of the minimum (the first of equals)."""
     return min(series, key=lambda item: item[1])
+
+
+def by_epoch(curve: Curve) -> list[tuple[int, list[float]]]:
+    """Return (first step, losses) of each pass; empty where epochs are not logged."""
+    passes: dict[int, tuple[int, list[float]]] = {}
+    for point in curve.points:
+        if point.epoch is None or "loss" not in point.values:
+            continue
+        at_end = point.epoch == int(point.epoch) and point.epoch > 0
+        index = int(point.epoch) - (1 if at_end else 0)
+        passes.setdefault(index, (point.step, []))[1].append(point.values["loss"])
+    return [passes[index] for index in sorted(passes)]
+
+
+def staircase(curve: Curve) -> tuple[list[int], float] | None:
+    """Find drops at epoch borders with flat stretches between them.
+
+    Returns:
+        The steps where the drops happen and the share of the decline they hold; None where
+        the curve has no stairs or too few points to tell.
+    """
+    passes = [item for item in by_epoch(curve) if len(item[1]) >= MIN_PER_EPOCH]
+    if len(passes) < 3:
+        return None
+    drops: list[float] = []
+    inside: list[float] = []
+    for (_, before), (_, after) in itertools.pairwise(passes):
+        width = max(2, min(len(before), len(after)) // 4)
+        drops.append(statistics.mean(before[-width:]) - statistics.mean(after[:width]))
+        inside.append(statistics.mean(after[:width]) - statistics.mean(after[-width:]))
+    first = statistics.mean(passes[0][1])
+    decline = sum(drops) + sum(inside)
+    clear = sum(drop > 0.03 * first for drop in drops)
+    if decline < 0.1 * first or clear < 2:
+        return None
+    share = sum(drops) / decline
+    flat = all(abs(step) < 0.5 * drop for step, drop in zip(inside, drops, strict=True) if drop > 0)
+    if share < SHARE or not flat:
+        return None
+    return [step for step, _ in passes[1:]], min(1.0, share)

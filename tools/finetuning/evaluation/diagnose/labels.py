@@ -12,6 +12,9 @@ from pydantic import Field
 
 from finetuning.records import Fraction, Model
 
+MIN_POINTS: Final = 5
+"""Fewest logged losses that are judged."""
+
 Diagnosis = Literal[
     "healthy",
     "nan",

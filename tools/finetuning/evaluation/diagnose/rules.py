@@ -11,8 +11,8 @@ import math
 import statistics
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from finetuning.evaluation.diagnose.curve import MIN_POINTS, Curve, Series, level, lowest, smooth
-from finetuning.evaluation.diagnose.epochs import staircase
+from finetuning.evaluation.diagnose.curve import Curve, Series, level, lowest, smooth, staircase
+from finetuning.evaluation.diagnose.labels import MIN_POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
