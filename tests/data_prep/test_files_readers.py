@@ -19,7 +19,7 @@ from finetuning.errors import BadInputError
 from finetuning.files import READER_CODES, read_records, sniff_format
 from finetuning.files.chunks import split_lines
 from finetuning.files.json_rows import json_elements, json_rows
-from finetuning.files.table_rows import table_rows
+from finetuning.files.text_rows import table_rows
 from finetuning.records import Finding, Record
 
 

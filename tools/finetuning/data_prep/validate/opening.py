@@ -16,7 +16,7 @@ from finetuning.files.chunks import (
     read_chunks,
     utf8_chunks,
 )
-from finetuning.files.formats import control_bytes, is_document
+from finetuning.files.reading import control_bytes, is_document
 from finetuning.records import Finding
 
 
