@@ -168,6 +168,16 @@ def test_a_child_that_breaks_is_a_broken_run(
     assert caught.value.exit_code == 4
 
 
+def test_an_adapter_of_another_base_is_refused_by_the_child(
+    tiny: Tiny, data: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
+    with pytest.raises(BadInputError, match="does not fit this base"):
+        compare_eval(data, f"local:{tiny.base}+{other}", general="none", max_tokens=1)
+
+
 def test_an_interrupt_ends_the_child_too(
     tiny: Tiny, data: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ def compare_eval(
     plan_id: str | None = None,
     price_in_usd_per_mtok: Usd | None = None,
     price_out_usd_per_mtok: Usd | None = None,
-    limit: int | None = 50,
+    limit: int | None = 10,
     offset: int = 0,
 ) -> EvalComparison:
     """Compare a tuned model with its base on held-out rows, and say whether to ship it.

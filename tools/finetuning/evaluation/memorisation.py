@@ -33,18 +33,22 @@ def measure_memorisation(
 ) -> Memorisation | None:
     """Return how much better training rows are known, or None where nothing can be scored.
 
+    Only training rows that were as hard for the base as the test rows count.
+
     Args:
         train: The training rows that were scored.
         test: The held-out rows.
         seen: Answers of base and tuned on the training rows.
         unseen: Answers of base and tuned on the held-out rows.
     """
-    train_rows = scorable(METRICS["nll"], train, *seen)
     test_rows = scorable(METRICS["nll"], test, *unseen)
-    if not train_rows or not test_rows:
+    if not test_rows:
+        return None
+    new = [row_scores(METRICS["nll"], test_rows, side) for side in unseen]
+    train_rows = _alike(scorable(METRICS["nll"], train, *seen), seen[0], new[0])
+    if not train_rows:
         return None
     known = [row_scores(METRICS["nll"], train_rows, side) for side in seen]
-    new = [row_scores(METRICS["nll"], test_rows, side) for side in unseen]
     # the base says how easy a row is by itself: what it gained since is what training added
     gained = [before - after for before, after in zip(*known, strict=True)]
     unknown = [before - after for before, after in zip(*new, strict=True)]
@@ -59,6 +63,17 @@ def measure_memorisation(
         auc=auc,
         auc_ci95=_auc_interval(auc, len(gained), len(unknown)),
     )
+
+
+def _alike(rows: list[Question], base: Answers, unseen: Sequence[float]) -> list[Question]:
+    """Keep the training rows that were as hard for the base as the unseen ones.
+
+    Rows of another kind (general rows that were mixed in) would say something about the kind.
+    """
+    low, high = min(unseen), max(unseen)
+    room = 0.05 * (high - low)
+    scores = row_scores(METRICS["nll"], rows, base)
+    return [r for r, nll in zip(rows, scores, strict=True) if low - room <= nll <= high + room]
 
 
 def _mean(values: Sequence[float]) -> float:

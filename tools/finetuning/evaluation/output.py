@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 from finetuning.evaluation.answered import Answered
 from finetuning.evaluation.competitors import BASE, TUNED
@@ -17,6 +18,8 @@ from finetuning.evaluation.training_curve import Training
 from finetuning.files import write_json, write_jsonl, write_text
 from finetuning.records import NextCall, page
 from finetuning.settings import settings
+
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def write_all(
@@ -49,10 +52,38 @@ def write_all(
         }
     )
     call = answered.call
+    whole = EvalComparison.model_validate(_rounded(whole.model_dump(mode="json")))
     write_text(report, draw_report(whole, training.lines, call.language, _texts(answered)))
     write_json(data, whole.model_dump(mode="json"))
     shown, following = page(whole.flips, call.limit, call.offset, where="compare_eval")
-    return whole.model_copy(update={"flips": shown, "next_offset": following})
+    changes = {"flips": shown, "next_offset": following, "provenance": _short(whole.provenance)}
+    return whole.model_copy(update=changes)
+
+
+def _short(value: Any) -> Any:
+    """Return provenance with digests of 12 characters; the result file keeps them whole."""
+    if isinstance(value, dict):
+        return {name: _short(item) for name, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_short(item) for item in cast("list[Any]", value)]
+    return value[:12] if isinstance(value, str) and _DIGEST.fullmatch(value) else value
+
+
+def _rounded(value: Any) -> Any:
+    """Return JSON with floats of six digits (p-values eight): what a reader and a host can use."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {
+            name: float(f"{item:.8g}")
+            if name.startswith("p") and isinstance(item, float)
+            else _rounded(item)
+            for name, item in fields.items()
+        }
+    if isinstance(value, list):
+        return [_rounded(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def _recorded(questions: list[Question], answers: Answers) -> Iterator[dict[str, Any]]:

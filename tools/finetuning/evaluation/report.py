@@ -11,6 +11,7 @@ from finetuning.evaluation.words import Language, word
 from finetuning.pages import Series
 
 MOST_HARMED, MOST_HELPED = 100, 10
+_DECADES = 100  # a loss that falls by more than this is drawn on a logarithmic axis
 _KINDS: Final[dict[str, Literal["good", "bad", "neutral", "warning"]]] = {
     "improved": "good",
     "worse": "bad",
@@ -210,12 +211,14 @@ def _curve(result: EvalComparison, curve: Sequence[Series], language: Language) 
     parts = [pages.heading(word("curve", language))]
     if training and training.diagnosis:
         parts.append(pages.paragraph(f"{training.diagnosis}: {training.fix}"))
+    values = [y for line in curve for _, y in line.points if y > 0]
     chart = pages.line_chart(
         curve,
         title=word("curve", language),
         x_label=word("step_axis", language),
         y_label=word("loss_axis", language),
         marks=marks,
+        log_y=bool(values) and max(values) > _DECADES * min(values),
     )
     return [*parts, chart]
 

@@ -13,6 +13,9 @@ Language = Literal["en", "zh"]
 Cell = str | int | float | None
 """What a table cell may hold: text as it is, numbers formatted, None as a dash."""
 
+_ONE_LINE: Final = 28
+"""Longest text of a cell that is never broken: intervals stay in one piece."""
+
 _LANGUAGE_TAGS: Final = {"en": "en", "zh": "zh-Hans"}
 
 # A page can neither run a script nor load anything: the browser itself refuses.
@@ -106,7 +109,9 @@ def _words(value: Cell) -> str:
 
 
 def _cell(value: Cell) -> str:
-    return f"<td{_number_class([value])}>{escape(_words(value))}</td>"
+    words = _words(value)
+    kind = _number_class([value]) or (' class="short"' if len(words) <= _ONE_LINE else "")
+    return f"<td{kind}>{escape(words)}</td>"
 
 
 def _number_class(values: Iterable[Cell]) -> str:

@@ -61,6 +61,7 @@ dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .
 dd { margin: 0; }
 figure { margin: 1rem 0; max-width: 38rem; break-inside: avoid; }
 figcaption { font-size: .92rem; }
+td.short { white-space: nowrap; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--ink); font-size: 12px; font-family: inherit; paint-order: stroke;
   stroke: var(--ground); stroke-width: 3px; stroke-linejoin: round; }

@@ -9,7 +9,7 @@ import torch
 
 from finetuning.evaluation.local.encoding import Encoded
 
-MOST_ROWS = 64
+MOST_ROWS = 192
 MOST_TOKENS = 32_768
 
 
