@@ -189,7 +189,7 @@ def _state(run: RunRow, since_step: int | None, limit: int | None, compare: list
         created_at=run.created_at,
         finished_at=run.finished_at,
         progress=run.progress,
-        metrics=shown,
+        metrics=[_short(row) for row in shown],
         metrics_total=len(metrics),
         next_since_step=int(shown[-1]["step"]) if more else None,
         alerts=runs.alerts_of(run.run_id),
@@ -203,6 +203,14 @@ def _state(run: RunRow, since_step: int | None, limit: int | None, compare: list
         comparison=[_compare(run, runs.read_run(other)) for other in compare],
         next=_next(run),
     )
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a metrics row with six digits per number; the log file holds all of them."""
+    return {
+        name: float(f"{value:.6g}") if isinstance(value, float) else value
+        for name, value in row.items()
+    }
 
 
 def _checkpoints(run: RunRow) -> list[Checkpoint]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import random
+import resource
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,7 @@ class Job:
             "seconds": self._since_launch(time.time()),
             "seconds_to_first_step": self._since_launch(self.reporter.first_step_at),
             "trained_parameters": trained,
+            "peak_memory_gb": round(_peak_memory_bytes() / 1e9, 3),
             "log_file": str(self.reporter.log_file),
             "data_sha256": sha256_file(Path(self.config.train_file)),
             "labels": self.audit.as_dict(),
@@ -227,6 +230,13 @@ class Job:
     def _since_launch(self, moment: float | None) -> float | None:
         created = datetime.datetime.fromisoformat(runs.read_run(self.run_id).created_at)
         return None if moment is None else round(moment - created.timestamp(), 2)
+
+
+def _peak_memory_bytes() -> int:
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * (1 if sys.platform == "darwin" else 1024)
 
 
 def _last(history: list[dict[str, Any]], name: str) -> float | None:
