@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from finetuning.costs import CostEstimate, CurrentModel, ServingTraffic, estimate_cost
 from finetuning.costs.economics import (
     Case,
+    Spread,
     break_even_requests,
     draw_months,
     months_percentiles,
@@ -24,7 +25,6 @@ from finetuning.costs.economics import (
     tornado,
 )
 from finetuning.costs.results import money, tidy
-from finetuning.costs.spread import Spread
 from finetuning.costs.traffic import months_between
 from finetuning.errors import BadInputError
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetuning.costs import CostEstimate, estimate_cost
-from finetuning.costs.spread import Spread, spread_around
+from finetuning.costs.economics import Spread, spread_around
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.providers import UnknownPriceError
 

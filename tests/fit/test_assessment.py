@@ -16,8 +16,8 @@ from finetuning.errors import BadInputError, RunFailedError, UnknownNameError
 from finetuning.fit import FitAssessment, FitFacts, assess_fit
 from finetuning.fit.conditions import Condition, compile_all, compile_one
 from finetuning.fit.facts import PROSE, known_facts, read_facts
+from finetuning.fit.results import Verdict
 from finetuning.fit.table import FOLDER, read_rules, rule_book
-from finetuning.fit.verdicts import Verdict
 
 CASES: list[dict[str, Any]] = [
     row["facts"]

@@ -5,24 +5,23 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from finetuning.costs.answering import facts_of, next_calls, refuse
+from finetuning.costs.answering import break_even, facts_of, next_calls, refuse, unknown
 from finetuning.costs.economics import (
     LABOUR,
     SERVING,
     TRAFFIC,
     Case,
+    Spread,
     net_present_value,
     retraining_months,
     tornado,
 )
 from finetuning.costs.inputs import PriceOverrides
 from finetuning.costs.ledger import Ledger
-from finetuning.costs.payback import break_even, unknown
 from finetuning.costs.picture import write_page
 from finetuning.costs.request import Request, amounts_of, job_of
 from finetuning.costs.results import Alternative, BreakEven, CostEstimate
 from finetuning.costs.serving import Tuned, choose, other_token_servers, tuned_options
-from finetuning.costs.spread import Spread
 from finetuning.costs.traffic import current_prices, months_between, untuned_alternatives
 from finetuning.costs.training import Priced, price_training
 from finetuning.providers.catalogue import load_provider

@@ -5,11 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from finetuning.costs.job import Job
+from finetuning.costs.economics import MICRO, Spread, spread_around
+from finetuning.costs.job import Job, need_of
 from finetuning.costs.ledger import Ledger
-from finetuning.costs.machine import need_of
 from finetuning.costs.results import GpuNeed, Training, UsdRange
-from finetuning.costs.spread import MICRO, Spread, spread_around
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.providers.billing import TrainingAmounts, billed_tokens, whole_steps
 from finetuning.providers.inference import base_prices

@@ -7,20 +7,22 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from finetuning.costs.market import market
-from finetuning.fit.deciding import Decision, fired
+from finetuning.fit.deciding import Decision, TracedView, View, fired
 from finetuning.fit.flipping import flip_points, open_questions, plain
 from finetuning.fit.hosting import day_of
 from finetuning.fit.results import (
+    GATES,
+    TRAINS,
     Citation,
     FitAssessment,
     FlipPoint,
     Gate,
     NextExperiment,
     Question,
+    Stage,
+    Verdict,
 )
 from finetuning.fit.table import Rule, RuleBook
-from finetuning.fit.verdicts import GATES, TRAINS, Stage, Verdict
-from finetuning.fit.view import TracedView, View
 
 Status = Literal["pass", "fail", "unknown"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from finetuning.fit.facts import FitFacts
-from finetuning.fit.results import Contradiction, FitAssessment
-from finetuning.fit.verdicts import Verdict
+from finetuning.fit.results import Contradiction, FitAssessment, Verdict
 from finetuning.records import NextCall
 
 

@@ -78,9 +78,8 @@ def _pays(facts: Facts) -> bool | None:
         return None
     if saving <= 0:
         return False
-    from finetuning.costs.economics import Case, net_present_value
+    from finetuning.costs.economics import Case, Spread, net_present_value
     from finetuning.costs.market import market
-    from finetuning.costs.spread import Spread
 
     rows = max(facts["n_examples"] or 0, facts["n_teacher_outputs"] or 0)
     tokens = facts["training_tokens"] or rows * (facts["tokens_in"] + facts["tokens_out"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError
 
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.providers.names import Customer, Method, ProviderId, Tuning
@@ -171,16 +171,6 @@ class FitFacts(Model):
     params: Count | None = Field(default=None, description="Parameters of the base, a count.")
     training_tokens: Count | None = Field(default=None, description="Tokens of one epoch.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known_names_only(cls, value: Any) -> Any:
-        """Name the nearest fact when a name is not known."""
-        if isinstance(value, dict):
-            for name in cast("dict[str, Json]", value):
-                if name not in cls.model_fields:
-                    raise UnknownNameError("facts", "fact", str(name), cls.model_fields)
-        return value  # pyright: ignore[reportUnknownVariableType]  # any JSON; checked after this
-
 
 def read_facts(facts: FitFacts | dict[str, Json]) -> FitFacts:
     """Return checked facts from an object or its JSON.
@@ -193,9 +183,9 @@ def read_facts(facts: FitFacts | dict[str, Json]) -> FitFacts:
         return FitFacts.model_validate(facts)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, BadInputError):
-            raise cause from None
+        if first["type"] == "extra_forbidden":
+            name = str(first["loc"][-1])
+            raise UnknownNameError("facts", "fact", name, FitFacts.model_fields) from None
         raise _bad_value(first["loc"], first["msg"], first.get("input")) from None
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple, cast, get_args
 
 from finetuning.fit.deciding import Decision, decide, facts_read
 from finetuning.fit.facts import FitFacts
+from finetuning.fit.results import TRAINS, Verdict
 from finetuning.fit.table import Probe, RuleBook
-from finetuning.fit.verdicts import TRAINS, Verdict
 
 _MOST_QUESTIONS: Final = 3
 _MOST_FLIPS: Final = 10

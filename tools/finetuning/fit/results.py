@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from finetuning.fit.verdicts import Axis, Verdict
 from finetuning.records import Fraction, Json, Model, ToolResult, Usd
+
+Verdict = Literal[
+    "keep_current",
+    "prompt_first",
+    "rag_first",
+    "hybrid_rag_sft",
+    "constrained_decoding",
+    "cheaper_base_or_cache",
+    "build_eval_first",
+    "fix_data",
+    "fix_eval",
+    "sft",
+    "dpo",
+    "kto",
+    "rl",
+    "continued_pretraining",
+    "distill_smaller",
+    "small_encoder",
+    "migrate_provider",
+    "conditional",
+    "stop_blocked",
+]
+
+TRAINS: Final[frozenset[Verdict]] = frozenset(
+    {
+        "sft",
+        "dpo",
+        "kto",
+        "rl",
+        "continued_pretraining",
+        "distill_smaller",
+        "small_encoder",
+        "hybrid_rag_sft",
+    }
+)
+"""Verdicts that train a model."""
+
+Axis = Literal["context", "behaviour", "syntax", "skill", "cost", "latency", "evaluation"]
+GateName = Literal["evaluation", "law", "provider", "feasible"]
+Stage = GateName | Literal["axis", "data", "economics", "advice"]
+GATES: Final[tuple[GateName, ...]] = ("evaluation", "law", "provider", "feasible")
+"""The gates in the order in which they are reported."""
 
 
 class Part(Model):
@@ -20,7 +61,7 @@ class Part(Model):
 class Gate(Part):
     """One thing that must hold before anything is trained."""
 
-    name: Literal["evaluation", "law", "provider", "feasible"]
+    name: GateName
     status: Literal["pass", "fail", "unknown"]
     why: str
 
