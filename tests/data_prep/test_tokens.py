@@ -26,9 +26,8 @@ from finetuning.tokens import (
     example_texts,
     overhead_tokens,
 )
-from finetuning.tokens.counting import BAND
-from finetuning.tokens.estimating import estimate_tokens
-from finetuning.tokens.ranks import ENCODINGS, find_ranks
+from finetuning.tokens.counting import ENCODINGS, find_ranks
+from finetuning.tokens.examples import BAND, estimate_tokens
 
 HELLO = "Hello, world! Grüße, 世界 🌍"
 
