@@ -69,6 +69,7 @@ def test_dedicated_serving_is_hours_times_replicas_times_rate() -> None:
     result = estimate(serving={**TRAFFIC, "hours": 100, "replicas": 2})
     assert result.serving_usd_per_month == Decimal("798.00")
     h200 = estimate(gpu="H200")
+    assert any("0.761 requests a second" in warning for warning in h200.warnings)
     assert h200.serving_usd_per_month == Decimal("5.99") * 730
 
 

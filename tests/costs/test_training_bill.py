@@ -412,6 +412,11 @@ def test_a_method_that_a_model_does_not_take_is_an_error() -> None:
         estimate("openai", "gpt-6-luna", training_tokens=10)
 
 
+def test_a_closed_service_is_refused_with_its_day() -> None:
+    with pytest.raises(BadInputError, match="2025-09-15"):
+        estimate("cohere", "command-r", training_tokens=10)
+
+
 def test_a_closing_base_is_warned_about_with_its_day() -> None:
     result = estimate("openai", "gpt-4o", training_tokens=10)
     assert str(result.base_retires_on) == "2027-01-14"

@@ -100,10 +100,18 @@ def job_of(request: Request, ledger: Ledger) -> tuple[Job, Availability]:
 
     Raises:
         UnknownNameError: The provider or the model is not in the catalogue.
-        BadInputError: The method is not offered.
+        BadInputError: The service is closed, or the method is not offered.
     """
     entry = load_provider(request.provider)
     target = find_model(request.provider, request.model)
+    if entry.service == "closed":
+        raise BadInputError(
+            "provider",
+            f"{entry.name} trains nothing any more: "
+            f"{availability(request.provider, None, None, request.day).why}",
+            "a provider that takes jobs",
+            "Choose together, fireworks, tinker, vertex or local",
+        )
     rule = billing_rule(entry, request.method)
     if request.method not in target.methods:
         offered = ", ".join(target.methods) or "none: it cannot be tuned"

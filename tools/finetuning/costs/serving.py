@@ -213,6 +213,12 @@ def _by_hour(quote: Quote, way: Serving | None) -> Tuned | None:
     replicas = serving.replicas or 1
     ledger.assume("serving hours", hours, "hours a month", "interface.md: a month = 730 h", "given")
     ledger.assume("replicas", replicas, "replicas, of one GPU each", "one when not said", "assumed")
+    if serving.replicas is None and serving.requests_per_month:
+        each_second = serving.requests_per_month / (float(hours) * 3600)
+        ledger.warn(
+            f"one replica at {entry.id} would answer {each_second:.3g} requests a second on "
+            "average: its throughput was not checked"
+        )
     each = Decimal(0)
     if way is not None and way.plus_base_tokens:
         prices = _base_rate(entry, quote.model, serving.tokens_in, ledger)
