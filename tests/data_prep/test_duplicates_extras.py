@@ -13,7 +13,7 @@ import pytest
 from finetuning.data_prep.duplicates import find_duplicates
 from finetuning.data_prep.duplicates.daft_engine import daft_candidates
 from finetuning.data_prep.duplicates.semantic import SemanticJudge, semantic_twins
-from finetuning.data_prep.duplicates.signatures import candidates, sign
+from finetuning.data_prep.duplicates.signatures import band_keys, candidates, sign
 from finetuning.data_prep.duplicates.words import read_words
 from finetuning.data_prep.examples import Content
 from finetuning.errors import BadInputError, MissingExtraError
@@ -51,6 +51,15 @@ def test_meaning_counts_only_for_the_same_label_and_other_conversations() -> Non
     assert not judge.twins(1, 2)
     assert not judge.twins(3, 4)
     assert not judge.twins(0, 3)
+
+
+def test_large_files_get_wider_bands_and_fewer_candidates() -> None:
+    import numpy as np
+
+    few = np.zeros((10, 128), dtype=np.uint32)
+    many = np.zeros((30_001, 128), dtype=np.uint32)
+    assert band_keys(few).shape == (10, 42)
+    assert band_keys(many).shape == (30_001, 32)
 
 
 def test_rows_without_words_are_no_candidates() -> None:

@@ -375,7 +375,7 @@ def test_signatures_can_be_clustered_by_any_engine(tmp_path: Path, write_lines: 
     assert frame.columns == ["source", "line", "signature", "bands"]
     assert len(frame) == 25
     assert set(frame["signature"].list.len()) == {128}
-    assert set(frame["bands"].list.len()) == {32}
+    assert set(frame["bands"].list.len()) == {42}
 
 
 def test_report_and_result_hold_counts_and_no_text(tmp_path: Path, write_lines: Write) -> None:

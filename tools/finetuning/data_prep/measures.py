@@ -27,14 +27,17 @@ _SCRIPTS: Final = (
     ("el", re.compile(r"[Ͱ-Ͽ]")),
 )
 _COMMON_WORDS: Final = {
-    "en": "the and of to is in for with that you are this please what your i we have not on",
-    "de": "der die das und ist nicht ein eine mit für auf ich sie wir bitte den dem von zu wie",
-    "fr": "le la les et est un une des pour dans avec vous je nous pas que qui sur du merci",
-    "es": "el la los las y es un una para con que no por usted mi en del se su gracias como",
-    "it": "il la di che è un una per con non sono mi grazie del della le gli come questo ho",
-    "pt": "o a os as e é um uma para com não que do da em por meu você obrigado como eu",
-    "nl": "de het een en is niet van ik met voor je we dat op te zijn dit wat mijn graag",
+    "en": "the and of to is in for with that you are this please what your we have not on it be "
+    "by from as at or an a i do if can which when was will all my how its one use used returns",
+    "de": "der die das und ist nicht ein eine mit für auf ich sie wir bitte den dem von zu wie es",
+    "fr": "le la les et est une des pour dans avec vous je nous pas que qui sur du merci ce au",
+    "es": "el la los las y una para con que por usted mi del se su gracias como está muy",
+    "it": "il di che è una per non sono mi grazie del della gli questo ho alla anche più",
+    "pt": "os uma para com que não da em meu você obrigado como eu seu ao mais são está",
+    "nl": "het een en niet van ik met voor je dat te zijn dit wat mijn graag ook maar naar",
 }
+"""The commonest words of each language, without those that are common English words, too."""
+
 _WORDS_OF: Final = {name: frozenset(words.split()) for name, words in _COMMON_WORDS.items()}
 _LATIN_WORD: Final = re.compile(r"[^\W\d_]+")
 _SAMPLE_CHARACTERS: Final = 2_000

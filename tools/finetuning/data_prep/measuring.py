@@ -16,6 +16,7 @@ from finetuning.data_prep.measures import (
     class_counts,
     languages,
 )
+from finetuning.data_prep.preparation.cleaning import rank_of
 from finetuning.data_prep.preparation.items import Item, RowWriter, make_writer
 from finetuning.data_prep.quality import quality_finding, rows_finding
 from finetuning.data_prep.survey import SourceSurvey
@@ -152,7 +153,7 @@ def measure(survey: SourceSurvey) -> Measured:
     rejections = converted.rejections + refused
     contents = [item.content for item in items]
     copies = find_duplicates(
-        contents, threshold=NEAR_THRESHOLD, rank=[(len(content.answer),) for content in contents]
+        contents, threshold=NEAR_THRESHOLD, rank=[rank_of(item) for item in items]
     )
     classes = class_counts(contents)
     agreement = annotator_agreement([item.example for item in items], contents)

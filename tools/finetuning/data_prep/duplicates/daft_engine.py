@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from finetuning.data_prep.duplicates.signatures import (
-    BANDS,
     band_keys,
     pairs_of_buckets,
     signed_rows,
@@ -33,11 +32,13 @@ def daft_candidates(signatures: Signatures) -> Pairs:
     rows = signed_rows(signatures)
     if not len(rows):
         return np.empty((0, 2), dtype=np.int64)
+    keys = band_keys(signatures[rows])
+    bands = keys.shape[1]
     table = daft.from_pydict(
         {
-            "row": np.repeat(rows, BANDS),
-            "band": np.tile(np.arange(BANDS), len(rows)),
-            "key": band_keys(signatures[rows]).ravel(),
+            "row": np.repeat(rows, bands),
+            "band": np.tile(np.arange(bands), len(rows)),
+            "key": keys.ravel(),
         }
     )
     grouped = table.groupby("band", "key").agg(daft.col("row").list_agg().alias("rows"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from finetuning.data_prep.duplicates.signatures import PERMUTATIONS, candidates, sign
 from finetuning.data_prep.duplicates.words import Words
@@ -26,29 +26,30 @@ def jaccard(one: frozenset[int], two: frozenset[int]) -> float:
     return len(one & two) / together if together else 0.0
 
 
-class _Shingles(NamedTuple):
-    """Word pairs of a row: without constant text, all of them, and the answer's."""
-
-    own: frozenset[int]
-    whole: frozenset[int]
-    answer: frozenset[int]
-
-
 class Comparison:
     """Compares rows pair by pair, exactly."""
 
     def __init__(self, contents: Sequence[Content], words: Words, threshold: float) -> None:
         """Compare these rows; ``words`` are theirs."""
         self._contents, self._words, self._threshold = contents, words, threshold
-        self._seen: dict[int, _Shingles] = {}
+        self._own: dict[int, frozenset[int]] = {}
+        self._whole: dict[int, frozenset[int]] = {}
+        self._answers: dict[int, frozenset[int]] = {}
 
-    def _shingles(self, row: int) -> _Shingles:
-        found = self._seen.get(row)
-        if found is None:
-            words = self._words
-            own, whole = words.shingles(row), words.shingles(row, whole=True)
-            found = self._seen[row] = _Shingles(own, whole, words.answer(row))
-        return found
+    def _own_share(self, one: int, two: int) -> float:
+        return jaccard(*(_kept(self._own, row, self._words.shingles) for row in (one, two)))
+
+    def _whole_share(self, one: int, two: int) -> float:
+        return jaccard(*(_kept(self._whole, row, self._all_pairs) for row in (one, two)))
+
+    def _all_pairs(self, row: int) -> frozenset[int]:
+        if not self._words.has_constant_text(row):
+            return _kept(self._own, row, self._words.shingles)
+        return self._words.shingles(row, whole=True)
+
+    def _answers_differ(self, one: int, two: int) -> bool:
+        first, second = (_kept(self._answers, row, self._words.answer) for row in (one, two))
+        return bool(first or second) and jaccard(first, second) < self._threshold / 2
 
     def comparable(self, one: int, two: int) -> bool:
         """Say whether two rows could be twins at all: same label-like answer, not one family."""
@@ -64,15 +65,22 @@ class Comparison:
         """
         if not self.comparable(one, two):
             return False
-        first, second = self._shingles(one), self._shingles(two)
-        if first.whole == second.whole:
+        whole = self._whole_share(one, two)
+        if whole == 1:
             return True
-        if jaccard(first.own, second.own) < self._threshold:
+        if whole < self._threshold or self._own_share(one, two) < self._threshold:
             return False
-        if jaccard(first.whole, second.whole) < self._threshold:
-            return False
-        answered = bool(first.answer or second.answer)
-        return not answered or jaccard(first.answer, second.answer) >= self._threshold / 2
+        return not self._answers_differ(one, two)
+
+
+def _kept(
+    known: dict[int, frozenset[int]], row: int, find: Callable[[int], frozenset[int]]
+) -> frozenset[int]:
+    """Return the word pairs of a row, found once."""
+    found = known.get(row)
+    if found is None:
+        found = known[row] = find(row)
+    return found
 
 
 def _likely(pairs: Pairs, signatures: Signatures, threshold: float) -> Pairs:

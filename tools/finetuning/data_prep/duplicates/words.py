@@ -59,6 +59,11 @@ class Words:
         """Return the number of rows."""
         return len(self.starts) - 1
 
+    def has_constant_text(self, row: int) -> bool:
+        """Say whether a row has text that many rows share, beside its three marks."""
+        flags = self.constant[self.starts[row] : self.starts[row + 1]]
+        return int(flags.sum()) > len(_MARKS)
+
     def answer(self, row: int) -> frozenset[int]:
         """Return the word pairs of a row's answer; none for an empty one."""
         start, end = int(self.middles[row]), int(self.starts[row + 1])

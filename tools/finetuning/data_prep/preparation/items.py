@@ -9,7 +9,7 @@ from finetuning.data_prep.convert import Rejection, Row, Unusable, is_plain, wri
 from finetuning.data_prep.examples import Content, Example, content_of
 from finetuning.data_prep.targets import TARGETS
 from finetuning.data_prep.validate import validate_row
-from finetuning.data_prep.validate.fast import fast_check
+from finetuning.data_prep.validate.rows import fast_check
 from finetuning.runs import progress
 
 
