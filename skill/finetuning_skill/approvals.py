@@ -43,7 +43,7 @@ def approve(plan_id: str, max_usd: str, *, by: str = "terminal") -> Approval:
             "approve",
             f"--max-usd is {max_usd!r}",
             "an amount of US dollars, 0 or more",
-            f"Run: fine-tuning approve {plan_id} --max-usd 5",
+            f"Run: fine-tuning approve {plan_id} --max-usd 5 (a person does, in a terminal)",
         )
     plan = approval.approve_plan(plan_id, amount, by=by)
     audit.append("plan.approved", {"plan_id": plan_id, "by": by, "max_usd": str(amount)})

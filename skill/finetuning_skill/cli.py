@@ -15,14 +15,14 @@ from finetuning_skill import dispatch, parser, render
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
 INTERRUPTED = 130
 _SURFACE = frozenset({"json", "no_wait"})
 
 
 @contextmanager
-def _progress() -> Iterator[None]:
+def _progress() -> Generator[None]:
     """Show progress on stderr while a tool works, where stderr is a terminal."""
     from finetuning import runs
 

@@ -79,9 +79,10 @@ def _pairs(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 def _tables(values: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     for name, value in values.items():
         if name not in _HIDDEN and isinstance(value, list):
-            rows = [item for item in cast("list[Any]", value) if isinstance(item, dict)]
+            items = cast("list[Any]", value)
+            rows = [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
             if rows:
-                yield name, cast("list[dict[str, Any]]", rows)
+                yield name, rows
 
 
 def as_text(result: ToolResult) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp.server.mcpserver import Context
+    from pydantic import BaseModel
 
     from finetuning.records import ToolResult
     from finetuning.runs import RunRow
@@ -63,7 +64,9 @@ def _output_schema(row: dispatch.Tool) -> dict[str, Any]:
     """Return the result's schema; for detached work, that of the run handle beside it."""
     from pydantic.json_schema import models_json_schema
 
-    models = [dispatch.result_of(row.name), *([dispatch.Pending] if row.detached else [])]
+    models: list[type[BaseModel]] = [dispatch.result_of(row.name)]
+    if row.detached:
+        models.append(dispatch.Pending)
     refs, rest = models_json_schema([(model, "serialization") for model in models])
     schema = {"type": "object", "anyOf": list(refs.values()), **rest}
     return cast("dict[str, Any]", arguments.without_titles(schema))
