@@ -65,7 +65,7 @@ def argument_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
             Field(default=default, description=description),
         )
     model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    return cast("type[BaseModel]", model)
+    return model
 
 
 def _known_names(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
