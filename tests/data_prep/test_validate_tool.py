@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,8 @@ from hypothesis import strategies as st
 from finetuning.data_prep.target_shape import TargetName
 from finetuning.data_prep.targets import TARGETS, find_target, method_for
 from finetuning.data_prep.validate import CODES, validate_jsonl, validate_row
-from finetuning.data_prep.validate.fast import fast_check
-from finetuning.data_prep.validate.limits import Limits, check_length, limits_for
+from finetuning.data_prep.validate.reports import Limits, check_length, limits_for
+from finetuning.data_prep.validate.rows import fast_check
 from finetuning.errors import BadInputError, NotAllowedError, UnknownNameError
 from finetuning.tokens import count_examples, counter_for
 
@@ -357,3 +360,21 @@ def test_most_ordinary_rows_take_the_fast_path() -> None:
     assert check(json.dumps(chinese, ensure_ascii=False).encode())
     assert fast_check("trl_messages", "grpo") is None
     assert fast_check("nova_dpo", "dpo") is None
+
+
+@pytest.mark.parametrize(
+    "package", ["finetuning.files", "finetuning.tokens", "finetuning.data_prep.validate"]
+)
+def test_package_gives_each_of_its_public_names_and_no_other(package: str) -> None:
+    module = importlib.import_module(package)
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert not hasattr(module, "unheard_of")
+
+
+def test_server_start_loads_only_the_shape_of_the_tool() -> None:
+    code = (
+        "import sys; import finetuning.data_prep.validate.tool; print(*sorted("
+        "n for n in sys.modules if n.startswith(('finetuning.data_prep.validate.', 'msgspec'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["finetuning.data_prep.validate.tool"]

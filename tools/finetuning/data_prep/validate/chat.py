@@ -7,9 +7,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Final, Literal, cast
 
-from finetuning.data_prep.validate.calls import CallBook, tool_names
-from finetuning.data_prep.validate.chat_rules import ChatRules
-from finetuning.data_prep.validate.contents import MAX_IMAGES, check_content
+from finetuning.data_prep.validate.chat_rules import CallBook, ChatRules, tool_names
+from finetuning.data_prep.validate.parts import MAX_IMAGES, check_content
 from finetuning.data_prep.validate.reports import RowReport, describe, pointer, shown
 from finetuning.records import Json
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, cast
 
-from finetuning.data_prep.validate.calls import tool_names
 from finetuning.data_prep.validate.chat import End, check_messages
-from finetuning.data_prep.validate.chat_rules import CHAT_RULES, ChatRules
+from finetuning.data_prep.validate.chat_rules import CHAT_RULES, ChatRules, tool_names
 from finetuning.data_prep.validate.reports import RowReport, describe, kind, shown
 from finetuning.records import Json, Severity
 

@@ -12,15 +12,12 @@ from typing import IO, TYPE_CHECKING
 from pydantic import Field
 
 from finetuning.data_prep.target_shape import Method, Target, TargetName
-from finetuning.data_prep.targets import find_target, method_for
-from finetuning.files import atomic_write, resolve_read, resolve_write
 from finetuning.records import Finding, Json, NextCall, ToolResult, page
 from finetuning.tokens import TokenStats
 
 if TYPE_CHECKING:
-    from finetuning.data_prep.validate.billing import BillTally
-    from finetuning.data_prep.validate.scan import FileScan
-    from finetuning.data_prep.validate.tally import FindingTally
+    from finetuning.data_prep.validate.reports import FindingTally
+    from finetuning.data_prep.validate.scan import BillTally, FileScan
 
 _WHERE = "validate_jsonl"
 
@@ -98,10 +95,10 @@ def validate_jsonl(
     Source: formats and limits in ``targets.TARGETS`` (checked 2026-11-20);
     knowledge: data-prep.md#finding-codes
     """
-    from finetuning.data_prep.validate.billing import BillTally
-    from finetuning.data_prep.validate.limits import limits_for
-    from finetuning.data_prep.validate.scan import FileScan
-    from finetuning.data_prep.validate.tally import FindingTally
+    from finetuning.data_prep.targets import find_target, method_for
+    from finetuning.data_prep.validate.reports import FindingTally, limits_for
+    from finetuning.data_prep.validate.scan import BillTally, FileScan
+    from finetuning.files import atomic_write, resolve_read, resolve_write
 
     file = resolve_read(path, where=_WHERE)
     known = find_target(target, where=_WHERE)
@@ -189,6 +186,7 @@ def validate_row(target: str, row: dict[str, Json]) -> list[Finding]:
     Raises:
         UnknownNameError: There is no such target.
     """
+    from finetuning.data_prep.targets import find_target
     from finetuning.data_prep.validate.reports import RowReport
     from finetuning.data_prep.validate.rows import check_row
 
