@@ -77,9 +77,22 @@ def compare_paired(
 
     _check(base, tuned, alpha, clusters)
     first, second = (np.asarray(side, dtype=np.float64) for side in (base, tuned))
-    diffs = second - first
     if clusters is None and {*base, *tuned} <= {0.0, 1.0}:
         return _compare_shares(first, second, alpha, smallest_effect)
+    return _compare_scores(first, second, alpha, clusters, seed, smallest_effect)
+
+
+def _compare_scores(
+    first: Floats,
+    second: Floats,
+    alpha: float,
+    clusters: Sequence[str] | None,
+    seed: int,
+    smallest_effect: float,
+) -> PairedComparison:
+    import numpy as np
+
+    diffs = second - first
     totals, weights = _units(diffs, clusters)
     means = subset_means(totals, weights, seed)
     p = sign_flip_p(means)

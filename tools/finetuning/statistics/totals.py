@@ -55,15 +55,8 @@ def compare_totals(
     rows = statistic(tuned) - statistic(base)
     differing = int((np.abs(both[:, :width] - both[:, width:]).sum(axis=1) > 0).sum())
     means = SubsetMeans(spread, 0, False)
-    p = sign_flip_p(means)
-    ends = [
-        _ends(sign_flip_interval(means, level), diff, p, level, differing, number)
-        for level in (0.05, alpha)
-    ]
-    error = float(spread.std())
-    reach = normal_quantile(1 - alpha / 2) + normal_quantile(0.8)
-    effect = max(abs(diff), smallest_effect)
-    needed = math.ceil(len(base) * (reach * error / effect) ** 2) if effect and error else None
+    ends = [_ends(means, diff, level, differing, number) for level in (0.05, alpha)]
+    reach = (normal_quantile(1 - alpha / 2) + normal_quantile(0.8)) * float(spread.std())
     return PairedComparison(
         n=len(base),
         clusters=None if clusters is None else number,
@@ -73,14 +66,21 @@ def compare_totals(
         ci95=ends[0],
         ci=ends[1],
         alpha=alpha,
-        p=p,
+        p=sign_flip_p(means),
         wins=int((rows > 0).sum()),
         ties=int((rows == 0).sum()),
         losses=int((rows < 0).sum()),
-        mde=max(reach * error, unseen_share(number, alpha) if differing == 0 else 0.0),
-        n_needed=None if needed is None else max(fewest_units(alpha), needed),
+        mde=max(reach, unseen_share(number, alpha) if differing == 0 else 0.0),
+        n_needed=_rows_needed(len(base), reach, max(abs(diff), smallest_effect), alpha),
         method="bootstrap" if clusters is None else "bootstrap_clustered",
     )
+
+
+def _rows_needed(rows: int, reach: float, effect: float, alpha: float) -> int | None:
+    """Return the rows that show ``effect``, where ``rows`` show ``reach``."""
+    if not (effect and reach):
+        return None
+    return max(fewest_units(alpha), math.ceil(rows * (reach / effect) ** 2))
 
 
 def _units(both: Floats, clusters: Sequence[str] | None) -> tuple[Floats, Floats]:
@@ -97,9 +97,10 @@ def _units(both: Floats, clusters: Sequence[str] | None) -> tuple[Floats, Floats
 
 
 def _ends(
-    ends: tuple[float, float], diff: float, p: float, alpha: float, differing: int, units: int
+    means: SubsetMeans, diff: float, alpha: float, differing: int, units: int
 ) -> tuple[float, float]:
     """Return ends within -1..1 that hold the difference and what unseen rows allow."""
+    ends, p = sign_flip_interval(means, alpha), sign_flip_p(means)
     low, high = min(ends[0], diff), max(ends[1], diff)
     if differing < fewest_units(alpha) or low == high:
         room = unseen_share(units, alpha)
