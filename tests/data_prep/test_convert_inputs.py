@@ -228,6 +228,14 @@ def test_context_column_goes_before_the_prompt() -> None:
     row = {"question": "who?", "answer": "me", "passage": "It was me."}
     example = only(row, columns=Columns(prompt="question", context="passage"))
     assert example.messages[0]["content"] == "It was me.\n\nwho?"
+    chat = {"messages": PAIR, "passage": "It was me."}
+    placed = only(chat, columns=Columns(context="passage"))
+    assert [turn["content"] for turn in placed.messages] == ["It was me.\n\nhello", "hi there"]
+    text = only({"text": "once", "lang": "It was me."}, target="trl_text",
+                columns=Columns(context="lang"))  # fmt: skip
+    assert text.text == "It was me.\n\nonce"
+    without = only({**chat, "passage": None}, columns=Columns(context="passage"))
+    assert without.messages == PAIR
 
 
 def test_values_that_are_not_text_are_written_as_json() -> None:

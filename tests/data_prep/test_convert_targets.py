@@ -246,6 +246,9 @@ def test_deeply_nested_rows_are_rejected_and_not_a_crash(
     )
     assert result.reasons == {"too_deep": 2}
     assert result.rows.read == 4
+    chat = json.loads(json.dumps(TOOL_CHAT))
+    chat["messages"][1]["tool_calls"][0]["function"]["arguments"] = f'{{"a": {deep}}}'
+    assert rows_of("vertex_sft", chat)[1] == ["too_deep"]
     rows, reasons, _ = rows_of("openai_rft", {"messages": [], "x": json.loads(deep)})
     assert (rows, reasons) == ([], ["prompt_missing"])
 

@@ -248,6 +248,9 @@ def test_prepared_folder_is_measured_as_a_whole(tmp_path: Path, write_lines: Wri
     leaky = inspect_data(str(folder))
     assert leaky.fit_facts["near_duplicate_test_fraction"] > 0
     (folder / "test.jsonl").write_text("", encoding="utf-8")
+    assert "near_duplicate_test_fraction" not in inspect_data(str(folder)).fit_facts
+    for part in ("train", "validation"):
+        (folder / f"{part}.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(BadInputError, match="empty"):
         inspect_data(str(folder))
 

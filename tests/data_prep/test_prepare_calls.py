@@ -157,6 +157,21 @@ def test_values_that_cannot_be_used_are_refused(
     refused(table, tmp_path, **more)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"conversation_column": "note"},
+        {"role_column": "note", "content_column": "answer"},
+        {"conversation_column": "note", "role_column": "question", "content_column": "answer",
+         "prompt_column": "question"},
+    ],
+)  # fmt: skip
+def test_columns_of_turns_that_nothing_uses_are_refused(
+    more: dict[str, Any], tmp_path: Path, table: str
+) -> None:
+    assert "Name all three" in refused(table, tmp_path, **more)
+
+
 def test_percent_as_replay_fraction_is_refused_with_the_fraction(
     tmp_path: Path, table: str
 ) -> None:

@@ -123,6 +123,27 @@ def test_newest_copy_stays_where_a_time_column_says_which(
     assert rows(25)[0]["prompt"] in newest
 
 
+def test_times_of_a_table_of_turns_order_turns_and_split_nothing(
+    tmp_path: Path, write_lines: Write
+) -> None:
+    table = ["thread,who,body,at"]
+    for number, row in enumerate(rows(30)):
+        table += [
+            f"{number},agent,{row['completion']},2026-01-{1 + number % 28:02}T12:00",
+            f"{number},customer,{row['prompt']},2026-01-{1 + number % 28:02}T11:00",
+        ]
+    source = str(write_lines("in.csv", *table))
+    named = {
+        "conversation_column": "thread", "role_column": "who", "content_column": "body",
+        "time_column": "at",
+    }  # fmt: skip
+    for number, columns in enumerate((named, {k: named[k] for k in list(named)[1:]})):
+        result = prepare(source, tmp_path / str(number), split=[0.8, 0.1, 0.1], **columns)
+        assert result.split.method == "by_cluster"
+        assert result.rows.read == 30
+        assert result.reasons == {}
+
+
 def test_two_runs_are_the_same_and_more_rows_move_no_old_ones(
     tmp_path: Path, write_lines: Write
 ) -> None:

@@ -96,12 +96,14 @@ def test_every_unit_is_tested_in_just_one_fold() -> None:
         assert set(parts.values()) == set(PARTS)
 
 
-def test_folds_are_filled_where_there_are_as_many_units() -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_folds_are_filled_where_there_are_as_many_units(seed: int) -> None:
     for n_units in (3, 5, 7):
-        folds = fold_units(units(n_units), 3, 0.1)
+        folds = fold_units(units(n_units, seed=seed), 3, 0.1)
         assert all("test" in parts.values() for parts in folds)
         assert all("train" in parts.values() for parts in folds)
     assert fold_units(units(0), 3, 0.1) == [{}, {}, {}]
+    assert len(fold_units(units(1, seed=seed), 3, 0.1)) == 3
 
 
 @given(

@@ -107,13 +107,10 @@ def read_alpaca(reading: Reading) -> Example:
 
 
 def read_pair(reading: Reading, prompt: Json, completion: Json) -> Example:
-    """Read one value that asks and one that answers; the context column goes before the prompt."""
+    """Read one value that asks and one that answers."""
     data = reading.data
     system = next((data[key] for key in _SYSTEM_COLUMNS if data.get(key)), None)
     turns = system_turn(system) + text_turns(reading, prompt, "user")
-    context = cell_text(data.get(reading.columns.context)) if reading.columns.context else ""
-    if context.strip() and isinstance(turns[-1]["content"], str):
-        turns[-1] = {**turns[-1], "content": f"{context}\n\n{turns[-1]['content']}"}
     turns += text_turns(reading, completion, "assistant")
     return Example(reading.record, "chat", turns, tools=tools_of(data))
 

@@ -57,6 +57,21 @@ def _kinds(holds: Holds) -> frozenset[str]:
     return frozenset({kinds.get(holds.form, holds.form)})
 
 
+def _with_context(example: Example, column: str | None) -> Example:
+    """Put the context of a row before what it asks last, or before its text."""
+    context = cell_text(example.record.data.get(column)) if column is not None else ""
+    if not context.strip():
+        return example
+    if example.kind == "text":
+        return dataclasses.replace(example, text=f"{context}\n\n{example.text}")
+    turns = list(example.messages)
+    asking = [at for at, turn in enumerate(turns) if turn["role"] == "user"]
+    if asking and isinstance(turns[asking[-1]].get("content"), str):
+        last = turns[asking[-1]]
+        turns[asking[-1]] = {**last, "content": f"{context}\n\n{last['content']}"}
+    return dataclasses.replace(example, messages=turns)
+
+
 def _with_cells(example: Example, columns: Columns) -> Example:
     """Note the label, group, time and annotator of the row an example came from."""
     data = example.record.data
@@ -111,6 +126,8 @@ class Converter:
         self._columns = columns
         self._mode: ExamplesMode = mode
         self._families = 0
+        self.turn_tables = 0
+        """How many sources were tables with one turn per row."""
 
     def convert(self, rows: Iterable[Record | Finding], source: str) -> Converted:
         """Read every row of one source.
@@ -132,6 +149,7 @@ class Converter:
         turns = turn_columns(records, self._columns)
         examples: list[Example] = []
         units = [[record] for record in records]
+        self.turn_tables += turns is not None
         if turns is not None and turns.conversation is not None:
             units = group_turns(records, turns.conversation)
         for unit in units:
@@ -157,7 +175,7 @@ class Converter:
         except Unusable as error:
             return error.code
         self._families += 1
-        example = _with_cells(example, self._columns)
+        example = _with_context(_with_cells(example, self._columns), self._columns.context)
         return _expand(example, self.holds, self._mode, self._families)
 
     def _fit(self, example: Example) -> Example | str:

@@ -33,7 +33,7 @@ def daft_candidates(signatures: Signatures) -> Pairs:
     if not len(rows):
         return np.empty((0, 2), dtype=np.int64)
     keys = band_keys(signatures[rows])
-    bands = keys.shape[1]
+    bands: int = keys.shape[1]
     table = daft.from_pydict(
         {
             "row": np.repeat(rows, bands),

@@ -10,6 +10,7 @@ from finetuning.data_prep.convert import Columns, Converted, Converter, check_co
 from finetuning.data_prep.preparation.options import WHERE, Options
 from finetuning.data_prep.prepared import ExamplesMode
 from finetuning.data_prep.validate.codes import finding
+from finetuning.errors import BadInputError
 from finetuning.files import data_files, read_records, resolve_read, sniff_format
 from finetuning.records import Finding, Record
 from finetuning.runs import progress
@@ -32,7 +33,8 @@ def source_files(path: str, *, where: str) -> dict[str, Path]:
     found = resolve_read(path, where=where, kind="any")
     if found.is_dir() and (found / "train.jsonl").is_file():
         files = data_files(path, where=where)
-        return {f"{path.rstrip('/')}/{file.name}": file for file in files.values()}
+        filled = {f"{path.rstrip('/')}/{file.name}": file for file in files.values()}
+        return {name: file for name, file in filled.items() if file.stat().st_size} or filled
     sniff_format(found)
     return {path: found}
 
@@ -71,8 +73,8 @@ def _names(sources: Sequence[Source]) -> set[str]:
     }
 
 
-def gather(options: Options) -> Converted:
-    """Read the sources and convert their rows.
+def gather(options: Options) -> tuple[Converted, bool]:
+    """Read the sources and convert their rows; say whether one is a table of turns.
 
     Raises:
         NotAllowedError: A source lies outside the readable folders.
@@ -87,10 +89,27 @@ def gather(options: Options) -> Converted:
     check_columns(options.columns, _names(sources), where=WHERE)
     converter = Converter(options.target, options.columns, options.examples)
     parts = [converter.convert(source.rows, source.name) for source in sources]
-    return Converted(
+    _check_turn_columns(options, converter)
+    made = Converted(
         [example for part in parts for example in part.examples],
         [rejection for part in parts for rejection in part.rejections],
     )
+    return made, bool(converter.turn_tables)
+
+
+def _check_turn_columns(options: Options, converter: Converter) -> None:
+    """Refuse columns of a table of turns that no source used."""
+    names = ("conversation_column", "role_column", "content_column")
+    given = [name for name in names if name in options.columns.named()]
+    if converter.holds.form == "text" and given == ["content_column"]:
+        return
+    if given and not converter.turn_tables:
+        raise BadInputError(
+            f"{WHERE}: {given[0]}",
+            f"{', '.join(given)} without the columns that go with it",
+            "conversation_column, role_column and content_column, and no prompt_column",
+            "Name all three, or leave them out",
+        )
 
 
 def read_others(path: str, target: str, columns: Columns, *, where: str) -> list[Converted]:

@@ -40,11 +40,13 @@ class Options:
     engine: Engine
     force: bool
     seed: int
+    turn_table: bool = False
 
     @property
     def by_time(self) -> bool:
         """Rows are split by time; in a table of turns the times only order the turns."""
-        return self.columns.time is not None and self.columns.conversation is None
+        turns = self.turn_table or self.columns.conversation is not None
+        return self.columns.time is not None and not turns
 
 
 def check_options(options: Options) -> Options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ class _Work:
 
 
 def _prepare(options: Options) -> _Work:
-    converted = gather(options)
+    converted, turn_table = gather(options)
+    options = dataclasses.replace(options, turn_table=turn_table)
     cleaned = clean(converted.examples, options)
     assigned = assign(cleaned.items, cleaned.cluster, options)
     general = read_general(options, cleaned.items, cleaned.writer)

@@ -20,11 +20,11 @@ _WITH_BOM: Final = frozenset({"azure_chat"})
 
 def write_rows(path: Path, items: Iterable[Item], target: str) -> None:
     """Write the rows of one part."""
+    before = _BOM if target in _WITH_BOM else b""
     with atomic_write(path, binary=True) as stream:
-        if target in _WITH_BOM:
-            stream.write(_BOM)
         for item in items:
-            stream.write(item.raw + b"\n")
+            stream.write(before + item.raw + b"\n")
+            before = b""
 
 
 def write_split(folder: Path, split: Split, added: Sequence[Item], target: str) -> dict[str, str]:
