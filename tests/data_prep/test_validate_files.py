@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from finetuning.data_prep.validate import CODES, TARGETS, ValidationResult, validate_jsonl
@@ -193,11 +193,13 @@ def test_any_bytes_give_a_result(check: Check, target: str, parts: list[bytes]) 
 
 
 @given(st.binary(max_size=20))
+@example(b"[\r")
+@example(b"\0" * 20)
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_inside_a_row_give_a_result(check: Check, raw: bytes) -> None:
     before, after = LINE.encode().split(b"Nothing")
-    result = check(before + raw + after + b"\n" + LINE.encode())
-    assert result.n_rows >= 1
+    result = check(b"\n".join([before + raw + after, *[LINE.encode()] * 4]))
+    assert result.n_rows >= 4
     assert sum(result.counts.values()) == result.total
 
 

@@ -101,7 +101,8 @@ def is_document(head: bytes) -> bool:
         return len(lines) == 1 or not _is_json(lines[0], list)
     if len(lines) == 1 or _is_json(lines[0], dict) or lines[1].lstrip().startswith("{"):
         return False
-    return lines[0].rstrip().endswith(("{", "[", ","))
+    in_a_text = re.sub(r"\\.", "", lines[0]).count('"') % 2  # a raw line end cuts a row in two
+    return not in_a_text and lines[0].rstrip().endswith(("{", "[", ","))
 
 
 def _json_or_jsonl(path: Path, head: bytes) -> str:
