@@ -332,6 +332,9 @@ def test_odd_turns_of_each_dialect_are_read_or_refused() -> None:
     called = {"name": "f", "args": {"a": 1}}
     nested = {"messages": [PAIR[0], {"role": "assistant", "tool_calls": [called]}]}
     assert only(nested).messages[1]["tool_calls"][0]["function"]["arguments"] == '{"a": 1}'
+    dated = only({"messages": [{**PAIR[0], "sent": "today"}, PAIR[1]]})
+    assert dated.messages == PAIR
+    assert dated.notes == ("keys_left_out",)
     empty: dict[str, Any] = {"messages": [PAIR[0], {"role": "assistant", "content": []}]}
     assert convert(empty)[1] == ["answer_missing"]
     no_prompt = {"chosen": "a", "rejected": "b"}

@@ -15,7 +15,7 @@ from finetuning.data_prep import prepare_data, validate_jsonl
 from finetuning.data_prep.convert import NOTES, Columns, Converter
 from finetuning.data_prep.convert.holds import HOLDS
 from finetuning.data_prep.preparation.items import make_writer
-from finetuning.data_prep.target_shape import TargetName
+from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate import validate_row
 from finetuning.records import Record
 
@@ -79,6 +79,7 @@ def test_long_chat_is_made_to_fit_and_every_change_is_noted(target: str) -> None
     assert all(word in text for word in ("first", "and second", "be brief", "third"))
     holds = HOLDS[target]
     assert ("weights_left_out" in notes) == (not holds.weights)
+    assert ("names_left_out" in notes) == (not holds.names)
     assert "reasoning_left_out" in notes
     assert ("turns_merged" in notes) == holds.alternating
     assert ("leading_turns_cut" in notes) == holds.alternating
@@ -203,6 +204,15 @@ def test_words_beside_a_tool_call_are_refused_where_they_have_no_place(target: s
     chat = json.loads(json.dumps(TOOL_CHAT))
     chat["messages"][1]["content"] = "let me look"
     assert rows_of(target, chat)[1] == ["tools_not_allowed"]
+
+
+def test_tools_that_are_never_called_are_left_out_by_name() -> None:
+    row = {"prompt": "what is it", "completion": "a boat", "tools": [CLOCK]}
+    (made,), reasons, notes = rows_of("trl_prompt_completion", row)
+    assert (made.keys(), reasons) == ({"prompt", "completion"}, [])
+    assert notes == {"tools_left_out"}
+    (kept,), _, _ = rows_of("trl_messages", row)
+    assert kept["tools"] == [CLOCK]
 
 
 def test_mistral_ids_of_nine_characters_are_kept_and_others_made() -> None:

@@ -290,8 +290,10 @@ def test_excluded_rows_are_in_no_part(tmp_path: Path, write_lines: Write) -> Non
     }
     assert result.reasons == {"excluded": 4}
     assert result.rows.rejected == 4
-    unrelated = jsonl(write_lines, "none.jsonl", *rows(5, seed=9))
-    assert prepare(source, tmp_path / "2", exclude=[unrelated]).rows.rejected == 0
+    for number, items in enumerate((rows(5, seed=9), [{"nothing": "of use"}])):
+        unrelated = jsonl(write_lines, f"none{number}.jsonl", *items)
+        again = prepare(source, tmp_path / f"again{number}", exclude=[unrelated])
+        assert again.rows.rejected == 0
 
 
 def test_general_rows_go_to_train_only_and_never_repeat_held_out_rows(
@@ -419,6 +421,15 @@ def test_report_and_result_hold_counts_and_no_text(tmp_path: Path, write_lines: 
     for text in (report, rejected, result.model_dump_json(), result.summary()):
         assert secret not in text
         assert "river" not in text
+
+
+def test_content_column_is_the_text_of_a_text_target(tmp_path: Path, write_lines: Write) -> None:
+    items = [{"headline": "x", "story": row["prompt"]} for row in rows(20)]
+    source = jsonl(write_lines, "in.jsonl", *items)
+    result = prepare(
+        source, tmp_path / "out", target="trl_text", content_column="story", split=[1, 0, 0]
+    )
+    assert lines_of(result.files["train"]) == [{"text": item["story"]} for item in items]
 
 
 def test_several_sources_of_several_shapes_become_one_data_set(

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import Field
 
-from finetuning.data_prep.target_shape import TargetName
+from finetuning.data_prep.targets import TargetName
 from finetuning.records import Finding, Json, Model, NextCall, ToolResult
 from finetuning.tokens import TokenStats
 

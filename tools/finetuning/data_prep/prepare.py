@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from finetuning.data_prep.prepared import Engine, ExamplesMode, PreparedData, RedactChoice, Replay
-from finetuning.data_prep.target_shape import TargetName
+from finetuning.data_prep.targets import TargetName
 
 
 # fmt: off

@@ -7,7 +7,7 @@ from typing import Final
 
 from finetuning.data_prep.measuring import Measured
 from finetuning.data_prep.survey import SourceSurvey
-from finetuning.data_prep.target_shape import TargetName
+from finetuning.data_prep.targets import TargetName
 from finetuning.errors import FineTuningError
 from finetuning.files import resolve_read, resolve_write
 from finetuning.records import Json

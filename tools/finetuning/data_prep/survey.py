@@ -22,7 +22,7 @@ from finetuning.data_prep.convert.codes import Unusable
 from finetuning.data_prep.convert.shapes import read_row
 from finetuning.data_prep.examples import Example, tool_calls_of
 from finetuning.data_prep.preparation.gathering import Source, read_source, source_files
-from finetuning.data_prep.target_shape import TargetName
+from finetuning.data_prep.targets import TargetName
 from finetuning.files import sniff_format
 from finetuning.records import Record
 

@@ -94,13 +94,12 @@ def _carried(example: Example, holds: Holds) -> Example:
     notes: list[str] = []
     if example.tools and not holds.tools:
         notes.append("tools_left_out")
-    for key, kept, note in (
-        ("weight", holds.weights, "weights_left_out"),
-        ("name", holds.names or holds.tools, "names_left_out"),
-        ("reasoning", False, "reasoning_left_out"),
-    ):
-        if not kept and any(key in turn for turn in every):
-            notes.append(note)
+    if not holds.weights and any("weight" in turn for turn in every):
+        notes.append("weights_left_out")
+    if not holds.names and any("name" in turn and turn["role"] != "tool" for turn in every):
+        notes.append("names_left_out")
+    if any("reasoning" in turn for turn in every):
+        notes.append("reasoning_left_out")
     if example.extra and holds.form != "graded":
         notes.append("keys_left_out")
     return dataclasses.replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Form = Literal["chat", "pair", "preference", "binary", "graded", "text"]
@@ -43,12 +43,10 @@ HOLDS: Final[dict[str, Holds]] = {
     "openai_preference": Holds("preference", tools=True, media=True, names=True),
     "openai_rft": Holds("graded", tools=True, media=True, names=True),
     "azure_chat": _OPENAI,
-    "together_chat": Holds(
-        "chat", tools=True, media=True, weights=True, alternating=True, system_first=True
-    ),
+    "together_chat": replace(_OPENAI, alternating=True, system_first=True),
     "together_instruction": _PAIR,
     "together_text": _TEXT,
-    "fireworks_chat": Holds("chat", tools=True, media=True, weights=True, system_first=True),
+    "fireworks_chat": replace(_OPENAI, system_first=True),
     "bedrock_converse": _STRICT,
     "bedrock_prompt_completion": _PAIR,
     "nova_dpo": Holds("preference", alternating=True, system_first=True),
@@ -64,7 +62,7 @@ HOLDS: Final[dict[str, Holds]] = {
     "trl_text": _TEXT,
     "alpaca": _STRICT,
     "sharegpt": Holds("chat", tools=True, alternating=True, system_first=True),
-    "mistral_chat": Holds("chat", tools=True, alternating=True, system_first=True),
+    "mistral_chat": Holds("chat", tools=True, names=True, alternating=True, system_first=True),
     "bedrock_claude3": _STRICT,
     "cohere_chat": _STRICT,
 }

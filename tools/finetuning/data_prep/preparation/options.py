@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from finetuning.data_prep.convert import Columns
 from finetuning.data_prep.prepared import Engine, ExamplesMode, RedactChoice, Replay
 from finetuning.data_prep.sizing import sizes_for
-from finetuning.data_prep.target_shape import TargetName
-from finetuning.data_prep.targets import find_target
+from finetuning.data_prep.targets import TargetName, find_target
 from finetuning.errors import BadInputError, UnknownNameError, require
 
 WHERE: Final = "prepare_data"

@@ -42,7 +42,7 @@ from finetuning.data_prep.prepared import (
 )
 from finetuning.data_prep.quality import quality_finding
 from finetuning.data_prep.split import PARTS
-from finetuning.data_prep.target_shape import TargetName
+from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate import validate_jsonl
 from finetuning.files import digest, resolve_write, write_jsonl, write_text
 from finetuning.records import Finding, Json
