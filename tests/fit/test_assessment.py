@@ -257,6 +257,12 @@ def test_a_word_that_the_data_contradicts_is_returned(
     assert _differ(0.9, 0.5)
 
 
+def test_a_bill_that_is_only_tried_as_an_answer_is_money_like_a_known_one() -> None:
+    volume = {"requests_per_month": 10**9, "tokens_in": 1_000, "tokens_out": 100}
+    result = ask({"failure_modes": ["cost"], "has_eval": True, **volume})
+    assert "monthly_spend_usd" in [question.fact for question in result.questions]
+
+
 def test_the_result_of_cost_and_data_tools_passes_on_as_it_is() -> None:
     from finetuning.costs import estimate_cost
 

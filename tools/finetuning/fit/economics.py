@@ -34,10 +34,10 @@ def _bill(facts: Facts) -> Bill | None:
     requests = facts["requests_per_month"]
     tokens_in, tokens_out = facts["tokens_in"], facts["tokens_out"]
     price_in, price_out = facts["price_in_usd_per_mtok"], facts["price_out_usd_per_mtok"]
-    spend = facts["monthly_spend_usd"]
+    spend = facts["monthly_spend_usd"]  # a tried answer is a plain number, a known one a Decimal
     static = min(facts["static_prompt_tokens"] or 0, tokens_in or 0)
     shaped = None not in (requests, tokens_in, tokens_out)
-    current = spend
+    current = None if spend is None else Decimal(spend)
     if shaped and price_in is not None and price_out is not None:
         current = _monthly(requests, tokens_in, tokens_out, price_in, price_out)
     if current is None:
