@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetuning.data_prep.target_shape import TargetName
-from finetuning.data_prep.targets import TARGETS, find_target, method_for
+from finetuning.data_prep.targets import TARGETS, TargetName, find_target, method_for
 from finetuning.data_prep.validate import CODES, validate_jsonl, validate_row
 from finetuning.data_prep.validate.reports import Limits, check_length, limits_for
 from finetuning.data_prep.validate.rows import fast_check
@@ -195,13 +194,11 @@ def test_llama_on_bedrock_has_limits_of_its_own() -> None:
 def test_names_sizes_and_counts_beyond_the_limits_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dataclasses
-
     named = validate_jsonl(save(tmp_path / "a.json", [GOOD] * 3), "fireworks_chat")
     assert named.counts == {"file_name": 1}
     odd = save(tmp_path / "a b.jsonl", [{"prompt": "q", "completion": "a"}])
     assert validate_jsonl(odd, "bedrock_prompt_completion").counts == {"file_name": 1}
-    small = dataclasses.replace(TARGETS["tinker"], max_rows=2, max_bytes=9)
+    small = TARGETS["tinker"]._replace(max_rows=2, max_bytes=9)
     monkeypatch.setitem(TARGETS, "tinker", small)
     result = validate_jsonl(save(tmp_path / "c.jsonl", [GOOD] * 3), "tinker")
     assert result.counts == {"file_too_large": 1, "too_many_rows": 1}

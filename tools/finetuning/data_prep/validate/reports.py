@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
 
-from finetuning.data_prep.target_shape import Target
+from finetuning.data_prep.targets import Target
 from finetuning.data_prep.validate.codes import finding
 from finetuning.records import Finding, Json, Severity
 

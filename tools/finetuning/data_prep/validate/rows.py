@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from finetuning.data_prep.target_shape import Method
+from finetuning.data_prep.targets import Method
 from finetuning.data_prep.validate.chat import End, check_chat_row
 from finetuning.data_prep.validate.chat_rules import CHAT_RULES
 from finetuning.data_prep.validate.parts import (

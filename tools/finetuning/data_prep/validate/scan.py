@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from finetuning.data_prep.target_shape import Method, Target
+from finetuning.data_prep.targets import Method, Target
 from finetuning.data_prep.validate.codes import finding
 from finetuning.data_prep.validate.reports import (
     FindingTally,

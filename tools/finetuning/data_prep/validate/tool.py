@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from pydantic import Field
 
-from finetuning.data_prep.target_shape import Method, Target, TargetName
+from finetuning.data_prep.targets import Method, Target, TargetName, find_target, method_for
 from finetuning.records import Finding, Json, NextCall, ToolResult, page
 from finetuning.tokens import TokenStats
 
@@ -95,7 +95,6 @@ def validate_jsonl(
     Source: formats and limits in ``targets.TARGETS`` (checked 2026-11-20);
     knowledge: data-prep.md#finding-codes
     """
-    from finetuning.data_prep.targets import find_target, method_for
     from finetuning.data_prep.validate.reports import FindingTally, limits_for
     from finetuning.data_prep.validate.scan import BillTally, FileScan
     from finetuning.files import atomic_write, resolve_read, resolve_write
@@ -186,7 +185,6 @@ def validate_row(target: str, row: dict[str, Json]) -> list[Finding]:
     Raises:
         UnknownNameError: There is no such target.
     """
-    from finetuning.data_prep.targets import find_target
     from finetuning.data_prep.validate.reports import RowReport
     from finetuning.data_prep.validate.rows import check_row
 
