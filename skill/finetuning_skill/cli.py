@@ -60,12 +60,16 @@ def _follow(result: ToolResult) -> ToolResult:
     run_id = getattr(result, "run_id", None)
     if not isinstance(run_id, str):
         return result
-    with _progress():
-        while True:
-            state = dispatch.call("get_run", {"run_id": run_id, "wait_seconds": 2, "limit": 1})
-            _report(state)
-            if getattr(state, "status", "") not in {"queued", "running"}:
-                return state
+    try:
+        with _progress():
+            while True:
+                state = dispatch.call("get_run", {"run_id": run_id, "wait_seconds": 2, "limit": 1})
+                _report(state)
+                if getattr(state, "status", "") not in {"queued", "running"}:
+                    return state
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{run_id} goes on; to stop it run: fine-tuning cancel-run {run_id}\n")
+        raise
 
 
 def _report(state: ToolResult) -> None:
