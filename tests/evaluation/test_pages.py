@@ -81,7 +81,7 @@ def everything(text: str) -> str:
 @given(st.text(min_size=1, max_size=60))
 def test_any_text_stays_text_wherever_it_is_put(text: str) -> None:
     checker = parse(everything(text))
-    reference = parse(everything("plain"))
+    reference = parse(everything("x" * len(text)))  # short cells have a class of their own
     assert checker.tags == reference.tags
     assert [name for name, _ in checker.attributes] == [name for name, _ in reference.attributes]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from finetuning.pages.blocks import (
     banner,
     bullet_list,
+    escape,
+    format_number,
     heading,
     key_values,
     page,
@@ -12,7 +14,6 @@ from finetuning.pages.blocks import (
     table,
 )
 from finetuning.pages.charts import Series, bar_chart, interval_chart, line_chart
-from finetuning.pages.text import escape, format_number
 
 __all__ = [
     "Series",

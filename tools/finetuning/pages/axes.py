@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from finetuning.pages.text import format_number
+from finetuning.pages.blocks import format_number
 
 
 class Tick(NamedTuple):

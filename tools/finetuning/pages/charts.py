@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from finetuning.pages.axes import Scale, scale_for
-from finetuning.pages.style import DASHES, SERIES_COLOURS
-from finetuning.pages.text import escape, format_number
+from finetuning.pages.blocks import DASHES, SERIES_COLOURS, escape, format_number
 
 WIDTH: Final = 420
 """Width of every chart in its own units: text of 12 stays readable at 340 pixels."""
