@@ -12,12 +12,15 @@ from finetuning.approval.plans import (
     Plan,
     digest_of,
     digests_of,
+    money,
     now,
     plans_folder,
+    price_key,
     read_plan,
+    shown,
+    standing_approval,
     store,
 )
-from finetuning.approval.prices import money, price_key, shown, standing_approval
 from finetuning.errors import BadInputError, NotAllowedError
 from finetuning.records import Json
 

@@ -13,13 +13,12 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
-from finetuning.approval.prices import price_key
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.files import atomic_write, digest, sha256_file
 from finetuning.records import Json, Model, Usd
@@ -193,3 +192,41 @@ def store(plan: Plan) -> None:
     with atomic_write(folder / f"{plan.plan_id}.json") as stream:
         os.fchmod(stream.fileno(), 0o600)
         json.dump(plan.model_dump(mode="json"), stream, indent=2)
+
+
+def standing_approval() -> Decimal | None:
+    """Return what FINE_TUNING_MAX_USD approves, or None where it is not set.
+
+    Raises:
+        BadInputError: Its value is not an amount.
+    """
+    text = settings().max_usd
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise BadInputError(
+            "FINE_TUNING_MAX_USD",
+            f"its value is {text!r}",
+            "an amount of US dollars, 0 or more, without a sign",
+            "Set it to a number, for example FINE_TUNING_MAX_USD=5, or unset it",
+        )
+    return amount
+
+
+def money(amount: Decimal) -> str:
+    """Return dollars with cents, rounded up so that the amount covers the price."""
+    return format(amount.quantize(Decimal("0.01"), rounding=ROUND_CEILING), "f")
+
+
+def shown(price: Decimal | None) -> str:
+    """Return a price for a message."""
+    return "unknown" if price is None else f"${price.normalize():f}"
+
+
+def price_key(price: Decimal | None) -> str | None:
+    """Return a price in its one form: 5 and 5.00 are the same."""
+    return None if price is None else format(price.normalize(), "f")
