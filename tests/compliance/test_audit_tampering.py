@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, assume, example, given
 from hypothesis import settings as rules_of_the_game
 from hypothesis import strategies as st
 
-from finetuning.audit import AuditVerification, append, merkle, verify_audit_log
-from finetuning.audit import checkpoint as checkpoints
+from finetuning.audit import AuditVerification, append, reading, verify_audit_log
 from finetuning.audit import log as chain
 from finetuning.errors import BadInputError, NotAllowedError
 from finetuning.settings import settings
@@ -252,27 +251,27 @@ def test_an_empty_log_and_a_log_elsewhere_can_be_checked(kept: Kept, tmp_path: P
 def recursive_root(leaves: list[bytes]) -> bytes:
     """The definition of RFC 9162 section 2.1.1, word for word."""
     if len(leaves) <= 1:
-        return leaves[0] if leaves else merkle.root_of([])
+        return leaves[0] if leaves else chain.root_of([])
     split = 1 << (len(leaves) - 1).bit_length() - 1
     left, right = recursive_root(leaves[:split]), recursive_root(leaves[split:])
-    return merkle.hashlib.sha256(b"\x01" + left + right).digest()
+    return chain.hashlib.sha256(b"\x01" + left + right).digest()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 8, 13, 100, 1025])
 def test_the_tree_is_the_one_of_the_rfc_also_from_its_blocks(count: int) -> None:
-    leaves = [merkle.leaf_hash(str(number).encode()) for number in range(count)]
-    root = merkle.root_of(leaves)
+    leaves = [chain.leaf_hash(str(number).encode()) for number in range(count)]
+    root = chain.root_of(leaves)
     assert root == recursive_root(leaves)
     for size in (1, 2, 8, 1024):
-        assert merkle.root_of(merkle.block_roots(leaves, size)) == root
+        assert chain.root_of(chain.block_roots(leaves, size)) == root
 
 
 def test_long_logs_get_blocks_and_a_difference_names_its_block() -> None:
-    leaves = [merkle.leaf_hash(str(number).encode()) for number in range(3000)]
-    kept = checkpoints.make(leaves, "f" * 64)
+    leaves = [chain.leaf_hash(str(number).encode()) for number in range(3000)]
+    kept = reading.make_checkpoint(leaves, "f" * 64)
     assert (kept.block_records, len(kept.blocks)) == (4, 750)
-    assert checkpoints.first_difference(leaves, kept) is None
-    assert checkpoints.first_difference([*leaves, b"more"], kept) is None
-    assert checkpoints.first_difference(leaves[:2001], kept) is None
+    assert reading.first_difference(leaves, kept) is None
+    assert reading.first_difference([*leaves, b"more"], kept) is None
+    assert reading.first_difference(leaves[:2001], kept) is None
     changed = [*leaves[:1001], b"x" * 32, *leaves[1002:]]
-    assert checkpoints.first_difference(changed, kept) == 1001
+    assert reading.first_difference(changed, kept) == 1001

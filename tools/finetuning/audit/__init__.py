@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from finetuning.audit.log import append
-from finetuning.audit.results import AuditVerification
-from finetuning.audit.verify import verify_audit_log
+from finetuning.audit.verify import AuditVerification, verify_audit_log
 
 __all__ = ["AuditVerification", "append", "verify_audit_log"]

@@ -4,7 +4,11 @@ A line is RFC 8785 canonical JSON with the keys ``at, by, details, event, prev, 
 the last is the SHA-256 of the line without it. Canonical order puts ``sha256`` at the end, so a
 record can be checked byte for byte without being parsed. ``prev`` of the first record is 64 zeros.
 
-Source: https://www.rfc-editor.org/rfc/rfc8785 (checked 2026-11-20); knowledge: compliance.md
+A Merkle tree over the lines lets one root stand for all of them, and block roots say where. A leaf
+is SHA-256(0x00 || line), a node SHA-256(0x01 || left || right): neither can pass for the other.
+
+Source: https://www.rfc-editor.org/rfc/rfc8785 and https://www.rfc-editor.org/rfc/rfc9162 section
+2.1 (both checked 2026-11-20); knowledge: compliance.md
 """
 
 from __future__ import annotations
@@ -14,16 +18,22 @@ import datetime
 import hashlib
 import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from finetuning.errors import BadInputError, RunFailedError
 from finetuning.records import Json
 from finetuning.settings import settings
 
+Kind = Literal["edited", "removed", "reordered", "inserted", "truncated"]
+"""What can have been done to a record."""
+
 FIRST_PREV: Final = "0" * 64
+MOST_BLOCKS: Final = 1024
+"""Blocks of a checkpoint at most."""
+
 _LONGEST_TEXT: Final = 500
 """Longer strings are kept as digest and length: details carry ids and counts, never content."""
 
@@ -217,3 +227,39 @@ def _broken_tail(path: Path) -> RunFailedError:
         "Run: fine-tuning verify-audit-log, then move the file away; a new log begins with the "
         "next call",
     )
+
+
+def leaf_hash(line: bytes) -> bytes:
+    """Return the hash of a leaf: one line of the log without its line feed."""
+    return hashlib.sha256(b"\x00" + line).digest()
+
+
+def root_of(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over hashes of leaves (or of complete subtrees of one size).
+
+    The tree of RFC 9162 splits at the largest power of two; pairing neighbours level by level
+    and passing an odd last one up gives the same tree.
+    """
+    level = list(hashes)
+    if not level:
+        return hashlib.sha256(b"").digest()
+    while len(level) > 1:
+        paired = [
+            hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest()
+            for i in range(0, len(level) - 1, 2)
+        ]
+        level = paired + level[len(paired) * 2 :]
+    return level[0]
+
+
+def block_size(count: int) -> int:
+    """Return the smallest power of two that cuts ``count`` leaves into at most 1,024 blocks."""
+    size = 1
+    while size * MOST_BLOCKS < count:
+        size *= 2
+    return size
+
+
+def block_roots(leaves: Sequence[bytes], size: int) -> list[bytes]:
+    """Return the root of each block of ``size`` leaves; the last one may be shorter."""
+    return [root_of(leaves[start : start + size]) for start in range(0, len(leaves), size)]

@@ -5,12 +5,48 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from finetuning.audit.results import AuditVerification
+from pydantic import Field
+
+from finetuning.audit.log import FIRST_PREV, Chained, Kind, root_of
 from finetuning.errors import BadInputError
-from finetuning.records import NextCall
+from finetuning.records import NextCall, ToolResult
 from finetuning.settings import settings
 
 _WHERE: Final = "verify_audit_log"
+
+
+class AuditVerification(ToolResult):
+    """Whether the audit log is as it was written."""
+
+    valid: bool
+    anchored: bool = Field(
+        description="A checkpoint kept elsewhere was compared; without one, a log cut short or "
+        "rewritten from some record on cannot be told from a true one."
+    )
+    n_records: int
+    first_bad: int | None = Field(
+        default=None, description="Number, from 1, of the first record that is not as written."
+    )
+    kind: Kind | None = None
+    head_digest: str = Field(description="Hash of the last record.")
+    merkle_root: str
+    torn_bytes: int = Field(
+        default=0, description="Unfinished last line of a crashed write; the next write mends it."
+    )
+    checkpoint_file: str | None = Field(default=None, description="Checkpoint that was written.")
+
+    def exit_code(self) -> int:
+        """Return 1 for a log that was tampered with."""
+        return 0 if self.valid else 1
+
+    def summary(self) -> str:
+        """Say valid or not, where, and how sure that is."""
+        if not self.valid:
+            return f"Tampered: record {self.first_bad} was {self.kind}."
+        sure = (
+            "a checkpoint confirms it" if self.anchored else "no checkpoint: a cut tail is unseen"
+        )
+        return f"{self.n_records} records, unbroken ({sure})."
 
 
 def verify_audit_log(
@@ -41,25 +77,22 @@ def verify_audit_log(
     Source: https://www.rfc-editor.org/rfc/rfc9162 (checked 2026-11-20);
     knowledge: compliance.md#audit-log
     """
-    from finetuning.audit import checkpoint as checkpoints
-    from finetuning.audit import merkle
-    from finetuning.audit.log import FIRST_PREV, Chained
-    from finetuning.audit.reading import fault_of, read_log
+    from finetuning.audit import reading
     from finetuning.files import resolve_read
 
     log_path = _log_path(path)
     kept = (
-        checkpoints.read(resolve_read(checkpoint, where="checkpoint"))
+        reading.read_checkpoint(resolve_read(checkpoint, where="checkpoint"))
         if checkpoint is not None
         else None
     )
     target = _new_file(write_checkpoint)
-    log = read_log(log_path)
-    fault = fault_of(log, kept)
+    log = reading.read_log(log_path)
+    fault = reading.fault_of(log, kept)
     last = log.lines[-1] if log.lines else None
     head = last.sha256 if isinstance(last, Chained) else FIRST_PREV
     if fault is None and target is not None:
-        checkpoints.write(target, checkpoints.make(log.leaves, head))
+        reading.write_checkpoint(target, reading.make_checkpoint(log.leaves, head))
     written = str(target) if fault is None and target is not None else None
     return AuditVerification(
         valid=fault is None,
@@ -68,7 +101,7 @@ def verify_audit_log(
         first_bad=fault.first_bad if fault else None,
         kind=fault.kind if fault else None,
         head_digest=head,
-        merkle_root=merkle.root_of(log.leaves).hex(),
+        merkle_root=root_of(log.leaves).hex(),
         torn_bytes=len(log.torn),
         checkpoint_file=written,
         next=_next_calls(written),
