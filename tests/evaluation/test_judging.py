@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from finetuning.evaluation.answered import Answered
 from finetuning.evaluation.assembly import assemble
 from finetuning.evaluation.call import Call
 from finetuning.evaluation.general import MARGIN_NLL, compare_general
-from finetuning.evaluation.material import gather
-from finetuning.evaluation.memorisation import measure_memorisation, memorisation_job
+from finetuning.evaluation.material import Answered, gather
 from finetuning.evaluation.questions import Question
 from finetuning.evaluation.results import (
     Contamination,
@@ -25,6 +23,7 @@ from finetuning.evaluation.results import (
     Verdict,
 )
 from finetuning.evaluation.scoring import label_counts, macro_f1
+from finetuning.evaluation.seen import measure_memorisation, memorisation_job
 from finetuning.evaluation.targets import Answer, Job, Outcome
 from finetuning.evaluation.verdict import decide_ship, verdict_of
 from finetuning.statistics import compare_paired, compare_totals

@@ -13,10 +13,8 @@ from typing import Any, Protocol
 import pytest
 import torch
 
-from finetuning.evaluation.local.batches import batches_of, pad_left
-from finetuning.evaluation.local.encoding import Encoded, encode
 from finetuning.evaluation.local.loading import LocalModel, describe, load_model
-from finetuning.evaluation.local.refusal import CannotRunError
+from finetuning.evaluation.local.rows import CannotRunError, Encoded, batches_of, encode, pad_left
 from finetuning.evaluation.local.session import answer_jobs
 
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetuning.errors import UnknownNameError
+from finetuning.evaluation import metrics as text
 from finetuning.evaluation.metrics import (
     METRICS,
     choose_metrics,
     kind_of,
     matcher_for,
     short_references,
-    text,
     tokens,
 )
 from finetuning.evaluation.scoring import macro_f1

@@ -1,14 +1,14 @@
-"""What changed besides the mean: rows that flipped, abilities elsewhere, rows seen in training."""
+"""What changed besides the mean: flips, abilities elsewhere, rows seen in training, arms."""
 
 from __future__ import annotations
 
-from finetuning.evaluation.answered import Answered
 from finetuning.evaluation.competitors import BASE, TUNED
-from finetuning.evaluation.contamination import find_overlap
 from finetuning.evaluation.general import compare_general
-from finetuning.evaluation.memorisation import measure_memorisation
+from finetuning.evaluation.material import Answered
 from finetuning.evaluation.metrics import METRICS
 from finetuning.evaluation.results import (
+    Arm,
+    ArmResult,
     Contamination,
     Flip,
     General,
@@ -17,6 +17,9 @@ from finetuning.evaluation.results import (
     TaskMetric,
 )
 from finetuning.evaluation.scoring import Answers, compare_metric, row_scores, scorable
+from finetuning.evaluation.seen import find_overlap, measure_memorisation
+from finetuning.evaluation.verdict import verdict_of
+from finetuning.statistics import PairedComparison
 
 _MOST_IDS = 20
 
@@ -117,3 +120,48 @@ def flips_of(answered: Answered, task: list[TaskMetric]) -> list[Flip]:
         Flip.model_validate({"id": question.id, "line": question.line, "from": before, "to": after})
         for _, question, before, after in changed
     ]
+
+
+def compare_arms(answered: Answered, task: list[TaskMetric]) -> list[ArmResult]:
+    """Return every arm that can be compared on the metric that decides."""
+    if not task:
+        return []
+    found = [
+        _compare(answered, name, arm, task[0].metric)
+        for name, arm in answered.material.competitors.arms.items()
+    ]
+    return [result for result in found if result is not None]
+
+
+def _compare(answered: Answered, name: str, arm: Arm, metric_name: str) -> ArmResult | None:
+    metric = METRICS[metric_name]
+
+    def compare(first: Answers, second: Answers) -> PairedComparison | None:
+        return compare_metric(
+            metric,
+            answered.material.test.questions,
+            first,
+            second,
+            alpha=answered.call.alpha,
+            margin=answered.call.margin,
+        )
+
+    against = compare(answered.test(BASE), answered.test(name))
+    if against is None:
+        return None
+    tuned = None
+    if TUNED in answered.material.competitors.targets:
+        tuned = compare(answered.test(name), answered.test(TUNED))
+    return ArmResult(
+        name=name,
+        target=arm.target,
+        verdict=verdict_of(against, answered.call.margin, higher_is_better=metric.higher_is_better),
+        metric=metric.name,
+        score=against.tuned,
+        diff=against.diff,
+        ci95=against.ci95,
+        p=against.p,
+        general=general_of(answered, name),
+        tuned_diff=tuned.diff if tuned else None,
+        tuned_ci95=tuned.ci95 if tuned else None,
+    )

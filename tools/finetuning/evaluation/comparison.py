@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
 from finetuning import runs
-from finetuning.evaluation.answered import Answered
 from finetuning.evaluation.assembly import assemble
 from finetuning.evaluation.call import WHERE, Call
-from finetuning.evaluation.competitors import TUNED
+from finetuning.evaluation.competitors import TUNED, Competitors
+from finetuning.evaluation.diagnose.curve import Curve
+from finetuning.evaluation.diagnose.judging import best_checkpoint, diagnose
+from finetuning.evaluation.diagnose.reading import read_log, to_curve
 from finetuning.evaluation.general import PACK
-from finetuning.evaluation.material import Material, describe_steps, gather
+from finetuning.evaluation.material import Answered, Material, describe_steps, gather
 from finetuning.evaluation.output import write_all
-from finetuning.evaluation.provenance import describe_making
 from finetuning.evaluation.remote import Sending, plan_only, price_sides, require_approval
-from finetuning.evaluation.results import EvalComparison
-from finetuning.evaluation.targets import ask_all, refuse_offline
-from finetuning.evaluation.training_curve import read_training
-from finetuning.files import new_output_folder, resolve_read
+from finetuning.evaluation.results import EvalComparison, TrainingNote
+from finetuning.evaluation.targets import RecordedTarget, Target, ask_all, refuse_offline
+from finetuning.files import new_output_folder, resolve_read, sha256_file
+from finetuning.pages import Series
 
 
 def run_comparison(call: Call) -> EvalComparison:
@@ -40,7 +46,7 @@ def run_comparison(call: Call) -> EvalComparison:
             "provenance": _provenance(answered),
         }
     )
-    return write_all(result, answered, training, folder)
+    return write_all(result, answered, training.lines, folder)
 
 
 def _sending(call: Call, material: Material) -> Sending:
@@ -72,3 +78,71 @@ def _provenance(answered: Answered) -> dict[str, object]:
         "cluster_column": call.cluster_column,
     }
     return describe_making(material.competitors, files, settings, answered.outcome.provenance)
+
+
+def describe_making(
+    competitors: Competitors,
+    files: Mapping[str, Path],
+    settings: Mapping[str, Any],
+    ran: Mapping[str, object],
+) -> dict[str, Any]:
+    """Return what a reader needs to repeat the comparison.
+
+    Args:
+        competitors: Who competed.
+        files: Name → file that was read.
+        settings: Name → value of the arguments that shape the result.
+        ran: What the targets say of themselves.
+    """
+    digests = {name: sha256_file(path) for name, path in files.items()}
+    for name, target in competitors.targets.items():
+        if isinstance(target, RecordedTarget):
+            digests[f"recorded:{name}"] = sha256_file(Path(target.path))
+    return {
+        "targets": {name: target.spec for name, target in competitors.targets.items()},
+        "sha256": digests,
+        "settings": dict(settings),
+        "python": platform.python_version(),
+        **ran,
+    }
+
+
+class Training(NamedTuple):
+    """What is known of a training: a note for the result and lines for the report."""
+
+    note: TrainingNote | None = None
+    lines: tuple[Series, ...] = ()
+
+
+def read_training(log: str | None, tuned: Target | None) -> Training:
+    """Return the training of the tuned model, from its log or from the run store.
+
+    Args:
+        log: A training log, or None to look up the run of a ``run:`` target.
+        tuned: The tuned model, if any.
+
+    Raises:
+        BadInputError: The log cannot be read.
+    """
+    curve: Curve | None = None
+    if log is not None:
+        curve = read_log(resolve_read(log, where="compare_eval: log"), where=log)
+    elif tuned is not None and tuned.spec.startswith("run:"):
+        steps = runs.steps_of(tuned.spec.removeprefix("run:"))
+        curve = to_curve(steps, "run store") if steps else None
+    if curve is None:
+        return Training()
+    labels = diagnose(curve)
+    note = TrainingNote(
+        diagnosis=labels[0].label if labels else None,
+        fix=labels[0].fix if labels else "",
+        best_checkpoint=best_checkpoint(curve),
+        n_points=len(curve.points),
+    )
+    found = [(name, curve.series(name)) for name in ("loss", "eval_loss")]
+    lines = [
+        Series(name, [(float(step), value) for step, value in points])
+        for name, points in found
+        if points
+    ]
+    return Training(note, tuple(lines))

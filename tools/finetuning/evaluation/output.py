@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from finetuning.evaluation.answered import Answered
 from finetuning.evaluation.competitors import BASE, TUNED
+from finetuning.evaluation.material import Answered
 from finetuning.evaluation.questions import Question
 from finetuning.evaluation.report import draw_report
 from finetuning.evaluation.results import EvalComparison
 from finetuning.evaluation.scoring import Answers
 from finetuning.evaluation.targets import MISSING, RecordedTarget
-from finetuning.evaluation.training_curve import Training
 from finetuning.files import write_json, write_jsonl, write_text
+from finetuning.pages import Series
 from finetuning.records import NextCall, page
 from finetuning.settings import settings
 
@@ -23,7 +23,7 @@ _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def write_all(
-    result: EvalComparison, answered: Answered, training: Training, folder: Path
+    result: EvalComparison, answered: Answered, curve: Sequence[Series], folder: Path
 ) -> EvalComparison:
     """Write the report, the result and the answers; return the result with their paths.
 
@@ -32,7 +32,7 @@ def write_all(
     Args:
         result: What was found, with all flips.
         answered: The answers.
-        training: Curve of the training, if known.
+        curve: Loss curves of the training, or none.
         folder: Where to write.
     """
     outputs: dict[str, str] = {}
@@ -53,7 +53,7 @@ def write_all(
     )
     call = answered.call
     whole = EvalComparison.model_validate(_rounded(whole.model_dump(mode="json")))
-    write_text(report, draw_report(whole, training.lines, call.language, _texts(answered)))
+    write_text(report, draw_report(whole, curve, call.language, _texts(answered)))
     write_json(data, whole.model_dump(mode="json"))
     shown, following = page(whole.flips, call.limit, call.offset, where="compare_eval")
     changes = {"flips": shown, "next_offset": following, "provenance": _short(whole.provenance)}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from finetuning.statistics.binary import mcnemar_p, paired_share_interval, wilson_interval
-from finetuning.statistics.multiplicity import holm
 from finetuning.statistics.paired import PairedComparison, compare_paired
-from finetuning.statistics.power import rows_needed, smallest_detectable_difference
+from finetuning.statistics.power import holm, rows_needed, smallest_detectable_difference
 from finetuning.statistics.totals import compare_totals
 
 __all__ = [

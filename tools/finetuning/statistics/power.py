@@ -1,8 +1,9 @@
-"""How small a difference a test set can see, and how many rows a difference needs."""
+"""What a test set can show: rows needed, differences seen, several tests at once."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from finetuning.errors import BadInputError
 
@@ -95,3 +96,21 @@ def smallest_detectable_difference(
         needed = rows_needed(middle, discordance, alpha, power)
         low, high = (low, middle) if needed is not None and needed <= n else (middle, high)
     return high
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values, in the order given.
+
+    Args:
+        p_values: One p-value per test, each 0..1.
+
+    Returns:
+        Adjusted values 0..1, never below the raw one, in the same order.
+    """
+    order = sorted(range(len(p_values)), key=lambda k: p_values[k])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, k in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * p_values[k]))
+        adjusted[k] = running
+    return adjusted

@@ -32,7 +32,6 @@ def _report(done: int, total: int, what: str) -> None:
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Return the reply to one request: answers by side and job, and what ran."""
     started = time.perf_counter()
-    _report(0, 1, "loading the libraries")
     from finetuning.evaluation.local.loading import describe, load_model
     from finetuning.evaluation.local.session import answer_jobs
 
@@ -53,7 +52,8 @@ def main(arguments: list[str]) -> int:
     settings.enforce_offline()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     source, target = map(Path, arguments)
-    from finetuning.evaluation.local.refusal import CannotRunError
+    _report(0, 1, "loading the libraries")
+    from finetuning.evaluation.local.rows import CannotRunError
 
     try:
         reply = run(json.loads(source.read_text(encoding="utf-8")))

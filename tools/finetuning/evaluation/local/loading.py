@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetuning.evaluation.local.refusal import CannotRunError
+from finetuning.evaluation.local.rows import CannotRunError
 
 BASE_ROWS = "__base__"
 """PEFT's name for rows of a mixed batch that no adapter touches."""

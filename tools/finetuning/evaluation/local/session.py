@@ -10,9 +10,8 @@ from typing import Any, Final, cast
 import torch
 from transformers import GenerationConfig
 
-from finetuning.evaluation.local.batches import Row, batches_of, pad_left
-from finetuning.evaluation.local.encoding import Encoded, encode
 from finetuning.evaluation.local.loading import LocalModel
+from finetuning.evaluation.local.rows import Encoded, Row, batches_of, encode, pad_left
 
 Report = Callable[[int, int, str], None]
 _LOGIT_BYTES = 256 << 20

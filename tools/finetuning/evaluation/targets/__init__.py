@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from finetuning.evaluation.targets.asking import ask_all, refuse_offline
-from finetuning.evaluation.targets.naming import parse_target
 from finetuning.evaluation.targets.protocol import (
     MISSING,
     Answer,
@@ -14,6 +13,7 @@ from finetuning.evaluation.targets.protocol import (
     RecordedTarget,
     Side,
     Target,
+    parse_target,
 )
 
 __all__ = [

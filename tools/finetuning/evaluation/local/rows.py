@@ -1,10 +1,23 @@
-"""Rows as token ids, the way training saw them."""
+"""Rows as token ids, the way training saw them, and batches of rows of like length."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from finetuning.evaluation.local.refusal import CannotRunError
+import torch
+
+
+class CannotRunError(Exception):
+    """The model cannot do what is asked.
+
+    Its arguments are what was wrong, what was expected and the next step, in the words of the
+    house's error template.
+    """
+
+    def __init__(self, what: str, expected: str, next_step: str) -> None:
+        """Keep the three parts (row content never belongs in any of them)."""
+        super().__init__(what, expected, next_step)
 
 
 class Encoded(NamedTuple):
@@ -68,3 +81,51 @@ def _chat(tokenizer: Any, messages: list[dict[str, Any]], *, continued: bool) ->
         messages, add_generation_prompt=continued, tokenize=True, return_dict=True
     )
     return list(found["input_ids"])
+
+
+MOST_ROWS = 192
+MOST_TOKENS = 32_768
+
+
+class Row(NamedTuple):
+    """One row of a batch: which side is asked which question."""
+
+    side: str
+    item: Encoded
+
+
+def batches_of(
+    items: Sequence[Encoded], sides: Sequence[str], *, together: bool, extra: int
+) -> Iterator[list[Row]]:
+    """Yield batches, longest questions first.
+
+    Args:
+        items: The questions.
+        sides: Sides that all get them.
+        together: Whether the sides of one question share its batch (and so its padding).
+        extra: Tokens added to each row while it is processed.
+    """
+    groups = [list(sides)] if together else [[side] for side in sides]
+    ordered = sorted(items, key=lambda item: (-len(item.prompt) - len(item.reference), item.id))
+    for group in groups:
+        start = 0
+        while start < len(ordered):
+            width = len(ordered[start].prompt) + len(ordered[start].reference) + extra
+            fitting = min(MOST_ROWS, max(1, MOST_TOKENS // width)) // len(group)
+            chunk = ordered[start : start + max(1, fitting)]
+            yield [Row(side, item) for item in chunk for side in group]
+            start += len(chunk)
+
+
+def pad_left(
+    rows: Sequence[list[int]], filler: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and attention mask, shape (rows, longest)."""
+    longest = max(1, *map(len, rows))
+    ids = torch.full((len(rows), longest), filler, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for number, row in enumerate(rows):
+        if row:
+            ids[number, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
+            mask[number, longest - len(row) :] = 1
+    return ids.to(device), mask.to(device)
