@@ -6,7 +6,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetuning.data_prep.duplicates import (
@@ -273,6 +273,7 @@ def test_taking_copies_away_twice_takes_nothing_more(
 
 
 @given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=25))
+@example(rows=[([], ["red"]), (["red"], ["red"])])
 @settings(max_examples=40, deadline=None)
 def test_every_twin_is_verified_and_comparison_is_exact(
     rows: list[tuple[list[str], list[str]]],

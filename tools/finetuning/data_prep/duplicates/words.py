@@ -60,9 +60,9 @@ class Words:
         return len(self.starts) - 1
 
     def has_constant_text(self, row: int) -> bool:
-        """Say whether a row has text that many rows share, beside its three marks."""
+        """Say whether a row has word pairs that :meth:`shingles` leaves out."""
         flags = self.constant[self.starts[row] : self.starts[row + 1]]
-        return int(flags.sum()) > len(_MARKS)
+        return bool((flags[:-1] & flags[1:]).any())
 
     def answer(self, row: int) -> frozenset[int]:
         """Return the word pairs of a row's answer; none for an empty one."""
