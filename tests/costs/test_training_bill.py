@@ -443,7 +443,7 @@ def test_more_tokens_epochs_or_price_never_cost_less(
     from finetuning.costs.request import parse_day
     from finetuning.costs.training import price_training
     from finetuning.providers import find_model, load_provider
-    from finetuning.providers.billing import TrainingAmounts
+    from finetuning.providers.terms import TrainingAmounts
 
     def cost(tokens: int, epochs: int, price: Decimal) -> list[Decimal]:
         job = Job(

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetuning.providers import CUSTOMERS, all_providers, availability
-from finetuning.providers.names import Customer
+from finetuning.providers import CUSTOMERS, Customer, all_providers, availability
 
 TODAY = dt.date(2026, 11, 20)
 

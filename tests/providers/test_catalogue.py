@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from finetuning.errors import RunFailedError, UnknownNameError
-from finetuning.providers import all_providers, find_model, load_provider, provider_ids
-from finetuning.providers.catalogue import FOLDER, read_provider
-from finetuning.providers.names import PROVIDER_IDS
-from finetuning.providers.schema import UNPRICED, Source
+from finetuning.providers import (
+    PROVIDER_IDS,
+    all_providers,
+    find_model,
+    load_provider,
+    provider_ids,
+)
+from finetuning.providers.catalogue import FOLDER, UNPRICED, Source, read_provider
 
 
 def test_every_file_is_sound_and_named_after_its_provider() -> None:

@@ -20,9 +20,9 @@ from finetuning.providers import (
     load_provider,
     search_price,
 )
-from finetuning.providers.billing import TrainingAmounts, openai_auto_epochs, whole_steps
+from finetuning.providers.catalogue import Formula
 from finetuning.providers.pricing import listed_gpus, reference_bases
-from finetuning.providers.schema import Formula
+from finetuning.providers.terms import TrainingAmounts, openai_auto_epochs, whole_steps
 
 TODAY = dt.date(2026, 11, 20)
 
@@ -248,7 +248,7 @@ def test_the_reference_base_before_its_price_was_known_falls_back_to_the_package
 def test_a_price_package_nobody_has_dated_is_as_fresh_as_its_youngest_dated_price(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("finetuning.providers.inference._PACKAGE_DAYS", {})
+    monkeypatch.setattr("finetuning.providers.market._PACKAGE_DAYS", {})
     prices = base_prices("claude-sonnet-5-5", dt.date(2026, 9, 1))
     assert dt.date(2026, 1, 1) < dt.date.fromisoformat(prices.as_of) <= dt.date(2026, 9, 1)
 

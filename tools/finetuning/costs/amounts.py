@@ -8,8 +8,8 @@ from typing import Final
 
 from finetuning.costs.ledger import Ledger
 from finetuning.errors import BadInputError
-from finetuning.providers.billing import TrainingAmounts, openai_auto_epochs
-from finetuning.providers.schema import Formula, ModelEntry, Provider
+from finetuning.providers.catalogue import Formula, ModelEntry, Provider
+from finetuning.providers.terms import TrainingAmounts, openai_auto_epochs
 from finetuning.records import Json, Model
 
 _ANSWERS: Final = (

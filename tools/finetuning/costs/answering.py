@@ -26,7 +26,7 @@ from finetuning.costs.results import (
 )
 from finetuning.costs.serving import Tuned
 from finetuning.costs.training import Priced
-from finetuning.providers.lifecycle import Availability
+from finetuning.providers.terms import Availability
 from finetuning.records import Json, NextCall
 
 

@@ -25,7 +25,7 @@ from finetuning.costs.serving import Tuned, choose, other_token_servers, tuned_o
 from finetuning.costs.traffic import current_prices, months_between, untuned_alternatives
 from finetuning.costs.training import Priced, price_training
 from finetuning.providers.catalogue import load_provider
-from finetuning.providers.lifecycle import Availability
+from finetuning.providers.terms import Availability
 
 _TOO_OLD = "its price was read over 180 days ago: pass accept_stale=true to use it"
 _SOON_DAYS = 180

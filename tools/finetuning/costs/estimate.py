@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from finetuning.costs.inputs import CurrentModel, PriceOverrides, RftJob, ServingTraffic
 from finetuning.costs.results import CostEstimate
-from finetuning.providers.names import Method, ProviderId, Tuning
+from finetuning.providers import Method, ProviderId, Tuning
 from finetuning.records import Usd
 
 

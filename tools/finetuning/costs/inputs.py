@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from finetuning.providers.names import ProviderId
+from finetuning.providers import ProviderId
 from finetuning.records import Model, Usd
 
 Tokens = Annotated[int, Field(ge=0)]

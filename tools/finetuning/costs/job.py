@@ -10,8 +10,8 @@ from typing import Final
 from finetuning.costs.inputs import PriceOverrides, RftJob
 from finetuning.costs.ledger import Ledger
 from finetuning.costs.results import GpuNeed
-from finetuning.providers.names import Method, Tuning
-from finetuning.providers.schema import Formula, ModelEntry, Provider
+from finetuning.providers import Method, Tuning
+from finetuning.providers.catalogue import Formula, ModelEntry, Provider
 
 _RANK: Final = 16
 _ROW_TOKENS: Final = 2048

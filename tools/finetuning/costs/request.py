@@ -16,10 +16,9 @@ from finetuning.costs.inputs import CurrentModel, PriceOverrides, RftJob, Servin
 from finetuning.costs.job import Job
 from finetuning.costs.ledger import Ledger
 from finetuning.errors import BadInputError
-from finetuning.providers.billing import TrainingAmounts, billing_rule
+from finetuning.providers import Method, ProviderId, Tuning
 from finetuning.providers.catalogue import find_model, load_provider
-from finetuning.providers.lifecycle import Availability, availability
-from finetuning.providers.names import Method, ProviderId, Tuning
+from finetuning.providers.terms import Availability, TrainingAmounts, availability, billing_rule
 
 
 @dataclass(frozen=True, slots=True)

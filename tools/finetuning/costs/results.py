@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from finetuning.providers.names import Method, ProviderId
+from finetuning.providers import Method, ProviderId
 from finetuning.records import Fraction, Json, Model, ToolResult, Usd
 
 Sureness = Literal[

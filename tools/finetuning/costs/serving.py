@@ -11,10 +11,16 @@ from finetuning.costs.inputs import PriceOverrides, ServingTraffic
 from finetuning.costs.ledger import Ledger
 from finetuning.costs.results import Alternative
 from finetuning.errors import UnknownNameError
-from finetuning.providers.catalogue import all_providers, find_model, load_provider
-from finetuning.providers.inference import TokenPrices, base_prices
+from finetuning.providers.catalogue import (
+    PriceKind,
+    Provider,
+    Serving,
+    all_providers,
+    find_model,
+    load_provider,
+)
+from finetuning.providers.market import TokenPrices, base_prices
 from finetuning.providers.pricing import listed_gpus, search_price
-from finetuning.providers.schema import PriceKind, Provider, Serving
 
 MONTH_HOURS: Final = Decimal(730)
 """Hours in a month (interface.md; Azure's pages count 720)."""

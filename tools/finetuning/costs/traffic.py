@@ -10,7 +10,7 @@ from finetuning.costs.inputs import CurrentModel, ServingTraffic
 from finetuning.costs.ledger import Ledger
 from finetuning.costs.results import Alternative
 from finetuning.errors import BadInputError
-from finetuning.providers.inference import TokenPrices, base_prices
+from finetuning.providers.market import TokenPrices, base_prices
 from finetuning.providers.pricing import reference_bases
 
 _BATCH_FRACTION: Final = Decimal("0.5")

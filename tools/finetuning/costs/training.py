@@ -10,11 +10,11 @@ from finetuning.costs.job import Job, need_of
 from finetuning.costs.ledger import Ledger
 from finetuning.costs.results import GpuNeed, Training, UsdRange
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.providers.billing import TrainingAmounts, billed_tokens, whole_steps
-from finetuning.providers.inference import base_prices
-from finetuning.providers.names import Method
+from finetuning.providers import Method
+from finetuning.providers.catalogue import PriceKind
+from finetuning.providers.market import base_prices
 from finetuning.providers.pricing import find_price, listed_gpus, search_price
-from finetuning.providers.schema import PriceKind
+from finetuning.providers.terms import TrainingAmounts, billed_tokens, whole_steps
 from finetuning.records import Model
 
 _KINDS: dict[Method, PriceKind] = {"sft": "train_sft", "dpo": "train_dpo", "rft": "train_rft"}

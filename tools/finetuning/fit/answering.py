@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from finetuning.costs.market import market
 from finetuning.fit.deciding import Decision, TracedView, View, fired
 from finetuning.fit.flipping import flip_points, open_questions, plain
 from finetuning.fit.hosting import day_of
@@ -23,6 +22,7 @@ from finetuning.fit.results import (
     Verdict,
 )
 from finetuning.fit.table import Rule, RuleBook
+from finetuning.providers.market import market
 
 Status = Literal["pass", "fail", "unknown"]
 

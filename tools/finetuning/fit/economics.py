@@ -29,7 +29,7 @@ class Bill(NamedTuple):
 
 def _bill(facts: Facts) -> Bill | None:
     """Price the month; None where the volume or today's price is not known."""
-    from finetuning.costs.market import market
+    from finetuning.providers.market import market
 
     requests = facts["requests_per_month"]
     tokens_in, tokens_out = facts["tokens_in"], facts["tokens_out"]
@@ -79,7 +79,7 @@ def _pays(facts: Facts) -> bool | None:
     if saving <= 0:
         return False
     from finetuning.costs.economics import Case, Spread, net_present_value
-    from finetuning.costs.market import market
+    from finetuning.providers.market import market
 
     rows = max(facts["n_examples"] or 0, facts["n_teacher_outputs"] or 0)
     tokens = facts["training_tokens"] or rows * (facts["tokens_in"] + facts["tokens_out"])

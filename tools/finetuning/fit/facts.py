@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.providers.names import Customer, Method, ProviderId, Tuning
+from finetuning.providers import Customer, Method, ProviderId, Tuning
 from finetuning.records import Fraction, Json, Model, Usd
 
 FailureMode = Literal[

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from finetuning.errors import UnknownNameError
-from finetuning.providers.lifecycle import Availability, availability
-from finetuning.providers.names import Customer
+from finetuning.providers import Customer
+from finetuning.providers.terms import Availability, availability
 
 Facts = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from finetuning.errors import RunFailedError
 from finetuning.fit.conditions import Condition, Test, Truth, compile_all
 from finetuning.fit.facts import FitFacts
 from finetuning.fit.results import Axis, Stage, Verdict
-from finetuning.providers.schema import Confidence
+from finetuning.providers.catalogue import Confidence
 
 FOLDER: Final = Path(__file__).parent / "rules"
 

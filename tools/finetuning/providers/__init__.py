@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from finetuning.providers.names import (
-    CUSTOMERS,
-    PROVIDER_IDS,
-    Customer,
-    Method,
-    ProviderId,
-    Tuning,
-)
+ProviderId = Literal[
+    "openai",
+    "azure",
+    "bedrock",
+    "sagemaker",
+    "vertex",
+    "gemini_api",
+    "together",
+    "fireworks",
+    "tinker",
+    "nebius",
+    "prime_intellect",
+    "baseten",
+    "wandb",
+    "crusoe",
+    "alibaba",
+    "volcengine",
+    "siliconflow",
+    "mistral",
+    "cohere",
+    "predibase",
+    "hf_jobs",
+    "modal",
+    "runpod",
+    "lambda",
+    "local",
+]
+"""Every provider id of the contract; the catalogue holds those about which a fact was found."""
+
+Customer = Literal["new", "existing_active", "existing_dormant"]
+"""Who asks: dormant = has tuned before, but had no tuned inference for a while."""
+
+Method = Literal["sft", "dpo", "kto", "rft", "grpo", "cpt"]
+Tuning = Literal["lora", "qlora", "full"]
+
+PROVIDER_IDS: tuple[ProviderId, ...] = get_args(ProviderId)
+CUSTOMERS: tuple[Customer, ...] = get_args(Customer)
 
 if TYPE_CHECKING:
-    from finetuning.providers.billing import billed_tokens, billing_rule
     from finetuning.providers.catalogue import (
         all_providers,
         find_model,
         load_provider,
         provider_ids,
     )
-    from finetuning.providers.inference import base_prices
-    from finetuning.providers.lifecycle import Availability, availability
+    from finetuning.providers.market import base_prices
     from finetuning.providers.pricing import UnknownPriceError, find_price, search_price
+    from finetuning.providers.terms import Availability, availability, billed_tokens, billing_rule
 
 _HOMES: Final = {
-    "Availability": "lifecycle",
+    "Availability": "terms",
     "UnknownPriceError": "pricing",
     "all_providers": "catalogue",
-    "availability": "lifecycle",
-    "base_prices": "inference",
-    "billed_tokens": "billing",
-    "billing_rule": "billing",
+    "availability": "terms",
+    "base_prices": "market",
+    "billed_tokens": "terms",
+    "billing_rule": "terms",
     "find_model": "catalogue",
     "find_price": "pricing",
     "load_provider": "catalogue",

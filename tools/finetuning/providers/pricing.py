@@ -6,14 +6,25 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Final
 
+from pydantic import ConfigDict
+
 from finetuning.errors import UnknownNameError
-from finetuning.providers.catalogue import all_providers, find_model, load_provider
-from finetuning.providers.schema import UNPRICED, Confidence, ModelEntry, Price, PriceKind, Provider
+from finetuning.providers.catalogue import (
+    UNPRICED,
+    Confidence,
+    ModelEntry,
+    Price,
+    PriceKind,
+    Provider,
+    all_providers,
+    find_model,
+    load_provider,
+)
 from finetuning.records import Model, Usd
 
 STALE_DAYS: Final = 90
 """A price read longer ago is flagged: prices moved at three vendors within four months
-(prices.md section 2, checked 2026-11-20)."""
+(costs.md, checked 2026-11-20)."""
 
 REFUSED_DAYS: Final = 180
 """A price read longer ago is refused unless the person accepts it."""
@@ -35,6 +46,8 @@ class UnknownPriceError(UnknownNameError):
 
 class PriceUsed(Model):
     """A price that an estimate stands on, with where it is from and how old it is."""
+
+    model_config = ConfigDict(defer_build=True)
 
     name: str
     usd: Usd
@@ -204,7 +217,7 @@ def reference_bases() -> list[tuple[str, str]]:
     """Return (provider, model) of the cheap current bases that a tuned model has to beat."""
     return [
         (entry.id, model.id)
-        for entry in all_providers()
+        for entry in all_providers(mentioning="reference_base")
         for model in entry.models
         if model.reference_base
     ]

@@ -1,17 +1,25 @@
-"""What a request to a base model costs today: from the catalogue, or from genai-prices."""
+"""What tokens cost today: of a named base model, and at the cheapest that any plan meets."""
 
 from __future__ import annotations
 
 import datetime as dt
 import functools
 import importlib.metadata
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
+from pydantic import ConfigDict
+
 from finetuning.errors import UnknownNameError
-from finetuning.providers.catalogue import find_model
-from finetuning.providers.pricing import UnknownPriceError, reference_bases, search_price
-from finetuning.providers.schema import Confidence
+from finetuning.providers.catalogue import Confidence, Provider, all_providers, find_model
+from finetuning.providers.pricing import (
+    PriceUsed,
+    UnknownPriceError,
+    reference_bases,
+    search_price,
+)
+from finetuning.providers.terms import availability
 from finetuning.records import Model, Usd
 
 _VENDORS: Final = ("openai", "anthropic", "google", "mistral", "deepseek", "aws", "azure", "x-ai")
@@ -32,11 +40,17 @@ _PREFIXES: Final = {
 """Our provider ids and target prefixes → ids of genai-prices."""
 
 _PACKAGE_DAYS: Final = {"0.2.3": dt.date(2026, 10, 29)}
-"""Version of genai-prices → day up to which its prices were checked (prices.md section 3)."""
+"""Version of genai-prices → day up to which its prices were checked (costs.md#alternatives)."""
+
+
+_ENDS_TOO_SOON_DAYS: Final = 180
+"""A base that ends sooner is on no offer: the tuned model would die with it."""
 
 
 class TokenPrices(Model):
     """Prices of one model in dollars per million tokens, for requests of a given size."""
+
+    model_config = ConfigDict(defer_build=True)
 
     model: str
     in_usd_per_mtok: Usd
@@ -184,3 +198,80 @@ def _known_models() -> list[str]:
 
     snapshot = get_snapshot()
     return [m.id for p in snapshot.providers if p.id in _VENDORS for m in p.models]
+
+
+class Market:
+    """What is on offer on a day: cheap current bases, token-billed tuned models, training.
+
+    Tuned models and training count where a new customer can start, the base lives another half
+    year, and the price is not too old to be used. Each part is looked up when first asked for.
+    """
+
+    def __init__(self, day: dt.date) -> None:
+        """Remember the day."""
+        self.day = day
+
+    @functools.cached_property
+    def bases(self) -> tuple[TokenPrices, ...]:
+        """The cheap current bases."""
+        known = (_catalogue_prices(name, self.day, owner, 0) for owner, name in reference_bases())
+        return tuple(prices for prices in known if prices is not None)
+
+    @functools.cached_property
+    def tuned(self) -> tuple[tuple[Decimal, Decimal], ...]:
+        """Input and output price per million tokens of every tuned model billed by the token."""
+        entries = all_providers(mentioning="tuned_in")
+        return tuple(rate for entry in entries for rate in _tuned_rates(entry, self.day))
+
+    @functools.cached_property
+    def train_usd_per_mtok(self) -> Decimal | None:
+        """The cheapest training on examples, or None where no price is known."""
+        entries = all_providers(mentioning="train_sft")
+        prices = (price for entry in entries for price in _training_prices(entry, self.day))
+        return min(prices, default=None)
+
+    def base_usd(self, tokens_in: int, cached_tokens: int, tokens_out: int) -> Decimal:
+        """Return the price of a request on the cheapest current base."""
+        return min(base.request_usd(tokens_in, cached_tokens, tokens_out) for base in self.bases)
+
+    def tuned_usd(self, tokens_in: int, tokens_out: int) -> Decimal | None:
+        """Return the price of a request on the cheapest tuned model, or None when none is known."""
+        prices = (tokens_in * fresh + tokens_out * out for fresh, out in self.tuned)
+        least = min(prices, default=None)
+        return None if least is None else least / 1_000_000
+
+
+@functools.lru_cache(maxsize=64)
+def market(day: dt.date) -> Market:
+    """Return what the catalogue offers on a day."""
+    return Market(day)
+
+
+def _open_models(entry: Provider, day: dt.date) -> list[str]:
+    names: list[str] = []
+    for model in entry.models:
+        known = availability(entry.id, model.id, "new", day)
+        end = known.base_retires_on
+        if known.can_start and (end is None or (end - day).days > _ENDS_TOO_SOON_DAYS):
+            names.append(model.id)
+    return names
+
+
+def _tuned_rates(entry: Provider, day: dt.date) -> Iterator[tuple[Decimal, Decimal]]:
+    for model in _open_models(entry, day):
+        price_in = _fresh(search_price(entry.id, model, "tuned_in", day))
+        price_out = _fresh(search_price(entry.id, model, "tuned_out", day))
+        if price_in is not None and price_out is not None:
+            yield price_in, price_out
+
+
+def _training_prices(entry: Provider, day: dt.date) -> list[Decimal]:
+    prices = (
+        _fresh(search_price(entry.id, model, "train_sft", day))
+        for model in _open_models(entry, day)
+    )
+    return [price for price in prices if price is not None]
+
+
+def _fresh(price: PriceUsed | None) -> Decimal | None:
+    return None if price is None or price.refused else price.usd
