@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from finetuning import runs
 from finetuning.errors import BadInputError, RunFailedError, UnknownNameError
-from finetuning.runs import lifecycle, processes, steps, store
+from finetuning.runs import lifecycle, reports, store
 
 
 def mode(path: Path) -> int:
@@ -155,7 +155,7 @@ def test_a_batch_of_steps_is_stored_whole_or_not_at_all() -> None:
 
 @given(st.floats())
 def test_any_number_survives_as_valid_json(value: float) -> None:
-    text = json.dumps(steps.plain(value), allow_nan=False)
+    text = json.dumps(reports.plain(value), allow_nan=False)
     assert math.isnan(value) or float(json.loads(text)) == value
 
 
@@ -229,24 +229,24 @@ def test_a_heartbeat_is_written_and_a_damaged_store_is_let_be() -> None:
 
 
 def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
-    me = processes.owner()
-    assert processes.is_alive(me, 0.0)
-    assert not processes.is_alive(processes.Owner(me.pid, "1", me.machine), 0.0)
+    me = store.owner()
+    assert store.is_alive(me, 0.0)
+    assert not store.is_alive(store.Owner(me.pid, "1", me.machine), 0.0)
 
 
 def test_without_proc_a_process_counts_by_number_and_heartbeat(tmp_path: Path) -> None:
     proc = tmp_path / "no-proc"
-    me = processes.owner(proc=proc)
+    me = store.owner(proc=proc)
     now = 4e9  # a heartbeat of the future is fresh
     assert me.started is None
-    assert processes.is_alive(me, now, proc)
-    assert not processes.is_alive(me, 0.0, proc)
+    assert store.is_alive(me, now, proc)
+    assert not store.is_alive(me, 0.0, proc)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    assert not processes.is_alive(processes.Owner(gone.pid, None, me.machine), now, proc)
+    assert not store.is_alive(store.Owner(gone.pid, None, me.machine), now, proc)
 
 
 def test_a_process_of_another_machine_counts_by_its_heartbeat() -> None:
-    other = processes.Owner(1, "5", "another boot")
-    assert processes.is_alive(other, 4e9)
-    assert not processes.is_alive(other, 0.0)
+    other = store.Owner(1, "5", "another boot")
+    assert store.is_alive(other, 4e9)
+    assert not store.is_alive(other, 0.0)

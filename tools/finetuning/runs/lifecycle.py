@@ -1,19 +1,21 @@
-"""Claim a run for a process, show that it lives, and record how it ended."""
+"""A run and its process: started, claimed, shown to live, stopped, ended."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import signal
+import subprocess
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from finetuning.errors import BadInputError, RunFailedError
 from finetuning.records import Json
-from finetuning.runs import processes, store
-from finetuning.runs.models import TERMINAL, RunStatus
-from finetuning.runs.rows import find_row
+from finetuning.runs import rows, store
+from finetuning.runs.rows import TERMINAL, RunStatus, find_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,7 +30,7 @@ def attach(run_id: str) -> None:
         UnknownNameError: No such run.
         RunFailedError: The run is finished, cancelled, or runs in another process.
     """
-    me = processes.owner()
+    me = store.owner()
     with store.transaction() as connection:
         row = find_row(connection, run_id)
         claimed = connection.execute(
@@ -63,7 +65,7 @@ def _start_heartbeat(run_id: str, pid: int) -> None:
     def beat() -> None:
         # an open connection also spares the others: SQLite tidies up when the last one closes
         with store.connect(path) as connection:
-            while not stop.wait(processes.HEARTBEAT_SECONDS):
+            while not stop.wait(store.HEARTBEAT_SECONDS):
                 beat_once(connection, run_id, pid)
 
     threading.Thread(target=beat, name=f"heartbeat {run_id}", daemon=True).start()
@@ -124,3 +126,121 @@ def finish(
         )
     if stop := _heartbeats.pop(run_id, None):
         stop.set()
+
+
+def spawn(run_id: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> bool:
+    """Start a detached child for a queued run; a second call for the same run starts nothing.
+
+    The child gets a session of its own, no input, and ``log.txt`` (mode 0600) for its output.
+
+    Args:
+        run_id: A run in state ``queued``.
+        argv: Program and arguments; the child is expected to call ``attach(run_id)``.
+        env: Variables set on top of this process's own.
+
+    Returns:
+        True when this call started the child, False when another one had.
+
+    Raises:
+        RunFailedError: The program cannot be started; the run is then ``failed``.
+    """
+    if not _claim(run_id):
+        return False
+    log = store.run_folder(run_id) / "log.txt"
+    with os.fdopen(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as output:
+        try:
+            child = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **(env or {})},
+            )
+        except OSError as error:
+            failure = RunFailedError(
+                run_id,
+                f"the child process could not start ({type(error).__name__})",
+                "a program that can be executed",
+                "Check that the Python environment of this tool still exists",
+            )
+            finish(run_id, "failed", error=str(failure))
+            raise failure from error
+    _record_child(run_id, child.pid)
+    # a long-lived server must collect its ended children; a daemon thread holds no exit back
+    threading.Thread(target=child.wait, name=f"reap {run_id}", daemon=True).start()
+    return True
+
+
+def _claim(run_id: str) -> bool:
+    me = store.owner()
+    with store.connect() as connection:
+        claimed = connection.execute(
+            "UPDATE runs SET spawn_claimed = 1, owner_pid = ?, owner_started = ?,"
+            " owner_machine = ?, heartbeat = ?"
+            " WHERE run_id = ? AND spawn_claimed = 0 AND status = 'queued'",
+            (me.pid, me.started, me.machine, time.time(), run_id),
+        ).rowcount
+    return bool(claimed)
+
+
+def _record_child(run_id: str, pid: int) -> None:
+    child = store.owner(pid)
+    with store.connect() as connection:
+        # the child may have attached already, and said all this itself
+        connection.execute(
+            "UPDATE runs SET owner_pid = ?, owner_started = ?, owner_machine = ?,"
+            " owner_is_run = 1, group_leader = 1, heartbeat = ?"
+            " WHERE run_id = ? AND owner_is_run = 0",
+            (child.pid, child.started, child.machine, time.time(), run_id),
+        )
+
+
+def request_cancel(run_id: str) -> None:
+    """Set the run's cancel flag and send SIGTERM to its own process group.
+
+    A queued run that nobody started is ``cancelled`` at once; a finished one stays as it is.
+
+    Raises:
+        UnknownNameError: No such run.
+    """
+    rows.read_run(run_id)
+    with store.connect() as connection:
+        connection.execute(
+            "UPDATE runs SET cancel_requested = 1, updated_at = ? WHERE run_id = ?"
+            " AND status NOT IN ('succeeded', 'failed', 'cancelled', 'lost')",
+            (store.now(), run_id),
+        )
+        connection.execute(
+            "UPDATE runs SET status = 'cancelled', finished_at = ? WHERE run_id = ?"
+            " AND status = 'queued' AND owner_is_run = 0 AND spawn_claimed = 0",
+            (store.now(), run_id),
+        )
+    _signal_group(run_id, signal.SIGTERM)
+
+
+def kill_run(run_id: str) -> None:
+    """End the process group of a run at once; the run then reads as ``cancelled`` or ``lost``."""
+    _signal_group(run_id, signal.SIGKILL)
+
+
+def cancel_requested(run_id: str) -> bool:
+    """Tell whether somebody asked this run to stop."""
+    with store.connect() as connection:
+        found = connection.execute(
+            "SELECT cancel_requested FROM runs WHERE run_id = ?", (run_id,)
+        ).fetchone()
+    return found is not None and bool(found["cancel_requested"])
+
+
+def _signal_group(run_id: str, number: signal.Signals) -> None:
+    with store.connect() as connection:
+        row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None or row["status"] in TERMINAL or not row["group_leader"]:
+        return
+    who = store.Owner(row["owner_pid"], row["owner_started"], row["owner_machine"])
+    same_machine = who.machine == store.this_machine()
+    if same_machine and store.is_alive(who, row["heartbeat"]):
+        # between the check and the signal the process may end: its group is then gone
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(who.pid, number)
