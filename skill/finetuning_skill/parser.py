@@ -89,7 +89,12 @@ def read_value(raw: Any, annotation: Any, where: str) -> Any:
     structured = [k for k in kinds if k not in scalars and typing.get_origin(k) is not Literal]
     plain = len(structured) < len(kinds)
     if structured and (not plain or raw.startswith(("{", "[", "@"))):
-        return _decode(raw, where)
+        try:
+            return _decode(raw, where)
+        except BadInputError:
+            if plain and not raw.startswith("@"):
+                return raw  # for example split=[.8,.1,.1]: the tool reads its own spelling
+            raise
     return raw
 
 

@@ -23,6 +23,7 @@ class Shape(BaseModel):
         ("[1]", str, "[1]"),
         ("[0.8, 0.1, 0.1]", str | list[float], [0.8, 0.1, 0.1]),
         ("auto", str | list[float], "auto"),
+        ("[.8,.1,.1]", str | list[float], "[.8,.1,.1]"),
         ('{"a": 1}', Shape | None, {"a": 1}),
         ('{"a": 1}', dict[str, Any], {"a": 1}),
         ('[{"a": 1}]', list[Shape] | None, [{"a": 1}]),
