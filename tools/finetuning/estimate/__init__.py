@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from finetuning.estimate.architecture import Architecture, lora_parameters, read_architecture
-from finetuning.estimate.devices import CPU_THREAD_FLOPS, GPUS, Gpu, find_gpu
-from finetuning.estimate.known import KNOWN_MODELS
-from finetuning.estimate.memory import (
-    MEMORY_ERROR_FRACTIONS,
-    Stack,
-    memory_terms,
-    training_memory_gb,
+from finetuning.estimate.architecture import (
+    KNOWN_MODELS,
+    Architecture,
+    lora_parameters,
+    read_architecture,
 )
-from finetuning.estimate.time import training_flops, training_time_seconds
+from finetuning.estimate.resources import (
+    CPU_THREAD_FLOPS,
+    GPUS,
+    MEMORY_ERROR_FRACTIONS,
+    Gpu,
+    Stack,
+    find_gpu,
+    memory_terms,
+    training_flops,
+    training_memory_gb,
+    training_time_seconds,
+)
 
 __all__ = [
     "CPU_THREAD_FLOPS",

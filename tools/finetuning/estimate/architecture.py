@@ -1,7 +1,8 @@
-"""What a base model is made of, from its config.json or a small table."""
+"""What a base model is made of, from its config.json or a table of public ones."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -9,9 +10,63 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.estimate.known import KNOWN_MODELS
 from finetuning.files import resolve_read
 from finetuning.records import Model
+
+CHECKED: Final = "2026-11-20"
+_HUB: Final = "https://huggingface.co/{}/blob/main/config.json"
+_FAMILIES: Final = {
+    "llama": (128_256, 131_072),
+    "qwen3": (151_936, 40_960),
+    "gemma3_text": (262_144, 131_072),
+}
+"""Vocabulary and longest context of a family."""
+
+
+def _shape(family: str, hub_id: str, *sizes: int, tied: bool) -> dict[str, Any]:
+    """Return a row in the words of ``config.json``, with its source and the day it was checked."""
+    hidden, layers, ffn, heads, kv_heads, head_dim = sizes
+    vocabulary, context = _FAMILIES[family]
+    return {
+        "model_type": family,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "intermediate_size": ffn,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": tied,
+        "max_position_embeddings": context,
+        "source": _HUB.format(hub_id),
+        "as_of": CHECKED,
+    }
+
+
+_llama = functools.partial(_shape, "llama")
+_qwen3 = functools.partial(_shape, "qwen3")
+_gemma3 = functools.partial(_shape, "gemma3_text", tied=True)
+
+KNOWN_MODELS: Final[dict[str, dict[str, Any]]] = {
+    "llama-3.2-1b": _llama("meta-llama/Llama-3.2-1B", 2048, 16, 8192, 32, 8, 64, tied=True),
+    "llama-3.2-3b": _llama("meta-llama/Llama-3.2-3B", 3072, 28, 8192, 24, 8, 128, tied=True),
+    "llama-3.1-8b": _llama("meta-llama/Llama-3.1-8B", 4096, 32, 14_336, 32, 8, 128, tied=False),
+    "llama-3.1-70b": _llama("meta-llama/Llama-3.1-70B", 8192, 80, 28_672, 64, 8, 128, tied=False),
+    "llama-3.3-70b": _llama(
+        "meta-llama/Llama-3.3-70B-Instruct", 8192, 80, 28_672, 64, 8, 128, tied=False
+    ),
+    "qwen3-0.6b": _qwen3("Qwen/Qwen3-0.6B", 1024, 28, 3072, 16, 8, 128, tied=True),
+    "qwen3-1.7b": _qwen3("Qwen/Qwen3-1.7B", 2048, 28, 6144, 16, 8, 128, tied=True),
+    "qwen3-4b": _qwen3("Qwen/Qwen3-4B", 2560, 36, 9728, 32, 8, 128, tied=True),
+    "qwen3-8b": _qwen3("Qwen/Qwen3-8B", 4096, 36, 12_288, 32, 8, 128, tied=False),
+    "qwen3-14b": _qwen3("Qwen/Qwen3-14B", 5120, 40, 17_408, 40, 8, 128, tied=False),
+    "qwen3-32b": _qwen3("Qwen/Qwen3-32B", 5120, 64, 25_600, 64, 8, 128, tied=False),
+    "gemma-3-1b": _gemma3("google/gemma-3-1b-it", 1152, 26, 6912, 4, 1, 256),
+    "gemma-3-4b": _gemma3("google/gemma-3-4b-it", 2560, 34, 10_240, 8, 4, 256),
+    "gemma-3-12b": _gemma3("google/gemma-3-12b-it", 3840, 48, 15_360, 16, 8, 256),
+    "gemma-3-27b": _gemma3("google/gemma-3-27b-it", 5376, 62, 21_504, 32, 16, 128),
+}
+"""Name in lower case, without organisation or tuning suffix → shape of the text model."""
 
 _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
@@ -26,7 +81,7 @@ _MOST_HEADER_BYTES: Final = 100_000_000
 """Longest safetensors header that is read (the format's own limit, safetensors 0.6)."""
 
 
-class Architecture(Model):
+class Architecture(Model, defer_build=True):
     """Shape of a decoder-only model; ``parameters`` counts tied embeddings once."""
 
     name: str

@@ -1,9 +1,11 @@
-"""Peak training memory, from an analytic formula with every term apart."""
+"""What training takes: memory, arithmetic, time, and the devices that supply it."""
 
 from __future__ import annotations
 
-from typing import Final, Literal
+import re
+from typing import Final, Literal, NamedTuple
 
+from finetuning.errors import UnknownNameError
 from finetuning.estimate.architecture import Architecture, lora_parameters
 
 Stack = Literal["local_cpu", "trl", "plain"]
@@ -109,3 +111,115 @@ def training_memory_gb(
         labelled_fraction=labelled_fraction,
     )
     return sum(terms.values()) / 1e9
+
+
+MFU_RANGE: Final = (0.25, 0.35, 0.45)
+"""Model-FLOPs utilisation on GPUs, low, middle and high: a prior (costs.md#gpu-hours)."""
+
+_FLOPS_PER_PARAMETER: Final = {"full": 6.0, "lora": 4.0, "qlora": 4.5}
+"""Per token: forward 2, gradient of the activations 2, of the weights 2; QLoRA also unpacks its
+weights (the 0.5 is this project's allowance, not a measurement)."""
+
+
+def training_flops(arch: Architecture, *, tokens: int, tuning: Tuning) -> float:
+    """Return the floating-point operations of training on ``tokens``, padding included.
+
+    Source: FLOPs = k · N · D, k = 6 for full tuning and 4 for LoRA, N the parameters active per
+    token (costs.md#gpu-hours, checked 2026-11-20).
+    """
+    active = arch.active_parameters
+    if not arch.tie_word_embeddings:
+        active -= arch.vocab_size * arch.hidden_size  # looking up an embedding multiplies nothing
+    return _FLOPS_PER_PARAMETER[tuning] * active * tokens
+
+
+def training_time_seconds(
+    arch: Architecture,
+    *,
+    tokens: int,
+    tuning: Tuning,
+    device_flops: float,
+    n_devices: int = 1,
+    mfu: tuple[float, float, float] = MFU_RANGE,
+    fixed_seconds: float = 0.0,
+) -> dict[str, float]:
+    """Return the estimated training time in seconds as ``{p10, p50, p90}``.
+
+    Args:
+        arch: The base model.
+        tokens: Tokens processed over all epochs, padding included.
+        tuning: ``lora``, ``qlora`` or ``full``.
+        device_flops: Peak FLOP/s of one device at the precision used.
+        n_devices: Devices that share the work.
+        mfu: Low, middle and high share of the peak that is reached, 0..1.
+        fixed_seconds: Start, per-step overhead and saving, added to each.
+    """
+    flops = training_flops(arch, tokens=tokens, tuning=tuning)
+    low, middle, high = (flops / (share * device_flops * n_devices) for share in reversed(mfu))
+    return {
+        "p10": low + fixed_seconds,
+        "p50": middle + fixed_seconds,
+        "p90": high + fixed_seconds,
+    }
+
+
+class Gpu(NamedTuple):
+    """A GPU: dense 16-bit tensor throughput without sparsity, and memory."""
+
+    name: str
+    flops: float
+    memory_gb: float
+
+
+GPUS: Final[dict[str, Gpu]] = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("T4", 65e12, 16),
+        Gpu("L4", 121e12, 24),
+        Gpu("A10", 125e12, 24),
+        Gpu("L40S", 362e12, 48),
+        Gpu("RTX 3090", 71e12, 24),
+        Gpu("RTX 4090", 165e12, 24),
+        Gpu("A100 40GB", 312e12, 40),
+        Gpu("A100 80GB", 312e12, 80),
+        Gpu("H100", 989e12, 80),
+        Gpu("H200", 989e12, 141),
+        Gpu("B200", 2250e12, 180),
+    )
+}
+"""Dense 16-bit peak (half of the figure printed with sparsity) and memory, from NVIDIA's product
+data sheets (checked 2026-11-20)."""
+
+CPU_THREAD_FLOPS: Final = 110e9
+"""Peak fp32 matrix multiply of one thread, AMD EPYC with AVX-512 (measured 2026-11)."""
+
+
+_PATTERNS: Final = (
+    ("a100.*40", "A100 40GB"),
+    ("a100", "A100 80GB"),
+    ("l40s", "L40S"),
+    ("h100", "H100"),
+    ("h200", "H200"),
+    ("b200", "B200"),
+    ("4090", "RTX 4090"),
+    ("3090", "RTX 3090"),
+    (r"\bl4\b", "L4"),
+    (r"\ba10g?\b", "A10"),
+    (r"\bt4\b", "T4"),
+)
+
+
+def find_gpu(name: str) -> Gpu:
+    """Return a GPU of the table by a name as people and drivers write it.
+
+    Args:
+        name: For example ``H100``, ``a100-80gb`` or ``NVIDIA A100-SXM4-80GB``; an A100 without a
+            size counts as the 80 GB one.
+
+    Raises:
+        UnknownNameError: No such GPU in the table; the nearest are named.
+    """
+    for pattern, key in _PATTERNS:
+        if re.search(pattern, name.lower().replace("_", "-")):
+            return GPUS[key]
+    raise UnknownNameError("gpu", "GPU", name, GPUS)
