@@ -1,8 +1,8 @@
 """The one tool table, and the one way to call a tool, for the server and the command line.
 
-A call goes: look up → check arguments → run → audit. What may take long runs over MCP as a
-detached child (:mod:`finetuning_skill.job`) that the run store describes, so that a host that
-cuts the call, or dies, loses nothing.
+A call goes: look up → check arguments → check the log → run → audit. What may take long runs
+over MCP as a detached child (:mod:`finetuning_skill.job`) that the run store describes, so that
+a host that cuts the call, or dies, loses nothing.
 """
 
 from __future__ import annotations
@@ -122,6 +122,10 @@ def call(name: str, arguments: Mapping[str, Any], *, surface: Surface = "library
     """
     settings.enforce_offline()
     checked = check(name, arguments)
+    if name not in UNAUDITED:
+        from finetuning import audit
+
+        audit.check_log()
     try:
         result = function(name)(**checked)
     except FineTuningError as error:

@@ -67,8 +67,10 @@ def test_a_broken_audit_log_stops_a_call_before_it_works(
 ) -> None:
     isolated_environment.mkdir()
     (isolated_environment / "audit.jsonl").write_text("not a record\n", encoding="utf-8")
+    out = rows.parent / "findings.jsonl"
     with pytest.raises(RunFailedError, match="verify-audit-log"):
-        dispatch.call("validate_jsonl", arguments(rows))
+        dispatch.call("validate_jsonl", {**arguments(rows), "findings_file": str(out)})
+    assert not out.exists()
 
 
 def test_a_detached_call_leaves_its_result_in_the_run_store(rows: Path) -> None:

@@ -200,23 +200,45 @@ def append(event: str, details: Mapping[str, Json]) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path, write=True) as descriptor:
-            line, torn = _tail(descriptor)
-            last = read_record(line) if line else None
-            if line and last is None:
-                raise _broken_tail(path)
-            if torn:
-                last = _recover(descriptor, last, torn, path)
-            data, digest = _record(event, clean, last)
+            data, digest = _record(event, clean, _end(descriptor, path))
             _write(descriptor, data)
             os.fsync(descriptor)
     except OSError as error:
-        raise RunFailedError(
-            "audit log",
-            f"{str(path)!r} could not be written ({error.strerror})",
-            "a FINE_TUNING_HOME that may be written",
-            "Free some space or set FINE_TUNING_HOME to another folder",
-        ) from error
+        raise _unwritable(path, error) from error
     return digest
+
+
+def check_log() -> None:
+    """Make sure that the next event can be recorded, before the work that it will describe.
+
+    Raises:
+        RunFailedError: The log cannot be written, or its last line is not a record.
+    """
+    path = settings().audit_log
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, write=True) as descriptor:
+            _end(descriptor, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _end(descriptor: int, path: Path) -> Chained | None:
+    """Return the last record's links, after mending what a crash tore; None in an empty log."""
+    line, torn = _tail(descriptor)
+    last = read_record(line) if line else None
+    if line and last is None:
+        raise _broken_tail(path)
+    return _recover(descriptor, last, torn, path) if torn else last
+
+
+def _unwritable(path: Path, error: OSError) -> RunFailedError:
+    return RunFailedError(
+        "audit log",
+        f"{str(path)!r} could not be written ({error.strerror})",
+        "a FINE_TUNING_HOME that may be written",
+        "Free some space or set FINE_TUNING_HOME to another folder",
+    )
 
 
 def _broken_tail(path: Path) -> RunFailedError:
