@@ -18,14 +18,14 @@ from finetuning.costs.economics import (
     Spread,
     break_even_requests,
     draw_months,
+    months_between,
     months_percentiles,
     net_present_value,
     retraining_months,
     share_within,
     tornado,
 )
-from finetuning.costs.results import money, tidy
-from finetuning.costs.traffic import months_between
+from finetuning.costs.schema import money, tidy
 from finetuning.errors import BadInputError
 
 TRAFFIC = {"requests_per_month": 2_000_000, "tokens_in": 500, "tokens_out": 150}

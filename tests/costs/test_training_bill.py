@@ -437,10 +437,8 @@ def test_a_closing_base_is_warned_about_with_its_day() -> None:
 def test_more_tokens_epochs_or_price_never_cost_less(
     tokens: int, more: int, epochs: int, price: Decimal, rise: Decimal
 ) -> None:
-    from finetuning.costs.inputs import PriceOverrides
-    from finetuning.costs.job import Job
-    from finetuning.costs.ledger import Ledger
-    from finetuning.costs.request import parse_day
+    from finetuning.costs.request import Job, Ledger, parse_day
+    from finetuning.costs.schema import PriceOverrides
     from finetuning.costs.training import price_training
     from finetuning.providers import find_model, load_provider
     from finetuning.providers.terms import TrainingAmounts

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from finetuning.costs.estimate import estimate_cost
-from finetuning.costs.inputs import CurrentModel, PriceOverrides, RftJob, ServingTraffic
-from finetuning.costs.results import CostEstimate
+from finetuning.costs.schema import (
+    CostEstimate,
+    CurrentModel,
+    PriceOverrides,
+    RftJob,
+    ServingTraffic,
+)
 
 __all__ = [
     "CostEstimate",

@@ -1,4 +1,4 @@
-"""How many tokens a job trains on: counted in the files, or as the caller says."""
+"""How many tokens a job trains on, and how often: counted in the files, or as the caller says."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from finetuning.costs.ledger import Ledger
+from finetuning.costs.request import Job, Ledger, Request
 from finetuning.errors import BadInputError
-from finetuning.providers.catalogue import Formula, ModelEntry, Provider
+from finetuning.providers.catalogue import ModelEntry, Provider
 from finetuning.providers.terms import TrainingAmounts, openai_auto_epochs
 from finetuning.records import Json, Model
 
@@ -33,7 +33,6 @@ class Counted(Model):
     prompt_tokens: int | None = None
     validation_tokens: int = 0
     n_rows: int | None = None
-    n_cut_rows: int = 0
     low: float = 1.0
     high: float = 1.0
 
@@ -111,7 +110,6 @@ def _count_file(
         train_tokens=total,
         prompt_tokens=prompt_total,
         n_rows=rows,
-        n_cut_rows=cut,
         low=stats.low / scale,
         high=stats.high / scale,
     )
@@ -171,36 +169,47 @@ def decide_epochs(
     return chosen
 
 
-def training_amounts(
-    counted: Counted,
-    formula: Formula,
-    *,
-    n_epochs: int,
-    n_evals: int,
-    packing: bool,
-    max_length: int | None,
-) -> TrainingAmounts:
-    """Put together what the billing rule needs.
+def amounts_of(
+    request: Request, job: Job, ledger: Ledger
+) -> tuple[TrainingAmounts | None, Counted | None]:
+    """Count what is trained on; (None, None) where the rule counts something else.
 
     Raises:
         BadInputError: Packing is off at a provider that bills padding, and the maximum length or
             the number of rows is not known.
     """
+    if job.formula in {"hours_grader", "job"}:
+        return None, None
+    if request.data is not None:
+        counted = count_data(request.data, request.model, request.max_length, ledger)
+    elif request.training_tokens is not None:
+        counted = Counted(train_tokens=request.training_tokens)
+        ledger.assume("training_tokens", request.training_tokens, "tokens", "as given", "given")
+    else:
+        return None, None
+    if request.validation_tokens is not None:
+        counted = counted.model_copy(update={"validation_tokens": request.validation_tokens})
+    epochs = decide_epochs(request.n_epochs, counted.n_rows, job.provider, job.model, ledger)
     padded = None
-    if not packing and formula == "tokens_epochs_validation":
-        if max_length is None or counted.n_rows is None:
-            raise BadInputError(
-                "packing",
-                "without packing this provider bills rows × maximum length",
-                "data and max_length",
-                "Pass data=<file> and max_length=<tokens>, or packing=true",
-            )
-        padded = counted.n_rows * max_length
-    return TrainingAmounts(
+    if not request.packing and job.formula == "tokens_epochs_validation":
+        padded = _padded(counted.n_rows, request.max_length)
+    amounts = TrainingAmounts(
         train_tokens=counted.train_tokens,
         prompt_tokens=counted.prompt_tokens,
-        n_epochs=n_epochs,
+        n_epochs=epochs,
         validation_tokens=counted.validation_tokens,
-        n_evals=n_evals,
+        n_evals=request.n_evals,
         padded_tokens=padded,
     )
+    return amounts, counted
+
+
+def _padded(n_rows: int | None, max_length: int | None) -> int:
+    if n_rows is None or max_length is None:
+        raise BadInputError(
+            "packing",
+            "without packing this provider bills rows × maximum length",
+            "data and max_length",
+            "Pass data=<file> and max_length=<tokens>, or packing=true",
+        )
+    return n_rows * max_length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import math
 import random
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, NamedTuple
 
-from finetuning.costs.results import Months, Swing, UsdRange
+from finetuning.costs.schema import Months, Swing, UsdRange
 
 MICRO = Decimal("0.000001")
 """Percentiles of money are rounded to a millionth of a dollar; points are not rounded."""
@@ -49,8 +50,8 @@ def spread_around(point: Decimal, spread: Spread) -> UsdRange:
 
 DRAWS: Final = 10_000
 RETRAINING_MONTHS: Final = 15
-"""A base lives about 12 to 18 months, and a tuned model dies with it (decision-evidence.md
-section 4, checked 2026-11-20)."""
+"""A base lives about 12 to 18 months, and a tuned model dies with it (costs.md#break-even, checked
+2026-11-20)."""
 
 TRAFFIC: Final = Spread(Decimal("0.6"), Decimal("1.6"))
 LABOUR: Final = Spread(Decimal("0.7"), Decimal("1.6"))
@@ -114,7 +115,7 @@ def break_even_requests(case: Case) -> int | None:
 
     Fixed serving cost of a month ÷ (cost per request today − cost per tuned request).
 
-    Source: decision-evidence.md section 4 (checked 2026-11-20); knowledge: costs.md#break-even
+    Source: costs.md#break-even (checked 2026-11-20)
     """
     difference = case.now_request - case.tuned_request
     if difference <= 0:
@@ -237,3 +238,9 @@ def retraining_months(months_left: int | None, horizon: int) -> tuple[int, ...]:
     """
     first = RETRAINING_MONTHS if months_left is None else max(1, months_left)
     return tuple(range(first, horizon + 1, RETRAINING_MONTHS))
+
+
+def months_between(start: dt.date, end: dt.date) -> int:
+    """Return the whole months from one day to another, at least 0."""
+    months = (end.year - start.year) * 12 + end.month - start.month - (end.day < start.day)
+    return max(0, months)

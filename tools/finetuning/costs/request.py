@@ -1,4 +1,4 @@
-"""Turns the arguments of an estimate into a checked request."""
+"""What is asked: the checked arguments, the job they name, and the ledger of what they rest on."""
 
 from __future__ import annotations
 
@@ -6,19 +6,116 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
-from finetuning.costs.amounts import (
-    Counted,
-    count_data,
-    decide_epochs,
-    training_amounts,
+from finetuning.costs.schema import (
+    Assumption,
+    CurrentModel,
+    PriceOverrides,
+    RftJob,
+    ServingTraffic,
+    StalePrice,
+    Sureness,
 )
-from finetuning.costs.inputs import CurrentModel, PriceOverrides, RftJob, ServingTraffic
-from finetuning.costs.job import Job
-from finetuning.costs.ledger import Ledger
 from finetuning.errors import BadInputError
 from finetuning.providers import Method, ProviderId, Tuning
-from finetuning.providers.catalogue import find_model, load_provider
-from finetuning.providers.terms import Availability, TrainingAmounts, availability, billing_rule
+from finetuning.providers.catalogue import (
+    Formula,
+    ModelEntry,
+    Provider,
+    find_model,
+    load_provider,
+)
+from finetuning.providers.market import TokenPrices
+from finetuning.providers.pricing import REFUSED_DAYS, STALE_DAYS, PriceUsed
+from finetuning.providers.terms import Availability, availability, billing_rule
+from finetuning.records import Json
+
+
+class Ledger:
+    """Collects assumptions, stale prices and warnings in the order they come up."""
+
+    def __init__(self, day: dt.date) -> None:
+        """Start empty, for an estimate of that day."""
+        self.day = day
+        self.assumptions: list[Assumption] = []
+        self.stale: list[StalePrice] = []
+        self.warnings: list[str] = []
+
+    @property
+    def refused(self) -> bool:
+        """Say whether any price used is too old to be used without consent."""
+        return any(price.refused for price in self.stale)
+
+    def assume(
+        self, name: str, value: object, unit: str, source: str, confidence: Sureness
+    ) -> None:
+        """Note a number that was not looked up as a price; the first of a name stays."""
+        if any(known.name == name for known in self.assumptions):
+            return
+        self.assumptions.append(
+            Assumption(
+                name=name,
+                value=str(value),
+                unit=unit,
+                source=source,
+                as_of=self.day.isoformat(),
+                confidence=confidence,
+            )
+        )
+
+    def use(self, price: PriceUsed) -> PriceUsed:
+        """Note a catalogue price and its age, and return it."""
+        value = (
+            f"{price.usd}" if price.usd == price.usd_high else f"{price.usd} to {price.usd_high}"
+        )
+        self._note(price.name, value, price.unit, price, price.confidence)
+        return price
+
+    def use_rate(self, name: str, value: object, rate: TokenPrices, confidence: str) -> None:
+        """Note a token price that did not come as a catalogue row."""
+        self._note(name, str(value), "usd_per_mtok", rate, confidence)
+
+    def _note(
+        self, name: str, value: str, unit: str, price: PriceUsed | TokenPrices, confidence: str
+    ) -> None:
+        if any(known.name == name for known in self.assumptions):
+            return
+        sureness: dict[str, Sureness] = {
+            "second_hand": "second_hand",
+            "secondary": "secondary",
+            "conflict": "conflict",
+        }
+        self.assumptions.append(
+            Assumption(
+                name=name,
+                value=value,
+                unit=unit,
+                source=price.source,
+                as_of=price.as_of,
+                confidence=sureness.get(confidence, "read"),
+            )
+        )
+        if price.age_days > STALE_DAYS:
+            self.stale.append(
+                StalePrice(
+                    name=name,
+                    age_days=price.age_days,
+                    as_of=price.as_of,
+                    refused=price.age_days > REFUSED_DAYS,
+                )
+            )
+
+    def merge(self, other: Ledger) -> None:
+        """Take over what another ledger noted, as if it had been noted here."""
+        known = {assumption.name for assumption in self.assumptions}
+        self.assumptions += [a for a in other.assumptions if a.name not in known]
+        self.stale += [price for price in other.stale if price.name not in known]
+        for text in other.warnings:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Note a warning once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +174,24 @@ class Request:
                 "Leave training_tokens out to count the file",
             )
 
+    def facts(self, training_tokens: int | None) -> dict[str, Json]:
+        """Return the facts of the request that assess_fit accepts."""
+        facts: dict[str, Json] = {
+            "provider": self.provider,
+            "provider_model": self.model,
+            "method_wanted": self.method,
+            "tuning_wanted": self.tuning,
+            "training_tokens": training_tokens,
+        }
+        if self.serving is not None:
+            facts["requests_per_month"] = self.serving.requests_per_month
+        if (now := self.current) is not None:
+            facts |= {"tokens_in": now.tokens_in, "tokens_out": now.tokens_out}
+            for side in ("in", "out", "cached"):
+                price = getattr(now, f"price_{side}_usd_per_mtok")
+                facts[f"price_{side}_usd_per_mtok"] = None if price is None else str(price)
+        return {name: value for name, value in facts.items() if value is not None}
+
 
 def parse_day(as_of: str | None) -> dt.date:
     """Return the day of an estimate; None means today.
@@ -92,6 +207,24 @@ def parse_day(as_of: str | None) -> dt.date:
         raise BadInputError(
             "as_of", f"{as_of!r} is not a date", "a day such as 2026-11-20", "Write it that way"
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training job as everything that prices it sees it: who bills it, by which rule."""
+
+    provider: Provider
+    model: ModelEntry
+    given_model: str
+    method: Method
+    tuning: Tuning
+    formula: Formula
+    day: dt.date
+    overrides: PriceOverrides
+    gpu: str | None = None
+    n_gpus: int = 1
+    max_length: int | None = None
+    rft: RftJob | None = None
 
 
 def job_of(request: Request, ledger: Ledger) -> tuple[Job, Availability]:
@@ -140,30 +273,3 @@ def job_of(request: Request, ledger: Ledger) -> tuple[Job, Availability]:
         rft=request.rft,
     )
     return job, known
-
-
-def amounts_of(
-    request: Request, job: Job, ledger: Ledger
-) -> tuple[TrainingAmounts | None, Counted | None]:
-    """Count what is trained on; (None, None) where the rule counts something else."""
-    if job.formula in {"hours_grader", "job"}:
-        return None, None
-    if request.data is not None:
-        counted = count_data(request.data, request.model, request.max_length, ledger)
-    elif request.training_tokens is not None:
-        counted = Counted(train_tokens=request.training_tokens)
-        ledger.assume("training_tokens", request.training_tokens, "tokens", "as given", "given")
-    else:
-        return None, None
-    if request.validation_tokens is not None:
-        counted = counted.model_copy(update={"validation_tokens": request.validation_tokens})
-    epochs = decide_epochs(request.n_epochs, counted.n_rows, job.provider, job.model, ledger)
-    amounts = training_amounts(
-        counted,
-        job.formula,
-        n_epochs=epochs,
-        n_evals=request.n_evals,
-        packing=request.packing,
-        max_length=request.max_length,
-    )
-    return amounts, counted

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from finetuning.costs.inputs import PriceOverrides, ServingTraffic
-from finetuning.costs.ledger import Ledger
-from finetuning.costs.results import Alternative
+from finetuning.costs.request import Ledger
+from finetuning.costs.schema import Alternative, PriceOverrides, ServingTraffic
 from finetuning.errors import UnknownNameError
 from finetuning.providers.catalogue import (
     PriceKind,
@@ -23,7 +22,7 @@ from finetuning.providers.market import TokenPrices, base_prices
 from finetuning.providers.pricing import listed_gpus, search_price
 
 MONTH_HOURS: Final = Decimal(730)
-"""Hours in a month (interface.md; Azure's pages count 720)."""
+"""Hours in a month (costs.md#serving; Azure's pages count 720)."""
 
 _HOUR_KINDS: Final[tuple[PriceKind, ...]] = ("host", "gpu")
 
@@ -217,7 +216,9 @@ def _by_hour(quote: Quote, way: Serving | None) -> Tuned | None:
         return None
     hours = MONTH_HOURS if serving.hours is None else serving.hours
     replicas = serving.replicas or 1
-    ledger.assume("serving hours", hours, "hours a month", "interface.md: a month = 730 h", "given")
+    ledger.assume(
+        "serving hours", hours, "hours a month", "costs.md#serving: a month = 730 h", "given"
+    )
     ledger.assume("replicas", replicas, "replicas, of one GPU each", "one when not said", "assumed")
     if serving.replicas is None and serving.requests_per_month:
         each_second = serving.requests_per_month / (float(hours) * 3600)

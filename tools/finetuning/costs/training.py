@@ -1,14 +1,15 @@
-"""The bill of one training job: the provider's rule times its price, with every part named."""
+"""The bill of one training job: the rule times its price, and machine hours with their memory."""
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from finetuning.costs.economics import MICRO, Spread, spread_around
-from finetuning.costs.job import Job, need_of
-from finetuning.costs.ledger import Ledger
-from finetuning.costs.results import GpuNeed, Training, UsdRange
+from finetuning.costs.request import Job, Ledger
+from finetuning.costs.schema import GpuNeed, Training, UsdRange
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.providers import Method
 from finetuning.providers.catalogue import PriceKind
@@ -16,6 +17,17 @@ from finetuning.providers.market import base_prices
 from finetuning.providers.pricing import find_price, listed_gpus, search_price
 from finetuning.providers.terms import TrainingAmounts, billed_tokens, whole_steps
 from finetuning.records import Model
+
+_RANK: Final = 16
+_ROW_TOKENS: Final = 2048
+"""Adapter rank and tokens per micro-batch of the memory estimate when nothing is said."""
+
+_CPU_UTILISATION: Final = (0.05, 0.17, 0.55)
+"""Share of a thread's peak: small shapes, stock TRL (0.17) and the best loop (0.55) on a CPU
+(training.md section 6, measured 2026-11)."""
+
+_CPU_START_SECONDS: Final = 8.0
+"""From start to first step with TRL on a CPU (training.md section 6, measured 2026-11)."""
 
 _KINDS: dict[Method, PriceKind] = {"sft": "train_sft", "dpo": "train_dpo", "rft": "train_rft"}
 
@@ -151,7 +163,7 @@ def _flat_job(job: Job, ledger: Ledger) -> Priced:
 def _machine_hours(job: Job, amounts: TrainingAmounts, ledger: Ledger) -> Priced:
     """Price rented or own machines by the hour; own ones without a price cost no provider bill."""
     billed = billed_tokens(job.formula, amounts)
-    need = machine_need(job, billed.tokens, ledger)
+    need = _machine_need(job, billed.tokens, ledger)
     rate, high = _machine_rate(job, ledger)
     hours = {name: Decimal(0) for name in ("p10", "p50", "p90")}
     if need is not None:
@@ -207,14 +219,14 @@ def _machine_rate(job: Job, ledger: Ledger) -> tuple[Decimal, Decimal]:
     return price.usd, price.usd_high
 
 
-def machine_need(job: Job, tokens: int, ledger: Ledger) -> GpuNeed | None:
+def _machine_need(job: Job, tokens: int, ledger: Ledger) -> GpuNeed | None:
     """Return hours and memory of a job from the shape of its base, or None where it is unknown.
 
     Raises:
         UnknownNameError: Rented hours are to be paid and nobody knows the model or the GPU.
     """
     try:
-        return need_of(job, tokens, ledger)
+        return _need_of(job, tokens, ledger)
     except UnknownNameError:
         if job.formula == "gpu_hours":
             raise
@@ -223,3 +235,56 @@ def machine_need(job: Job, tokens: int, ledger: Ledger) -> GpuNeed | None:
             "estimated: name the folder of the base model"
         )
         return None
+
+
+def _need_of(job: Job, tokens: int, ledger: Ledger) -> GpuNeed:
+    """Return hours (p10, p50, p90) and memory of training on ``tokens`` in all.
+
+    Raises:
+        UnknownNameError: The base model or the GPU is not known.
+    """
+    from finetuning.estimate import (
+        CPU_THREAD_FLOPS,
+        find_gpu,
+        read_architecture,
+        training_memory_gb,
+        training_time_seconds,
+    )
+
+    shape = read_architecture(job.given_model)
+    if job.gpu is None:
+        device, flops = "CPU", CPU_THREAD_FLOPS * (os.cpu_count() or 1)
+        seconds = training_time_seconds(
+            shape,
+            tokens=tokens,
+            tuning=job.tuning,
+            device_flops=flops,
+            mfu=_CPU_UTILISATION,
+            fixed_seconds=_CPU_START_SECONDS,
+        )
+        ledger.assume("share of the CPU's peak", "0.05 to 0.55", "fraction", "training.md", "read")
+    else:
+        gpu = find_gpu(job.gpu)
+        device = gpu.name
+        seconds = training_time_seconds(
+            shape,
+            tokens=tokens,
+            tuning=job.tuning,
+            device_flops=gpu.flops,
+            n_devices=job.n_gpus,
+        )
+        ledger.assume("share of the GPU's peak", "0.25 to 0.45", "fraction", "costs.md", "assumed")
+    memory = training_memory_gb(
+        shape,
+        tuning=job.tuning,
+        r=_RANK,
+        tokens_per_microbatch=job.max_length or _ROW_TOKENS,
+        gradient_checkpointing=job.gpu is not None,
+        stack="local_cpu" if job.gpu is None else "trl",
+    )
+    return GpuNeed(
+        hours={name: value / 3600 for name, value in seconds.items()},
+        memory_gb=round(memory, 3),
+        device=device,
+        n_gpus=job.n_gpus,
+    )

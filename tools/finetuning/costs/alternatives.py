@@ -1,24 +1,79 @@
-"""What the same requests cost in a month: as today, cached, in batches, on a cheaper base."""
+"""Every way to answer the same requests for a month: as today, cheaper untuned, and tuned."""
 
 from __future__ import annotations
 
-import datetime as dt
 from decimal import Decimal
 from typing import Final
 
-from finetuning.costs.inputs import CurrentModel, ServingTraffic
-from finetuning.costs.ledger import Ledger
-from finetuning.costs.results import Alternative
+from finetuning.costs.request import Ledger, Request
+from finetuning.costs.schema import Alternative, CurrentModel, PriceOverrides, ServingTraffic
+from finetuning.costs.serving import Tuned, choose, other_token_servers, tuned_options
 from finetuning.errors import BadInputError
+from finetuning.providers.catalogue import load_provider
 from finetuning.providers.market import TokenPrices, base_prices
 from finetuning.providers.pricing import reference_bases
 
 _BATCH_FRACTION: Final = Decimal("0.5")
 """Price of batch requests where only prices, no model, are given: what OpenAI, Anthropic and
-Google charge (prices.md section 1 and genai-prices 0.2.3, checked 2026-10-29)."""
+Google charge (costs.md#alternatives and genai-prices 0.2.3, checked 2026-10-29)."""
 
 _UNNAMED: Final = "the current model"
 """Stands for a model of which only the prices are given."""
+_TOO_OLD: Final = "its price was read over 180 days ago: pass accept_stale=true to use it"
+
+
+def price_alternatives(
+    request: Request, accept_stale: bool, ledger: Ledger
+) -> tuple[Tuned | None, list[Alternative]]:
+    """Price every way to answer the same requests, and choose how the tuned model is served."""
+    serving = request.serving
+    if serving is None:
+        return None, []
+    options = tuned_options(
+        serving.provider or request.provider,
+        request.model,
+        serving,
+        request.overrides,
+        ledger,
+        gpu=request.gpu,
+    )
+    chosen = choose(options, serving)
+    alternatives = untuned_alternatives(request.current, serving, ledger)
+    for option in options:
+        if option is chosen or accept_stale or not option.ledger.refused:
+            ledger.merge(option.ledger)
+            alternatives.append(option.alternative)
+        else:
+            alternatives.append(option.without_price(_TOO_OLD))
+    if request.overrides.tuned_out_usd_per_mtok is None:
+        alternatives += _elsewhere(request, ledger)
+    return chosen, alternatives
+
+
+def _elsewhere(request: Request, ledger: Ledger) -> list[Alternative]:
+    """Price token-billed adapters of the same base at other providers."""
+    serving = request.serving
+    if serving is None or load_provider(request.provider).weights == "no":
+        return []
+    found: list[Alternative] = []
+    for name in other_token_servers(request.model, serving.provider or request.provider):
+        options = tuned_options(name, request.model, serving, PriceOverrides(), Ledger(request.day))
+        priced = next((o for o in options if o.alternative.name == "tuned_token_billed"), None)
+        if priced is None or priced.ledger.refused:
+            note, cost = "its price is not known or too old", None
+        else:
+            note, cost = "trained and served there", priced.alternative.usd_per_month
+            ledger.merge(priced.ledger)
+        found.append(
+            Alternative(
+                name="tuned_token_billed_elsewhere",
+                usd_per_month=cost,
+                model=request.model,
+                provider=name,
+                note=note,
+            )
+        )
+    return found
 
 
 def current_prices(current: CurrentModel, ledger: Ledger) -> TokenPrices:
@@ -174,9 +229,3 @@ def _cheaper_base(
         provider=owner,
         note="if it is good enough: measure it on the same held-out rows",
     )
-
-
-def months_between(start: dt.date, end: dt.date) -> int:
-    """Return the whole months from one day to another, at least 0."""
-    months = (end.year - start.year) * 12 + end.month - start.month - (end.day < start.day)
-    return max(0, months)

@@ -1,4 +1,4 @@
-"""Puts an estimate into words: break-even, refusal, facts for the decision, next calls.
+"""An estimate in words and as a page: break-even, refusal, facts for the decision, next calls.
 
 Nothing is called hopeless while a way to serve it has no price.
 """
@@ -6,8 +6,10 @@ Nothing is called hopeless while a way to serve it has no price.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+from finetuning import pages
 from finetuning.costs.economics import (
     Case,
     break_even_requests,
@@ -15,9 +17,8 @@ from finetuning.costs.economics import (
     months_percentiles,
     share_within,
 )
-from finetuning.costs.ledger import Ledger
-from finetuning.costs.request import Request
-from finetuning.costs.results import (
+from finetuning.costs.request import Ledger, Request
+from finetuning.costs.schema import (
     Alternative,
     BreakEven,
     CostEstimate,
@@ -26,8 +27,12 @@ from finetuning.costs.results import (
 )
 from finetuning.costs.serving import Tuned
 from finetuning.costs.training import Priced
+from finetuning.files import write_text
 from finetuning.providers.terms import Availability
 from finetuning.records import Json, NextCall
+
+_UNDRAWN: Final = frozenset({"tuned_token_billed_elsewhere"})
+"""Alternatives of another provider: their training is not priced here, so they have no curve."""
 
 
 def unknown(reason: str) -> BreakEven:
@@ -109,7 +114,7 @@ def refuse(request: Request, priced: Priced, ledger: Ledger, known: Availability
         stale_prices=ledger.stale,
         base_retires_on=known.base_retires_on,
         warnings=ledger.warnings,
-        fit_facts=facts_of(request, None),
+        fit_facts=request.facts(None),
         next=[
             NextCall(
                 tool="estimate_cost",
@@ -142,25 +147,6 @@ def _arguments(request: Request) -> dict[str, Json]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def facts_of(request: Request, training_tokens: int | None) -> dict[str, Json]:
-    """Return the facts of the request that assess_fit accepts."""
-    facts: dict[str, Json] = {
-        "provider": request.provider,
-        "provider_model": request.model,
-        "method_wanted": request.method,
-        "tuning_wanted": request.tuning,
-        "training_tokens": training_tokens,
-    }
-    if request.serving is not None:
-        facts["requests_per_month"] = request.serving.requests_per_month
-    if (now := request.current) is not None:
-        facts |= {"tokens_in": now.tokens_in, "tokens_out": now.tokens_out}
-        for side in ("in", "out", "cached"):
-            price = getattr(now, f"price_{side}_usd_per_mtok")
-            facts[f"price_{side}_usd_per_mtok"] = None if price is None else str(price)
-    return {name: value for name, value in facts.items() if value is not None}
-
-
 def next_calls(request: Request, facts: dict[str, Json]) -> list[NextCall]:
     """Return the calls that make sense after an estimate."""
     calls: list[NextCall] = []
@@ -182,3 +168,114 @@ def next_calls(request: Request, facts: dict[str, Json]) -> list[NextCall]:
             NextCall(tool="assess_fit", args={"facts": facts}, why="Weigh the money with the rest")
         )
     return calls
+
+
+def write_page(estimate: CostEstimate, case: Case, folder: Path) -> Path:
+    """Write ``cost.html`` with the sums, the curves and the factors; return its path.
+
+    Args:
+        estimate: The finished estimate.
+        case: The numbers behind it.
+        folder: Where to write.
+    """
+    sections = [_verdict(estimate), pages.key_values(_sums(estimate))]
+    if estimate.alternatives:
+        sections.append(
+            pages.table(
+                ["per month", "USD", "note"],
+                [
+                    [_label(a.name, a.provider), _dollars(a.usd_per_month), a.note]
+                    for a in estimate.alternatives
+                ],
+                caption="The same requests, month by month",
+            )
+        )
+        sections.append(
+            pages.line_chart(
+                _curves(estimate, case),
+                title="Cumulative cost",
+                x_label="months",
+                y_label="USD",
+            )
+        )
+    if estimate.tornado:
+        sections.append(
+            pages.bar_chart(
+                [(s.factor, float(abs(s.high_usd - s.low_usd))) for s in estimate.tornado],
+                title="What moves the result most",
+                x_label="USD between the low and the high end",
+            )
+        )
+    if estimate.warnings:
+        sections += [pages.heading("Warnings"), pages.bullet_list(estimate.warnings)]
+    sections += [
+        pages.heading("What this stands on"),
+        pages.table(
+            ["assumption", "value", "unit", "source", "as of", "confidence"],
+            [
+                [a.name, a.value, a.unit, a.source, a.as_of, a.confidence]
+                for a in estimate.assumptions
+            ],
+        ),
+    ]
+    path = folder / "cost.html"
+    write_text(
+        path,
+        pages.page(
+            f"Cost of tuning {estimate.model} at {estimate.provider}",
+            sections,
+            subtitle=f"{estimate.method}, as of {estimate.as_of.isoformat()}, US dollars",
+        ),
+    )
+    return path
+
+
+def _verdict(estimate: CostEstimate) -> str:
+    even = estimate.break_even
+    if even.probability_within_horizon is None:
+        return pages.banner("neutral", estimate.summary().split(". ")[0], even.reason)
+    if even.months is None:
+        return pages.banner("bad", "Never pays", even.reason)
+    likely = even.probability_within_horizon >= 0.5
+    headline = f"Pays within the horizon in {even.probability_within_horizon:.0%} of the draws"
+    return pages.banner("good" if likely else "warning", headline, even.reason)
+
+
+def _sums(estimate: CostEstimate) -> list[tuple[str, str]]:
+    pairs = [("billing rule", estimate.training.formula)]
+    if (cost := estimate.training.usd) is not None:
+        pairs.append(("one job", f"{money(cost.point)} ({money(cost.p10)} to {money(cost.p90)})"))
+    if estimate.one_off_usd is not None:
+        pairs.append(("before the first request", money(estimate.one_off_usd)))
+    if estimate.npv_usd is not None:
+        pairs.append(("net present value", money(estimate.npv_usd)))
+    if estimate.base_retires_on is not None:
+        pairs.append(("the base retires on", estimate.base_retires_on.isoformat()))
+    return pairs
+
+
+def _curves(estimate: CostEstimate, case: Case) -> list[pages.Series]:
+    return [
+        pages.Series(
+            _label(option.name, option.provider),
+            [
+                (float(month), float(_start(option.name, case) + option.usd_per_month * month))
+                for month in range(case.horizon + 1)
+            ],
+        )
+        for option in estimate.alternatives
+        if option.usd_per_month is not None and option.name not in _UNDRAWN
+    ]
+
+
+def _start(name: str, case: Case) -> Decimal:
+    return case.one_off if name.startswith("tuned") else Decimal(0)
+
+
+def _label(name: str, provider: str | None) -> str:
+    words = name.replace("_", " ")
+    return f"{words} ({provider})" if provider else words
+
+
+def _dollars(value: Decimal | None) -> str:
+    return "not known" if value is None else money(value)
