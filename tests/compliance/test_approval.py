@@ -256,6 +256,26 @@ def test_a_price_that_is_none_and_a_missing_file_make_no_plan(tmp_path: Path) ->
     assert not (settings().home / "plans").exists()
 
 
+def test_a_price_that_the_caller_stated_needs_a_person_whatever_was_set_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINE_TUNING_MAX_USD", "100")
+    plan = create_plan(
+        "compare_eval",
+        arguments={},
+        files=[],
+        steps=["send 4 prompts"],
+        cost_usd=Decimal(0),
+        data_leaves_machine=True,
+        price_from_caller=True,
+    )
+    given: dict[str, Any] = {"arguments": {}, "files": [], "cost_usd": Decimal(0)}
+    with pytest.raises(NotAllowedError, match="not approved"):
+        check_plan(plan.plan_id, "compare_eval", **given)
+    approve_plan(plan.plan_id, Decimal(1))
+    assert check_plan(plan.plan_id, "compare_eval", **given).approved_by == "terminal"
+
+
 def test_an_approval_pays_once(launch: Call) -> None:
     approve_plan(launch.plan.plan_id, Decimal(5))
     assert launch.use().used_at is not None

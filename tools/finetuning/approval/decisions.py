@@ -78,7 +78,7 @@ def check_plan(
     """Return the plan if a person approved exactly this call at this price.
 
     ``FINE_TUNING_MAX_USD``, set by a person, approves every plan up to its amount; unset it
-    approves nothing, not even a price of 0.
+    approves nothing, not even a price of 0, and never a price that the caller stated.
 
     Args:
         plan_id: The plan.
@@ -97,7 +97,7 @@ def check_plan(
     _refuse_used(plan)
     _refuse_changed(plan, tool, arguments, digests_of(files, missing_ok=True), cost_usd)
     price = _known_price(plan)
-    standing = standing_approval()
+    standing = None if plan.price_from_caller else standing_approval()
     if plan.approved and plan.approved_max_usd is not None and price <= plan.approved_max_usd:
         return plan
     if standing is not None and price <= standing:

@@ -40,6 +40,7 @@ class Plan(Model):
     cost_usd: Usd | None
     data_leaves_machine: bool
     files: dict[str, str]
+    price_from_caller: bool = False
     approved: bool = False
     approved_max_usd: Usd | None = None
     approved_by: str | None = None
@@ -55,6 +56,7 @@ def create_plan(
     steps: Sequence[str],
     cost_usd: Decimal | None,
     data_leaves_machine: bool,
+    price_from_caller: bool = False,
 ) -> Plan:
     """Store what a tool would do and return it; nothing is approved by this.
 
@@ -65,6 +67,8 @@ def create_plan(
         steps: What would happen, for a person to read.
         cost_usd: Price in US dollars, or None when it is not known.
         data_leaves_machine: Data would be sent out.
+        price_from_caller: The price rests on what the caller said, not on a list of prices; an
+            amount set beforehand then approves nothing, because whoever calls could say 0.
 
     Raises:
         BadInputError: A file cannot be read, or the price is negative.
@@ -83,6 +87,7 @@ def create_plan(
         cost_usd=cost_usd,
         data_leaves_machine=data_leaves_machine,
         files=digests,
+        price_from_caller=price_from_caller,
     )
     store(plan)
     return plan
