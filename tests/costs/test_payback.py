@@ -223,7 +223,12 @@ def test_without_traffic_or_todays_model_break_even_is_unknown_not_guessed(
     result = estimate(serving=serving, current=current)
     assert words in result.break_even.reason
     assert result.npv_usd is None
-    assert len(result.tornado) == 5
+    assert [swing.factor for swing in result.tornado] == [
+        "labour",
+        "cycles",
+        "twice the data",
+        "epochs, one fewer or one more in three",
+    ]  # the price of this model has no range, so it moves nothing
     if serving is not None:
         assert per_month(result)["cheaper_base"] == Decimal(250)
 
@@ -365,6 +370,17 @@ def test_never_is_infinite_in_every_percentile() -> None:
 def test_a_case_without_traffic_weighs_the_one_off_cost() -> None:
     swings = {s.factor: s for s in tornado(CASE, with_traffic=False)}
     assert swings["cycles"].high_usd == Decimal(1_500)
+
+
+def test_a_factor_that_moves_nothing_is_not_in_the_tornado() -> None:
+    from dataclasses import replace
+
+    named = {s.factor for s in tornado(replace(CASE, labour=Decimal(0)), with_traffic=False)}
+    assert named
+    assert "labour" not in named
+    free = replace(CASE, labour=Decimal(0), training=Decimal(0))
+    assert tornado(free, with_traffic=False) == []
+    assert estimate("local", "someone/some-model", serving=None, labour_usd=0).tornado == []
 
 
 @given(

@@ -165,14 +165,21 @@ def share_within(months: list[float], horizon: int) -> float:
 def tornado(case: Case, *, with_traffic: bool) -> list[Swing]:
     """Return the five factors that move the result most, largest first.
 
-    The result is the net present value where traffic is known, else the one-off cost.
+    The result is the net present value where traffic is known, else the one-off cost. A factor
+    that moves it by no cent is left out.
     """
     result: Callable[[Case], Decimal] = (
         net_present_value if with_traffic else lambda c: c.one_off.quantize(CENT)
     )
-    swings = [
-        Swing(factor=name, low_usd=result(low), high_usd=result(high))
+    point = result(case)
+    ends = {
+        name: (result(low), result(high))
         for name, (low, high) in _variants(case, with_traffic).items()
+    }
+    swings = [
+        Swing(factor=name, low_usd=low, high_usd=high)
+        for name, (low, high) in ends.items()
+        if not low == high == point
     ]
     swings.sort(key=lambda swing: (-abs(swing.high_usd - swing.low_usd), swing.factor))
     return swings[:5]
