@@ -114,6 +114,15 @@ def test_a_format_task_that_ends_at_zero_with_a_falling_held_out_loss_is_healthy
     assert diagnosed(tmp_path, make_run(shape, 1, epochs=6)).diagnosis == "healthy"
 
 
+def test_a_held_out_loss_that_rises_within_a_thousandth_of_the_first_is_no_overfitting(
+    tmp_path: Path,
+) -> None:
+    def shape(s: float, _: random.Random) -> tuple[float, float | None]:
+        return decay(s, end=0.0005, speed=14), 0.001 + 0.002 * s
+
+    assert diagnosed(tmp_path, make_run(shape, 1, epochs=6)).diagnosis == "healthy"
+
+
 def nan_run(zero: bool) -> list[Row]:
     rows = make_run(SHAPES["healthy"][0], 3)
     for row in rows:

@@ -104,5 +104,6 @@ def _create(sending: Sending) -> str:
         steps=sending.steps,
         cost_usd=sending.cost_usd,
         data_leaves_machine=True,
+        price_from_caller=True,  # price_in/out_usd_per_mtok are arguments of the call
     )
     return plan.plan_id

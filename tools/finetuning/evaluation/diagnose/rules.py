@@ -150,7 +150,8 @@ def overfitting(curve: Curve) -> Hit | None:
     rise = last - best
     after = [value for at, value in losses if at >= step]
     falls = len(after) < 4 or after[-1] <= statistics.median(after[: max(1, len(after) // 4)])
-    enough = rise > max(RISE * best, 2 * _scatter(evals), 1e-4)
+    start = losses[0][1] if losses else evals[0][1]
+    enough = rise > max(RISE * best, 2 * _scatter(evals), 0.01 * start)  # not in the noise of 0
     if step >= evals[-1][0] or not enough or not falls:
         return None
     numbers = {"lowest_eval_loss": best, "last_eval_loss": last}
