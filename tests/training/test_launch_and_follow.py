@@ -14,8 +14,7 @@ import pytest
 from finetuning import runs
 from finetuning.errors import BadInputError, MissingExtraError, UnknownNameError
 from finetuning.training import cancel_run, environment, get_run, launch_lora, newest_valid
-from finetuning.training.worker import session
-from finetuning.training.worker.outcomes import EXIT_STOPPED
+from finetuning.training.worker import EXIT_STOPPED, session
 
 Settings = Callable[..., dict[str, Any]]
 PATIENCE = 120.0

@@ -17,15 +17,15 @@ from finetuning import runs
 from finetuning.runs import store
 from finetuning.training import checkpoints
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import session
-from finetuning.training.worker.job import Job
-from finetuning.training.worker.libraries import TrainerCallback, torch, trl
-from finetuning.training.worker.outcomes import (
+from finetuning.training.worker import (
     EXIT_FAILED,
     EXIT_NOT_FINITE,
     EXIT_STOPPED,
     NotFiniteError,
+    session,
 )
+from finetuning.training.worker.job import Job
+from finetuning.training.worker.trainer import TrainerCallback, torch, trl
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::FutureWarning",  # the libraries among themselves; the worker silences them too

@@ -235,7 +235,7 @@ def _start(run_id: str, settings: TrainingConfig, resume: str | None) -> None:
     threads = str(settings.num_threads)
     runs.spawn(
         run_id,
-        [sys.executable, "-m", "finetuning.training.worker", run_id],
+        [sys.executable, "-m", "finetuning.training.worker.session", run_id],
         env={**QUIET_OFFLINE, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
     )
 

@@ -1,25 +1,151 @@
-"""The work itself: load, audit, train, save."""
+"""The work itself (load, audit, train, save) and what it tells while it works."""
 
 from __future__ import annotations
 
 import datetime
-import random
-import resource
+import json
+import math
 import shutil
-import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from finetuning import runs
-from finetuning.errors import UnknownNameError
-from finetuning.files import sha256_file
+from finetuning.files import atomic_write, sha256_file
 from finetuning.training import checkpoints
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker.libraries import datasets, peft, torch, transformers, trl
-from finetuning.training.worker.reporting import Reporter
-from finetuning.training.worker.rows import Example, MaskAudit, load_examples
-from finetuning.training.worker.trainer import GuardWeights, LoraTrainer
+from finetuning.training.worker.rows import MaskAudit, load_data
+from finetuning.training.worker.trainer import (
+    GuardWeights,
+    LoraTrainer,
+    TrainerCallback,
+    adapter_settings,
+    calm,
+    dataset_of,
+    peak_memory_bytes,
+    sft_settings,
+    torch,
+    transformers,
+    versions,
+)
+
+FLUSH_SECONDS: Final = 0.5
+"""Longest time that measured steps wait before they reach the store."""
+_KEPT: Final = ("loss", "grad_norm", "learning_rate", "eval_loss", "epoch")
+_SURE_OF_THE_WRONG: Final = 1.5
+"""First loss, as a multiple of that of guessing, from which an alert is raised: a base that is
+only sure of its old habits starts a little above 1 (the demo's base at 1.15, measured 2026-11)."""
+
+
+class Reporter(TrainerCallback):
+    """Sends steps to the run store, keeps ``trainer_state.json``, listens for a stop."""
+
+    def __init__(self, run_id: str, log_file: Path, *, vocabulary: int) -> None:
+        """Report for one run.
+
+        Args:
+            run_id: The run in the store.
+            log_file: Where the log in Hugging Face's format goes.
+            vocabulary: Size of the vocabulary: a loss above its logarithm is worse than chance.
+        """
+        self.run_id, self.log_file = run_id, log_file
+        self.stop_requested = False
+        self.flush_seconds = FLUSH_SECONDS
+        self.first_step_at: float | None = None
+        self._chance = math.log(vocabulary)
+        self._rows: list[dict[str, Any]] = []
+        self._flushed_at = 0.0
+        self._began_at, self._began_step = time.monotonic(), 0
+        self._loss: float | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note where the clock starts."""
+        self._began_at, self._began_step = time.monotonic(), state.global_step
+        self._tell(state, "training")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for a checkpoint and the end of training when somebody wants to stop."""
+        if self.stop_requested:
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Keep the numbers of one log row and pass them on now and then."""
+        values: dict[str, Any] = {name: logs[name] for name in _KEPT if logs and name in logs}
+        if "loss" not in values and "eval_loss" not in values:
+            return
+        if "loss" in values:
+            self._watch(state.global_step, float(values["loss"]), float(values["grad_norm"]))
+        self._rows.append({"step": state.global_step, **values})
+        first = self.first_step_at is None
+        if first:
+            self.first_step_at = time.time()
+        if first or time.monotonic() - self._flushed_at >= self.flush_seconds:
+            self._tell(state, "training")
+            self.stop_requested = self.stop_requested or runs.cancel_requested(self.run_id)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Bring the log file up to the checkpoint."""
+        self._tell(state, "training")
+        self.write_log(state)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Pass on what is left."""
+        self._tell(state, "saving")
+        self.write_log(state)
+
+    def flush(self) -> None:
+        """Send the rows that are still waiting."""
+        if self._rows:
+            runs.record_steps(self.run_id, self._rows)
+            self._rows = []
+
+    def write_log(self, state: Any) -> None:
+        """Write ``trainer_state.json`` as the Hugging Face Trainer does."""
+        with atomic_write(self.log_file) as file:
+            file.write(json.dumps(_log_of(state), indent=1))
+
+    def _tell(self, state: Any, what: str) -> None:
+        self.flush()
+        self._flushed_at = time.monotonic()
+        done = state.global_step - self._began_step
+        left = state.max_steps - state.global_step
+        per_step = (self._flushed_at - self._began_at) / done if done else None
+        runs.record_progress(
+            self.run_id,
+            runs.RunProgress(
+                step=state.global_step,
+                total_steps=state.max_steps,
+                epoch=None if state.epoch is None else round(state.epoch, 4),
+                loss=self._loss,
+                eta_seconds=None if per_step is None else round(per_step * left, 1),
+                what=what,
+            ),
+        )
+
+    def _watch(self, step: int, loss: float, grad_norm: float) -> None:
+        first = self._loss is None
+        self._loss = loss
+        if first and loss > _SURE_OF_THE_WRONG * self._chance:
+            self._alert(
+                "worse_than_random_start",
+                f"the first loss {loss:.2f} is far above that of guessing ({self._chance:.2f}); "
+                "check the template and the tokenizer",
+                step,
+            )
+        if loss == 0.0 and grad_norm == 0.0:
+            self._alert("zero_loss", "loss and gradient are exactly 0: nothing is learned", step)
+
+    def _alert(self, code: str, message: str, step: int) -> None:
+        if all(alert["code"] != code for alert in runs.alerts_of(self.run_id)):
+            runs.record_alert(self.run_id, code=code, message=message, step=step)
+
+
+def _log_of(state: Any) -> dict[str, Any]:
+    names = ("global_step", "max_steps", "num_train_epochs", "epoch", "logging_steps")
+    return {**{name: getattr(state, name) for name in names}, "log_history": state.log_history}
 
 
 class Job:
@@ -46,14 +172,11 @@ class Job:
 
     def prepare(self) -> None:
         """Load the base model and the data, audit the labels and build the trainer."""
-        torch.set_num_threads(self.config.num_threads)
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        datasets.disable_progress_bars()
+        calm(self.config.num_threads)
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             self.config.base_model, local_files_only=True
         )
-        train, validation = self._load_data(tokenizer)
+        train, validation, self.audit = load_data(self.run_id, self.config, tokenizer)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             self.config.base_model,
             local_files_only=True,
@@ -65,87 +188,17 @@ class Job:
         )
         self.trainer = LoraTrainer(
             model=model,
-            args=self._arguments(len(train), has_validation=bool(validation)),
-            train_dataset=_dataset(train),
-            eval_dataset=_dataset(validation) if validation else None,
+            args=sft_settings(
+                self.config, self.checkpoint_folder, len(train), has_validation=bool(validation)
+            ),
+            train_dataset=dataset_of(train),
+            eval_dataset=dataset_of(validation) if validation else None,
             processing_class=tokenizer,
-            peft_config=self._adapter(model),
+            peft_config=adapter_settings(self.config, model),
         )
         self.trainer.remove_callback(transformers.PrinterCallback)
         self.trainer.add_callback(self.reporter)
         self.trainer.add_callback(GuardWeights(self.trainer))
-
-    def _load_data(self, tokenizer: Any) -> tuple[list[Example], list[Example]]:
-        train, self.audit = load_examples(Path(self.config.train_file), self.config, tokenizer)
-        if self.audit.rows_without_labels:
-            runs.record_alert(
-                self.run_id,
-                code="rows_without_labels",
-                message=f"{self.audit.rows_without_labels} of {self.audit.rows} rows have no label "
-                f"within max_length={self.config.max_length} and were left out",
-            )
-        validation: list[Example] = []
-        if self.config.validation_file:
-            validation, _ = load_examples(Path(self.config.validation_file), self.config, tokenizer)
-        if len(validation) > self.config.max_validation_rows:
-            chosen = random.Random(self.config.seed)
-            validation = chosen.sample(validation, self.config.max_validation_rows)
-        return train, validation
-
-    def _adapter(self, model: Any) -> Any:
-        targets = self.config.target_modules
-        if targets != "all-linear":
-            targets = [targets] if isinstance(targets, str) else targets
-            layers = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
-            known = {name.rpartition(".")[2] for name in layers}
-            for name in targets:
-                if name not in known:
-                    raise UnknownNameError("target_modules", "layer", name, known)
-        return peft.LoraConfig(
-            r=self.config.r,
-            lora_alpha=self.config.lora_alpha,
-            lora_dropout=self.config.lora_dropout,
-            target_modules=targets,
-            task_type="CAUSAL_LM",
-        )
-
-    def _arguments(self, rows: int, *, has_validation: bool) -> Any:
-        config = self.config
-        batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        per_epoch = -(-rows // batch)
-        total = max(1, round(per_epoch * config.num_train_epochs))
-        on_gpu = torch.cuda.is_available()
-        return trl.SFTConfig(
-            output_dir=str(self.checkpoint_folder),
-            learning_rate=config.learning_rate,
-            lr_scheduler_type=config.lr_scheduler_type,
-            warmup_steps=round(config.warmup_ratio * total),
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            num_train_epochs=config.num_train_epochs,
-            per_device_train_batch_size=config.per_device_train_batch_size,
-            per_device_eval_batch_size=config.per_device_train_batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-            gradient_checkpointing=config.gradient_checkpointing,
-            max_length=None,
-            dataset_kwargs={"skip_prepare_dataset": True},
-            use_cpu=not on_gpu,
-            bf16=on_gpu and config.precision == "bf16",
-            dataloader_pin_memory=on_gpu,
-            logging_steps=1,
-            logging_first_step=True,
-            logging_nan_inf_filter=False,
-            eval_strategy="steps" if has_validation else "no",
-            eval_steps=config.eval_steps or per_epoch,
-            prediction_loss_only=True,
-            save_strategy="steps",
-            save_steps=config.save_steps or per_epoch,
-            save_total_limit=config.save_total_limit,
-            report_to="none",
-            disable_tqdm=True,
-            seed=config.seed,
-            data_seed=config.seed,
-        )
 
     def train(self) -> None:
         """Train from the newest undamaged checkpoint, or from the start."""
@@ -217,14 +270,11 @@ class Job:
             "seconds": self._since_launch(time.time()),
             "seconds_to_first_step": self._since_launch(self.reporter.first_step_at),
             "trained_parameters": trained,
-            "peak_memory_gb": round(_peak_memory_bytes() / 1e9, 3),
+            "peak_memory_gb": round(peak_memory_bytes() / 1e9, 3),
             "log_file": str(self.reporter.log_file),
             "data_sha256": sha256_file(Path(self.config.train_file)),
             "labels": self.audit.as_dict(),
-            "versions": {
-                package.__name__: package.__version__
-                for package in (torch, transformers, trl, peft)
-            },
+            "versions": versions(),
         }
 
     def _since_launch(self, moment: float | None) -> float | None:
@@ -232,20 +282,5 @@ class Job:
         return None if moment is None else round(moment - created.timestamp(), 2)
 
 
-def _peak_memory_bytes() -> int:
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if sys.platform == "darwin" else 1024)
-
-
 def _last(history: list[dict[str, Any]], name: str) -> float | None:
     return next((float(row[name]) for row in reversed(history) if name in row), None)
-
-
-def _dataset(examples: list[Example]) -> Any:
-    columns = {
-        "input_ids": [example.input_ids for example in examples],
-        "labels": [example.labels for example in examples],
-    }
-    return datasets.Dataset.from_dict(columns)

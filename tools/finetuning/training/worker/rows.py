@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
+from finetuning import runs
 from finetuning.errors import BadInputError
 from finetuning.files import read_records
 from finetuning.records import Json, Record
@@ -49,6 +52,31 @@ class MaskAudit:
             "labelled_fraction": round(fraction, 4),
             "longest_row_tokens": self.longest_row_tokens,
         }
+
+
+def load_data(
+    run_id: str, config: TrainingConfig, tokenizer: Any
+) -> tuple[list[Example], list[Example], MaskAudit]:
+    """Return the examples to train on, those to validate on, and the audit of the former.
+
+    Raises:
+        BadInputError: A row cannot be read, or no row at all carries a label.
+    """
+    train, audit = load_examples(Path(config.train_file), config, tokenizer)
+    if audit.rows_without_labels:
+        runs.record_alert(
+            run_id,
+            code="rows_without_labels",
+            message=f"{audit.rows_without_labels} of {audit.rows} rows have no label "
+            f"within max_length={config.max_length} and were left out",
+        )
+    validation: list[Example] = []
+    if config.validation_file:
+        validation, _ = load_examples(Path(config.validation_file), config, tokenizer)
+    if len(validation) > config.max_validation_rows:
+        chosen = random.Random(config.seed)
+        validation = chosen.sample(validation, config.max_validation_rows)
+    return train, validation, audit
 
 
 def load_examples(
@@ -206,7 +234,7 @@ def _training_template(tokenizer: Any) -> str | None:
         )
     if "{% generation" in own or "{%- generation" in own:
         return None
-    from finetuning.training.worker.libraries import trl
+    trl: Any = importlib.import_module("trl")
 
     try:
         return cast("str | None", trl.chat_template_utils.get_training_chat_template(tokenizer))

@@ -1,4 +1,7 @@
-"""One training run in its own process, from the claim on the run to its true end."""
+"""One training run in its own process, from the claim on the run to its true end.
+
+``python -m finetuning.training.worker.session RUN_ID``
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetuning import runs, settings
 from finetuning.errors import FineTuningError, RunFailedError
 from finetuning.training.config import TrainingConfig, parse_config
-from finetuning.training.worker.outcomes import (
+from finetuning.training.worker import (
     EXIT_FAILED,
     EXIT_NOT_FINITE,
     EXIT_STOPPED,
@@ -138,3 +142,9 @@ def _log_failure(error: Exception) -> None:
     sys.stderr.write("".join(lines) + f"{type(error).__name__}: {message}\n")
     sys.stderr.flush()
     os.fsync(sys.stderr.fileno())
+
+
+if __name__ == "__main__":
+    # the libraries warn about their own future at import; faults come as exceptions
+    warnings.simplefilter("ignore")
+    sys.exit(main(sys.argv[1]))
