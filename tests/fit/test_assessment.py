@@ -14,10 +14,16 @@ from hypothesis import strategies as st
 
 from finetuning.errors import BadInputError, RunFailedError, UnknownNameError
 from finetuning.fit import FitAssessment, FitFacts, assess_fit
-from finetuning.fit.conditions import Condition, compile_all, compile_one
 from finetuning.fit.facts import PROSE, known_facts, read_facts
 from finetuning.fit.results import Verdict
-from finetuning.fit.table import FOLDER, read_rules, rule_book
+from finetuning.fit.rulebook import (
+    FOLDER,
+    Condition,
+    compile_all,
+    compile_one,
+    read_rules,
+    rule_book,
+)
 
 CASES: list[dict[str, Any]] = [
     row["facts"]
@@ -424,7 +430,7 @@ BROKEN = {
     "unknown evidence": ('evidence = ["EVAL"', 'evidence = ["EVIL"', "unknown evidence 'EVIL'"),
     "unknown verdict": ('verdict = "sft"', 'verdict = "tune"', "tune"),
     "no evidence": ('evidence = ["LEAK"]', "evidence = []", "evaluation.leaks has no evidence"),
-    "not toml": ("[[rule]]", "[[rule", "TOMLDecodeError"),
+    "not toml": ("[[gate]]", "[[gate", "TOMLDecodeError"),
     "unknown probe": ('fact = "quality_ok"\nrel', 'fact = "quality"\nrel', "probe of unknown"),
 }
 

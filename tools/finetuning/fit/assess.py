@@ -1,12 +1,41 @@
-"""The tool: should this be fine-tuned, decided by rules on facts."""
+"""The tool: should this be fine-tuned, decided by rules on facts, and said in words.
+
+Servers import this at their start: the rules and the catalogue are read when a question comes.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.fit.facts import FitFacts
-from finetuning.fit.results import Contradiction, FitAssessment, Verdict
+from finetuning.fit.facts import FitFacts, known_facts, plain, read_facts
+from finetuning.fit.results import (
+    GATES,
+    STANDING,
+    TRAINS,
+    Citation,
+    Contradiction,
+    FitAssessment,
+    FlipPoint,
+    Gate,
+    NextExperiment,
+    Question,
+    Verdict,
+)
 from finetuning.records import NextCall
+
+if TYPE_CHECKING:
+    from finetuning.fit.deciding import Decision
+    from finetuning.fit.derived import View
+    from finetuning.fit.rulebook import CompiledRule, Rule, RuleBook
+
+_CERTAIN: Final = 0.95
+_PER_QUESTION: Final = 0.07
+_PER_UNKNOWN_GATE: Final = 0.05
+_LEAST: Final = 0.3
+"""Confidence starts high and falls with each open question that could flip the verdict and with
+each gate nobody spoke about: an ordering, not a measured probability."""
 
 
 def assess_fit(facts: FitFacts, data: str | None = None) -> FitAssessment:
@@ -28,13 +57,11 @@ def assess_fit(facts: FitFacts, data: str | None = None) -> FitAssessment:
         UnknownNameError: A fact that does not exist; the nearest are named.
         BadInputError: A value of the wrong kind or out of range, or unreadable data.
 
-    Source: decision-evidence.md of this project (checked 2026-11-20); knowledge: SKILL.md
+    Source: the evidence in the rule files, cited in each answer (checked 2026-11-20); knowledge:
+        SKILL.md
     """
-    from finetuning.fit.answering import answer
     from finetuning.fit.deciding import decide
-    from finetuning.fit.facts import known_facts, read_facts
-    from finetuning.fit.flipping import plain
-    from finetuning.fit.table import rule_book
+    from finetuning.fit.rulebook import rule_book
 
     given = known_facts(read_facts(facts))
     measured, proposed = ({}, []) if data is None else _measure(data)
@@ -45,7 +72,7 @@ def assess_fit(facts: FitFacts, data: str | None = None) -> FitAssessment:
     ]
     merged = known_facts(read_facts({**measured, **given}))
     book = rule_book()
-    result = answer(book, merged, decide(book, merged))
+    result = _answer(book, merged, decide(book, merged))
     cautions = result.cautions + [
         f"{item.fact} was stated as {item.given} and measured as {item.measured}: "
         "the stated value was used"
@@ -64,7 +91,6 @@ def assess_fit(facts: FitFacts, data: str | None = None) -> FitAssessment:
 def _measure(data: str) -> tuple[dict[str, Any], list[NextCall]]:
     """Return the facts that a look at the data gives, and the call that it proposes."""
     from finetuning.data_prep import inspect_data
-    from finetuning.fit.facts import known_facts, read_facts
 
     seen = inspect_data(data)
     return known_facts(read_facts(dict(seen.fit_facts))), list(seen.next)
@@ -103,3 +129,155 @@ _PRICED: Final[frozenset[Verdict]] = frozenset(
     {"sft", "dpo", "distill_smaller", "hybrid_rag_sft", "conditional"}
 )
 """Verdicts after which the price of a job is the next thing to know."""
+
+
+def _answer(book: RuleBook, facts: Mapping[str, Any], decision: Decision) -> FitAssessment:
+    """Return the whole answer to a decision.
+
+    Args:
+        book: The rules.
+        facts: The facts it was decided on.
+        decision: The verdict and the rules behind it.
+    """
+    from finetuning.fit.circumstances import day_of
+    from finetuning.fit.deciding import flip_points, open_questions
+
+    view, verdict = decision.view, decision.verdict
+    gates = _gates(book, view)
+    questions = [
+        Question(
+            fact=item.probe.fact,
+            ask=item.probe.ask,
+            values=[plain(value) for value in item.probe.values],
+            flips_to=item.flips,
+            how_to_measure=item.probe.how,
+            tool=item.probe.tool,
+        )
+        for item in open_questions(book, facts, decision)
+    ]
+    flips = [
+        FlipPoint.model_validate(
+            {"fact": f.fact, "from": plain(f.now), "to": plain(f.then), "verdict": f.verdict}
+        )
+        for f in flip_points(book, facts, verdict)
+    ]
+    used, advice = _used_rules(book, decision), _fired(book.advice, view)
+    acceptable, runner_up = _acceptable(book, decision)
+    return FitAssessment(
+        verdict=verdict,
+        why=_words(decision.deciding.why, view),
+        acceptable=acceptable,
+        runner_up=runner_up,
+        confidence=_confidence(questions, gates, decision),
+        conditions=_conditions(used, view),
+        gates=gates,
+        axis=decision.candidate.axis,
+        decisive_facts=_decisive(decision, facts),
+        questions=questions,
+        flip_points=flips,
+        must_do=[_words(rule.must_do, view) for rule in advice if rule.must_do],
+        cautions=[_words(rule.caution, view) for rule in advice if rule.caution],
+        next_experiment=_experiment(book, view, verdict),
+        rules_fired=[rule.id for rule in (*used, *advice)],
+        citations=_citations(book, (*used, *advice)),
+        as_of=day_of(view),
+        undecided=not facts or all(gate.status == "unknown" for gate in gates),
+    )
+
+
+def _words(text: str, view: View) -> str:
+    """Fill the named facts into a sentence."""
+    return text.format_map(view)
+
+
+def _used_rules(book: RuleBook, decision: Decision) -> list[Rule]:
+    """Return the deciding rule, then the candidate and the other gates that fired."""
+    used = [decision.deciding]
+    for rule in (decision.candidate, *_fired(book.gates, decision.view)):
+        if all(rule.id != known.id for known in used):
+            used.append(rule)
+    return used
+
+
+def _acceptable(book: RuleBook, decision: Decision) -> tuple[list[Verdict], Verdict | None]:
+    """Return the defensible verdicts, the decided one first, and the next best."""
+    first, candidate = decision.verdict, decision.candidate.verdict
+    named = dict.fromkeys((first, *decision.deciding.acceptable))
+    if first == "build_eval_first" and candidate is not None and candidate not in TRAINS:
+        named[candidate] = None
+    lower: list[Verdict | None] = [r.verdict for r in _fired(book.verdicts, decision.view)]
+    for name in (candidate, *named, *lower):
+        if name is not None and name != first:
+            return list(named), name
+    return list(named), None
+
+
+def _confidence(questions: list[Question], gates: list[Gate], decision: Decision) -> float:
+    unknown = sum(gate.status == "unknown" for gate in gates)
+    loose = 0.05 if len(decision.deciding.acceptable) > 1 else 0.0
+    value = _CERTAIN - _PER_QUESTION * len(questions) - _PER_UNKNOWN_GATE * unknown - loose
+    return round(max(_LEAST, value), 2)
+
+
+def _conditions(used: list[Rule], view: View) -> list[str]:
+    found = [_words(text, view) for rule in used for text in rule.conditions]
+    return list(dict.fromkeys(found))
+
+
+def _decisive(decision: Decision, facts: Mapping[str, Any]) -> list[str]:
+    """Name the known facts that the deciding rules read, directly or through what follows."""
+    from finetuning.fit.derived import TracedView
+
+    view = TracedView(facts)
+    for rule in (decision.deciding, decision.candidate):
+        for name in rule.facts():
+            _ = view[name]
+    return [name for name in facts if name in view.read]
+
+
+def _gates(book: RuleBook, view: View) -> list[Gate]:
+    """Return the four gates: a rule that fired speaks first, else what is known passes."""
+    gates: list[Gate] = []
+    for stage in GATES:
+        said = [rule for rule in _fired(book.gates, view) if rule.stage == stage]
+        if said:
+            failed = [rule for rule in said if rule.status == "fail"]
+            why = "; ".join(_words(rule.why, view) for rule in failed or said)
+            gates.append(Gate(name=stage, status="fail" if failed else "unknown", why=why))
+        else:
+            status, why = STANDING[stage](view)
+            gates.append(Gate(name=stage, status=status, why=why))
+    return gates
+
+
+def _experiment(book: RuleBook, view: View, verdict: Verdict) -> NextExperiment:
+    """Return the verdict's next step, priced on the cheapest current base or training."""
+    from finetuning.fit.circumstances import day_of
+    from finetuning.providers.market import market
+
+    step = book.experiments[verdict]
+    known = market(day_of(view))
+    usd = known.base_usd(step.tokens_in, 0, step.tokens_out)
+    if step.train_tokens:
+        rate = known.train_usd_per_mtok or Decimal(0)
+        usd = Decimal(0) if view["own_hardware"] else rate * step.train_tokens / 1_000_000
+    return NextExperiment(what=step.what, hours=step.hours, usd=usd.quantize(Decimal("0.01")))
+
+
+def _citations(book: RuleBook, rules: tuple[Rule, ...]) -> list[Citation]:
+    names = dict.fromkeys(name for rule in rules for name in rule.evidence)
+    return [
+        Citation(
+            id=name,
+            claim=book.evidence[name].claim,
+            as_of=book.evidence[name].as_of,
+            source=book.evidence[name].source,
+            confidence=book.evidence[name].confidence,
+        )
+        for name in names
+    ]
+
+
+def _fired(rules: list[CompiledRule], view: View) -> list[Rule]:
+    """Return every rule that fires, in order."""
+    return [rule.rule for rule in rules if rule.fires(view)]

@@ -1,45 +1,43 @@
-"""Fires the rules: a candidate verdict from the axis, the data and the money, then the gates."""
+"""Fires the rules, and finds what would change the verdict by asking again with other values.
+
+A candidate verdict follows from the axis, the data and the money; then the gates speak.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, cast, get_args
 
-from finetuning.fit.derived import DERIVED
+from finetuning.fit.derived import TracedView, View
+from finetuning.fit.facts import FitFacts
 from finetuning.fit.results import TRAINS, Verdict
-from finetuning.fit.table import CompiledRule, Rule, RuleBook
+from finetuning.fit.rulebook import CompiledRule, Probe, Rule, RuleBook
 
 _NEEDS_EVAL: Final[frozenset[Verdict]] = frozenset({*TRAINS, "prompt_first", "fix_data"})
 """Verdicts that make no sense while nobody can measure an answer."""
 
+_MOST_QUESTIONS: Final = 3
+_MOST_FLIPS: Final = 10
+_HALVINGS: Final = 10
+_FACTORS: Final = (0.001, 0.01, 0.1, 0.3, 3, 10, 100, 1_000)
+"""Multiples of a count or a sum that are tried on the way to a flip."""
 
-class View(dict[str, Any]):
-    """Absent is None; derived facts are computed once, when first read."""
-
-    def __missing__(self, name: str) -> Any:
-        """Compute and keep a derived fact; anything else that is absent is unknown."""
-        derive = DERIVED.get(name)
-        value = None if derive is None else derive(self)
-        self[name] = value
-        return value
-
-
-class TracedView(View):
-    """A view that remembers which facts were read.
-
-    A verdict depends on nothing that was not read on the way to it: a fact outside ``read``
-    cannot flip it alone.
-    """
-
-    def __init__(self, facts: Mapping[str, Any]) -> None:
-        """Start with nothing read."""
-        super().__init__(facts)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> Any:
-        """Return a fact and note that it was read."""
-        self.read.add(name)
-        return super().__getitem__(name)
+_GIVEN: Final = frozenset(
+    {
+        "as_of",
+        "task_kind",
+        "base_model",
+        "product_name",
+        "jurisdiction",
+        "domain",
+        "n_classes",
+        "n_tools",
+        "provider",
+        "provider_model",
+    }
+)
+"""Facts that are what the question is about: no flip is looked for in them."""
 
 
 class Decision(NamedTuple):
@@ -87,6 +85,168 @@ def _first(rules: list[CompiledRule], view: View) -> Rule:
     return next(rule.rule for rule in rules if rule.fires(view))
 
 
-def fired(rules: list[CompiledRule], view: View) -> list[Rule]:
-    """Return every rule that fires, in order."""
-    return [rule.rule for rule in rules if rule.fires(view)]
+class Flip(NamedTuple):
+    """A known fact, the value at which the verdict changes, and the verdict there."""
+
+    fact: str
+    now: Any
+    then: Any
+    verdict: Verdict
+
+
+class Open(NamedTuple):
+    """An unknown fact and the verdicts that its answers would bring."""
+
+    probe: Probe
+    flips: dict[str, Verdict]
+
+
+def open_questions(book: RuleBook, facts: Mapping[str, Any], decision: Decision) -> list[Open]:
+    """Return the unknown facts whose answer would change the verdict, the weightiest first.
+
+    An answer that decides between training and not training weighs more than others. Facts that
+    the verdict never read cannot flip it and are not tried.
+    """
+    read, verdict = facts_read(book, facts), decision.verdict
+    found: list[tuple[tuple[int, int], Open]] = []
+    for order, probe in enumerate(book.probes):
+        if probe.fact in facts or probe.fact not in read:
+            continue
+        if not book.relevant[probe.fact](decision.view):
+            continue
+        flips: dict[str, Verdict] = {}
+        for value in probe.values:
+            other = decide(book, {**facts, probe.fact: value}).verdict
+            if other != verdict:
+                flips[_written(value)] = other
+        if flips:
+            crosses = any((other in TRAINS) != (verdict in TRAINS) for other in flips.values())
+            found.append(((not crosses, order), Open(probe, flips)))
+    found.sort(key=lambda item: item[0])
+    return [question for _, question in found[:_MOST_QUESTIONS]]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return "+".join(cast("list[str]", value))
+    return str(value)
+
+
+def flip_points(book: RuleBook, facts: Mapping[str, Any], verdict: Verdict) -> list[Flip]:
+    """Return, for each known fact, the nearest value at which the verdict changes.
+
+    Only facts that the verdict read are tried; numbers are closed in on from both sides.
+    """
+    read = facts_read(book, facts) - _GIVEN
+    flips: list[Flip] = []
+    for fact, now in facts.items():
+        if fact not in read:
+            continue
+        if isinstance(now, bool) or not isinstance(now, int | float | Decimal):
+            flips += _word_flip(book, facts, fact, now, verdict)
+        else:
+            both = (_number_flip(book, facts, fact, now, verdict, up=up) for up in (False, True))
+            flips += [flip for flip in both if flip is not None]
+    return flips[:_MOST_FLIPS]
+
+
+def _word_flip(
+    book: RuleBook, facts: Mapping[str, Any], fact: str, now: Any, verdict: Verdict
+) -> list[Flip]:
+    for value in _other_words(book, fact, now):
+        other = decide(book, {**facts, fact: value}).verdict
+        if other != verdict:
+            return [Flip(fact, now, value, other)]
+    return []
+
+
+def _other_words(book: RuleBook, fact: str, now: Any) -> Iterator[Any]:
+    """Yield the other values of a fact that is not a number."""
+    if isinstance(now, bool):
+        yield not now
+    elif isinstance(now, list):
+        same: set[str] = set(cast("list[str]", now))
+        for probe in book.probes:
+            if probe.fact == fact:
+                yield from (value for value in probe.values if set(value) != same)
+    else:
+        yield from (value for value in _choices(fact) if value != now)
+
+
+def _choices(fact: str) -> tuple[str, ...]:
+    """Return the words a fact may hold, or nothing for free words."""
+    for part in get_args(FitFacts.model_fields[fact].annotation):
+        words = get_args(part)
+        if words and all(isinstance(word, str) for word in words):
+            return words
+    return ()
+
+
+def _number_flip(
+    book: RuleBook,
+    facts: Mapping[str, Any],
+    fact: str,
+    now: int | float | Decimal,
+    verdict: Verdict,
+    *,
+    up: bool,
+) -> Flip | None:
+    """Walk away from today's value until the verdict changes, then close in on where."""
+    same: Any = now
+    for value in _ladder(book, facts, fact, now, up=up):
+        other = decide(book, {**facts, fact: value}).verdict
+        if other == verdict:
+            same = value
+            continue
+        for _ in range(_HALVINGS):
+            middle = _like((float(same) + float(value)) / 2, now)
+            if middle in (same, value):
+                break
+            there = decide(book, {**facts, fact: middle}).verdict
+            if there == verdict:
+                same = middle
+            else:
+                value, other = middle, there
+        return Flip(fact, now, value, other)
+    return None
+
+
+def _ladder(
+    book: RuleBook,
+    facts: Mapping[str, Any],
+    fact: str,
+    now: int | float | Decimal,
+    *,
+    up: bool,
+) -> list[Any]:
+    """Return values to try on one side of today's, the nearest first."""
+    share = _is_share(fact)
+    rungs = [*book.thresholds.get(fact, ()), *_probe_values(book, fact)]
+    if share:
+        rungs += [value for name, value in facts.items() if _is_share(name)]
+        rungs += [0, 0.5, 1]
+    else:
+        rungs += [float(now) * factor for factor in _FACTORS]
+    tried = {_like(rung, now) for rung in rungs}
+    return sorted(
+        (value for value in tried if (value > now if up else value < now)), reverse=not up
+    )
+
+
+def _probe_values(book: RuleBook, fact: str) -> list[float]:
+    return [float(value) for probe in book.probes if probe.fact == fact for value in probe.values]
+
+
+def _is_share(fact: str) -> bool:
+    return fact.endswith(("_score", "_fraction", "_agreement")) or fact.startswith("pass_at_")
+
+
+def _like(value: float, now: Any) -> Any:
+    """Return a number of the same kind as today's value."""
+    if isinstance(now, int):
+        return round(value)
+    if isinstance(now, Decimal):
+        return Decimal(f"{value:.4g}")
+    return round(value, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from finetuning.fit import economics, hosting
+from finetuning.fit import circumstances
 
 Facts = Mapping[str, Any]
 Derivation = Callable[[Facts], Any]
@@ -16,11 +16,6 @@ _SKILL: Final = frozenset({"reasoning", "language"})
 _TASTE: Final = frozenset({"style", "inconsistency", "refusals"})
 _MONEY: Final = frozenset({"cost", "latency"})
 _STRICT_TASKS: Final = frozenset({"extraction", "tool_calling", "classification"})
-
-_EU: Final = frozenset(
-    "EU AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE".split()
-)
-"""Codes that mean the European Union or one of its members."""
 
 _SCORES: Final = (
     "prompt_score",
@@ -41,7 +36,7 @@ _ROWS: Final = {
     "translation": (5_000, 50_000),
 }
 """Rows to start with, and rows to be comfortable with, by kind of task: this project's choice
-within the ranges of decision-evidence.md section 3 (checked 2026-11-20)."""
+within the ranges of data-prep.md (checked 2026-11-20)."""
 _ROWS_SKILL: Final = (1_000, 10_000)
 _ROWS_LANGUAGE: Final = (5_000, 50_000)
 _ROWS_FORMAT: Final = (50, 200)
@@ -51,7 +46,7 @@ _MOST_CONFLICTS: Final = 0.10
 _STUDENT_ROWS: Final = 1_000
 _ENCODER_ROWS: Final = 500
 _ENCODER_ROWS_PER_CLASS: Final = 20
-"""Thresholds of this project; decision-evidence.md section 6: no controlled study was found."""
+"""Thresholds of this project: no controlled study of them was found (checked 2026-11-20)."""
 
 
 def _fails(facts: Facts, modes: frozenset[str]) -> bool | None:
@@ -210,26 +205,6 @@ def _rag_tried(facts: Facts) -> bool | None:
     return None if tried is None else "retrieval" in tried
 
 
-def _licence_family(facts: Facts) -> str | None:
-    text = f"{facts['base_licence'] or ''} {facts['base_model'] or ''}".casefold()
-    if not text.strip():
-        return None
-    if "llama" in text:
-        return "llama"
-    licence = (facts["base_licence"] or "").casefold()
-    if any(part in licence for part in ("-nc", "non-commercial", "noncommercial", "research")):
-        return "non_commercial"
-    return "other"
-
-
-def _llama4_in_eu(facts: Facts) -> bool | None:
-    base, place = facts["base_model"], facts["jurisdiction"]
-    if base is None or place is None:
-        return None
-    name = base.casefold().replace("_", "-").replace("-", "")
-    return "llama4" in name and place.strip().upper() in _EU
-
-
 DERIVED: Final[dict[str, Derivation]] = {
     "eval_exists": _eval_exists,
     "margin": _margin,
@@ -269,9 +244,35 @@ DERIVED: Final[dict[str, Derivation]] = {
     "labels_why": _labels_why,
     "labels_bad": lambda facts: None if facts["labels_why"] is None else bool(facts["labels_why"]),
     "cheap_base_suffices": _cheap_base_suffices,
-    "licence_family": _licence_family,
-    "llama4_in_eu": _llama4_in_eu,
-    **hosting.DERIVED,
-    **economics.DERIVED,
+    **circumstances.DERIVED,
 }
 """Name → how it follows. Names may build on each other; there is no circle."""
+
+
+class View(dict[str, Any]):
+    """Absent is None; derived facts are computed once, when first read."""
+
+    def __missing__(self, name: str) -> Any:
+        """Compute and keep a derived fact; anything else that is absent is unknown."""
+        derive = DERIVED.get(name)
+        value = None if derive is None else derive(self)
+        self[name] = value
+        return value
+
+
+class TracedView(View):
+    """A view that remembers which facts were read.
+
+    A verdict depends on nothing that was not read on the way to it: a fact outside ``read``
+    cannot flip it alone.
+    """
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        """Start with nothing read."""
+        super().__init__(facts)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a fact and note that it was read."""
+        self.read.add(name)
+        return super().__getitem__(name)

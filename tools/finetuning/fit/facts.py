@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Final, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -208,3 +209,14 @@ def known_facts(facts: FitFacts) -> dict[str, Any]:
         for name in FitFacts.model_fields
         if name not in PROSE and (value := getattr(facts, name)) is not None
     }
+
+
+def plain(value: Any) -> Any:
+    """Return a fact's value as JSON: dates and money as text."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return list(cast("list[Any]", value))
+    return value

@@ -1,9 +1,10 @@
-"""What the decision says, and everything that it rests on."""
+"""What the decision says: the shape of an answer, and the words of each gate."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -45,6 +46,8 @@ TRAINS: Final[frozenset[Verdict]] = frozenset(
 )
 """Verdicts that train a model."""
 
+Status = Literal["pass", "fail", "unknown"]
+Facts = Mapping[str, Any]
 Axis = Literal["context", "behaviour", "syntax", "skill", "cost", "latency", "evaluation"]
 GateName = Literal["evaluation", "law", "provider", "feasible"]
 Stage = GateName | Literal["axis", "data", "economics", "advice"]
@@ -62,7 +65,7 @@ class Gate(Part):
     """One thing that must hold before anything is trained."""
 
     name: GateName
-    status: Literal["pass", "fail", "unknown"]
+    status: Status
     why: str
 
 
@@ -153,3 +156,67 @@ class FitAssessment(ToolResult):
         return (
             f"{self.verdict}: {self.why}. Next: {step.what} (about {step.hours:g} h, ${step.usd})."
         )
+
+
+def _evaluation(view: Facts) -> tuple[Status, str]:
+    if view["eval_exists"]:
+        return "pass", "held-out rows or a measured score exist"
+    if view["eval_exists"] is False:
+        return "fail", "there are no held-out rows yet; this verdict does not wait for them"
+    return "unknown", "nobody said that held-out rows with a metric exist"
+
+
+def _law(view: Facts) -> tuple[Status, str]:
+    kind = view["data_sensitivity"]
+    if view["teacher_closed_api"] and view["student_use"] != "internal":
+        return "unknown", "answers of a closed model: what they may be used for is not settled"
+    if kind == "none":
+        return "pass", "no personal, health or secret data"
+    if kind in {"personal", "health"} and view["identified"] is False:
+        return "pass", "nobody can be identified in the data (as stated, not checked here)"
+    if kind in {"personal", "health"} and view["consent"] and not _needs_baa(view):
+        return "pass", "a right to use the data is stated"
+    if kind == "secret" and view["sends_data"] is False:
+        return "pass", "the data stays on your machines"
+    return "unknown", "whether this data may be used for training is not known"
+
+
+def _needs_baa(view: Facts) -> bool:
+    return bool(
+        view["data_sensitivity"] == "health"
+        and view["sends_data"] is not False
+        and not view["baa_signed"]
+    )
+
+
+def _provider(view: Facts) -> tuple[Status, str]:
+    if view["provider"] == "local":
+        return "pass", "your own machine takes every job"
+    if view["provider_can_start"] and view["provider_offers_method"] is not False:
+        return "pass", f"{view['provider']}: {view['provider_why']}"
+    if view["provider"] is None:
+        return "unknown", "no provider is named"
+    if view["provider_can_start"] is False:
+        return "fail", f"{view['provider']}: {view['provider_why']}"
+    return "unknown", f"{view['provider']}: whether you can start a job there is not known"
+
+
+def _feasible(view: Facts) -> tuple[Status, str]:
+    if view["fits_in_gpu"] and view["own_hardware"]:
+        needed, there = view["least_training_gb"], view["gpu_total_gb"]
+        return "pass", f"4-bit training needs about {needed} GB of {there} GB"
+    if view["own_hardware"] and view["fits_in_gpu"] is False:
+        needed, there = view["least_training_gb"], view["gpu_total_gb"]
+        return "fail", f"4-bit training needs about {needed} GB of {there} GB"
+    if view["provider_hosted"] and view["provider_can_start"]:
+        return "pass", "the provider brings the hardware"
+    return "unknown", "the base's size or the machine is not known"
+
+
+STANDING: Final[dict[Stage, Callable[[Facts], tuple[Status, str]]]] = {
+    "evaluation": _evaluation,
+    "law": _law,
+    "provider": _provider,
+    "feasible": _feasible,
+}
+"""What is known about each gate where no rule spoke: its status and why."""

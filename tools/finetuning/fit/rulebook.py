@@ -1,19 +1,127 @@
-"""The rule files: read once, checked, compiled."""
+"""The rules: read once from the rule files, checked, and compiled to tests of facts.
+
+A test is true, false, or unknown where a fact is absent.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from finetuning.errors import RunFailedError
-from finetuning.fit.conditions import Condition, Test, Truth, compile_all
 from finetuning.fit.facts import FitFacts
 from finetuning.fit.results import Axis, Stage, Verdict
 from finetuning.providers.catalogue import Confidence
+
+Scalar = bool | int | float | str
+Truth = bool | None
+Test = Callable[[Mapping[str, Any]], Truth]
+"""Takes the facts (absent ones read as None) and answers true, false or unknown."""
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One test of one fact, or ``any`` of several tests.
+
+    ``is``, ``is_not``, ``in`` compare; ``has`` and ``lacks`` look into a list; the four
+    comparisons take numbers; ``known`` asks whether the fact is there at all.
+    """
+
+    fact: str = ""
+    is_: Scalar | None = msgspec.field(default=None, name="is")
+    is_not: Scalar | None = None
+    in_: tuple[Scalar, ...] = msgspec.field(default=(), name="in")
+    has: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    at_least: float | None = None
+    more_than: float | None = None
+    at_most: float | None = None
+    less_than: float | None = None
+    known: bool | None = None
+    any: tuple[Condition, ...] = ()
+
+    def facts(self) -> Iterator[str]:
+        """Yield the names this condition reads."""
+        if self.fact:
+            yield self.fact
+        for part in self.any:
+            yield from part.facts()
+
+    def thresholds(self) -> Iterator[tuple[str, float]]:
+        """Yield (fact, number) for every comparison with a number."""
+        for bound in (self.at_least, self.more_than, self.at_most, self.less_than):
+            if bound is not None:
+                yield self.fact, bound
+        for part in self.any:
+            yield from part.thresholds()
+
+
+def compile_all(conditions: tuple[Condition, ...]) -> Test:
+    """Return the conjunction of conditions: false wins over unknown, unknown over true."""
+    tests = [compile_one(condition) for condition in conditions]
+
+    def conjunction(facts: Mapping[str, Any]) -> Truth:
+        answer: Truth = True
+        for test in tests:
+            one = test(facts)
+            if one is False:
+                return False
+            if one is None:
+                answer = None
+        return answer
+
+    return conjunction
+
+
+def _disjunction(tests: list[Test]) -> Test:
+    def test(facts: Mapping[str, Any]) -> Truth:
+        answer: Truth = False
+        for part in tests:
+            one = part(facts)
+            if one:
+                return True
+            if one is None:
+                answer = None
+        return answer
+
+    return test
+
+
+def compile_one(condition: Condition) -> Test:
+    """Return one condition as a function of the facts."""
+    if condition.any:
+        return _disjunction([compile_one(part) for part in condition.any])
+    name = condition.fact
+    if condition.known is not None:
+        wanted = condition.known
+        return lambda facts: (facts[name] is not None) is wanted
+    check = _check_of(condition)
+    return lambda facts: None if (value := facts[name]) is None else check(value)
+
+
+def _check_of(condition: Condition) -> Callable[[Any], bool]:
+    checks: list[tuple[Any, Callable[[Any], bool]]] = [
+        (condition.is_, lambda value: bool(value == condition.is_)),
+        (condition.is_not, lambda value: bool(value != condition.is_not)),
+        (condition.in_ or None, lambda value: value in condition.in_),
+        (condition.has or None, lambda value: any(part in value for part in condition.has)),
+        (
+            condition.lacks or None,
+            lambda value: not any(part in value for part in condition.lacks),
+        ),
+        (condition.at_least, lambda value: bool(value >= condition.at_least)),
+        (condition.more_than, lambda value: bool(value > condition.more_than)),
+        (condition.at_most, lambda value: bool(value <= condition.at_most)),
+        (condition.less_than, lambda value: bool(value < condition.less_than)),
+    ]
+    used = [check for given, check in checks if given is not None]
+    if len(used) == 1:
+        return used[0]
+    return lambda value: all(check(value) for check in used)
+
 
 FOLDER: Final = Path(__file__).parent / "rules"
 
@@ -102,18 +210,16 @@ class CompiledRule:
 class RuleBook:
     """All rules, probes, experiments and evidence, checked against each other."""
 
-    def __init__(self, files: Mapping[str, Mapping[str, Any]]) -> None:
-        """Convert and check the contents of the rule files, by file stem."""
-        self.gates = _rules(files["gates"])
-        self.verdicts = _rules(files["verdicts"])
-        self.advice = _rules(files["advice"])
-        self.experiments = msgspec.convert(
-            files["advice"]["experiments"], dict[Verdict, Experiment]
-        )
-        self.probes = msgspec.convert(files["probes"]["probe"], tuple[Probe, ...])
+    def __init__(self, tables: Mapping[str, Any]) -> None:
+        """Convert and check the tables of the rule files, by name."""
+        self.gates = _compiled(tables["gate"])
+        self.verdicts = _compiled(tables["verdict"])
+        self.advice = _compiled(tables["advice"])
+        self.experiments = msgspec.convert(tables["experiments"], dict[Verdict, Experiment])
+        self.probes = msgspec.convert(tables["probe"], tuple[Probe, ...])
         self.thresholds = self._thresholds()
         self.relevant = {probe.fact: compile_all(probe.relevant) for probe in self.probes}
-        self.evidence = msgspec.convert(files["evidence"]["evidence"], dict[str, Evidence])
+        self.evidence = msgspec.convert(tables["evidence"], dict[str, Evidence])
         faults = self._faults()
         if faults:
             raise RunFailedError(
@@ -152,30 +258,28 @@ class RuleBook:
         return {name: sorted(bounds) for name, bounds in found.items()}
 
 
-def _rules(file: Mapping[str, Any]) -> list[CompiledRule]:
-    return [CompiledRule(rule) for rule in msgspec.convert(file["rule"], tuple[Rule, ...])]
+def _compiled(rows: Any) -> list[CompiledRule]:
+    return [CompiledRule(rule) for rule in msgspec.convert(rows, tuple[Rule, ...])]
 
 
 def read_rules(folder: Path) -> RuleBook:
-    """Read the five rule files of a folder.
+    """Read the rule files of a folder; each table stands in one of them.
 
     Raises:
         RunFailedError: A file is not TOML, breaks the schema, or names what does not exist.
     """
     import tomllib
 
+    tables: dict[str, Any] = {}
     try:
-        return RuleBook(
-            {
-                path.stem: tomllib.loads(path.read_text(encoding="utf-8"))
-                for path in sorted(folder.glob("*.toml"))
-            }
-        )
+        for path in sorted(folder.glob("*.toml")):
+            tables |= tomllib.loads(path.read_text(encoding="utf-8"))
+        return RuleBook(tables)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError) as error:
         raise RunFailedError(
             "fit rules",
             f"{type(error).__name__}: {error}",
-            "rule files as finetuning.fit.table describes them",
+            "rule files as finetuning.fit.rulebook describes them",
             "Undo the last edit",
         ) from error
 
