@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from finetuning.errors import UnknownNameError
 from finetuning.pii import TYPES, Span, find_personal_data
-from finetuning.pii.detect import settle
-from finetuning.pii.rules import RULES
-from finetuning.pii.rules import checksums as check
-from finetuning.pii.views import is_json_container
+from finetuning.pii.detect import RULES, settle
+from finetuning.pii.rules import checks as check
+from finetuning.pii.rules import is_json_container
+from finetuning.pii.rules.contact import phone_quality
 
 B64 = "MIIEowIBAAKCAQEA7bq9Ck0pXz1Yy3"
 PEM = f"-----BEGIN RSA {'PRIVATE'} KEY-----"
@@ -371,6 +371,6 @@ def test_check_digits_decide(function: object, good: str, bad: str) -> None:
 
 
 def test_a_number_outside_every_plan_has_no_quality() -> None:
-    assert check.phone_quality("+999999", None) == 0
-    assert check.phone_quality("abc", "US") == 0
-    assert check.phone_quality("+1 415 555 0123", None) == 2
+    assert phone_quality("+999999", None) == 0
+    assert phone_quality("abc", "US") == 0
+    assert phone_quality("+1 415 555 0123", None) == 2

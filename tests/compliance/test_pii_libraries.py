@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from finetuning.errors import MissingExtraError
+from finetuning.pii import detect as adapters
 from finetuning.pii import find_personal_data
-from finetuning.pii import libraries as adapters
 
 TEXT = "mail a@example.org, card 4111111111111111, ssn 123-45-6789, http://x.org"
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from finetuning.errors import BadInputError
 from finetuning.pii import Span, find_personal_data, keyed_digest, redact_rows, redact_texts
-from finetuning.pii.keyed import canonical
 from finetuning.pii.kinds import RedactMode
+from finetuning.pii.tags import canonical
 from finetuning.settings import settings
 
 KEY_CODE = "from finetuning.pii import keyed_digest; print(keyed_digest('a@b.org'))"

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from finetuning.pii.detect import find_personal_data
-    from finetuning.pii.keyed import keyed_digest
-    from finetuning.pii.kinds import TYPES, PersonalDataType, Span
-    from finetuning.pii.redaction import redact_rows
-    from finetuning.pii.results import PiiFinding, PiiScan
-    from finetuning.pii.rounds import redact_texts
+    from finetuning.pii.kinds import TYPES, PersonalDataType, PiiFinding, PiiScan, Span
+    from finetuning.pii.rows import redact_rows
     from finetuning.pii.scan import scan_pii
+    from finetuning.pii.tags import keyed_digest, redact_texts
 
 __all__ = [
     "TYPES",
@@ -33,13 +31,13 @@ __all__ = [
 _HOMES: Final = {
     "TYPES": "kinds",
     "PersonalDataType": "kinds",
-    "PiiFinding": "results",
-    "PiiScan": "results",
+    "PiiFinding": "kinds",
+    "PiiScan": "kinds",
     "Span": "kinds",
     "find_personal_data": "detect",
-    "keyed_digest": "keyed",
-    "redact_rows": "redaction",
-    "redact_texts": "rounds",
+    "keyed_digest": "tags",
+    "redact_rows": "rows",
+    "redact_texts": "tags",
     "scan_pii": "scan",
 }
 

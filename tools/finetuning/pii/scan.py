@@ -1,26 +1,34 @@
-"""The tool ``scan_pii``: search a file for personal data, or write a copy without them."""
+"""The tool ``scan_pii``: search a file for personal data, or write a copy without them.
+
+What goes in and where copies go is decided here, before anything is read or written.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from finetuning.errors import BadInputError
 from finetuning.pii.kinds import (
     HEALTH_TYPES,
     SECRET_TYPES,
     DetectorName,
     PersonalDataType,
+    PiiScan,
     RedactMode,
     check_types,
+    coverage,
 )
-from finetuning.pii.results import PiiScan
 from finetuning.records import Json, NextCall, page
 
 if TYPE_CHECKING:
     from finetuning.pii.search import Tally
 
 _WHERE: Final = "scan_pii"
+_TABLES: Final = {"csv", "tsv"}
+_TEXT_ENDINGS: Final = (".txt", ".md", ".markdown")
 
 
 def scan_pii(
@@ -67,17 +75,16 @@ def scan_pii(
 
     Source: 45 CFR 164.514(b)(2) (checked 2026-11-20); knowledge: compliance.md#personal-data
     """
-    from finetuning.files import atomic_write
-    from finetuning.pii.outputs import Sink, checked_file, refuse_same, targets
-    from finetuning.pii.pieces import input_files
-    from finetuning.pii.search import Search, Tally
-
     page([], limit, offset, where=_WHERE)
     wanted = check_types(types, where=_WHERE)
     inputs = input_files(path, where=_WHERE)
     goals, written = targets(inputs, path, mode, output, overwrite=overwrite, where=_WHERE)
     listing = checked_file(findings_file, overwrite=overwrite, where=_WHERE)
     refuse_same([*inputs.values(), *goals.values(), *([listing] if listing else [])], where=_WHERE)
+
+    from finetuning.files import atomic_write
+    from finetuning.pii.search import Search, Sink, Tally
+
     tally = Tally(limit, offset)
     search = Search(wanted, detector, redact, tally)
     with contextlib.ExitStack() as stack:
@@ -99,12 +106,10 @@ def _result(
     written: str | None,
     listing: str | None,
 ) -> PiiScan:
-    from finetuning.pii.hipaa import coverage
-
     more = tally.offset + len(tally.page)
     next_offset = more if more < tally.total else None
     return PiiScan(
-        n_rows=tally.rows + tally.unreadable.count,
+        n_rows=tally.rows + tally.n_unreadable,
         findings_total=tally.total,
         by_type=dict(tally.by_type.most_common()),
         findings=tally.page,
@@ -113,9 +118,9 @@ def _result(
         hipaa18=coverage(wanted, detector),
         output_file=written,
         findings_file=listing,
-        n_unreadable=tally.unreadable.count,
-        n_unsearched=tally.unreadable.unsearched,
-        unreadable=tally.unreadable.sample,
+        n_unreadable=tally.n_unreadable,
+        n_unsearched=tally.n_unsearched,
+        unreadable=tally.unreadable,
         mode=mode,
         next=_next_calls(path, mode, tally, written),
         fit_facts=_fit_facts(tally.by_type) if mode == "scan" else {},
@@ -149,3 +154,122 @@ def _fit_facts(by_type: Mapping[str, int]) -> dict[str, Json]:
     if by_type.keys() - SECRET_TYPES:
         return {"data_sensitivity": "personal", "identified": True}
     return {}
+
+
+def input_files(path: str, *, where: str) -> dict[str, Path]:
+    """Return the files to search by name: one file, a prepared folder's splits, a text folder.
+
+    Raises:
+        NotAllowedError: Outside the readable folders.
+        BadInputError: Missing, or a folder without data.
+    """
+    from finetuning.files import data_files, resolve_read, sniff_format
+    from finetuning.files.paths import SPLITS
+    from finetuning.files.text_rows import text_files
+
+    found = resolve_read(path, where=where, kind="any")
+    if found.is_dir() and any((found / f"{split}.jsonl").exists() for split in SPLITS):
+        return {file.name: file for file in data_files(path, where=where).values()}
+    if found.is_dir():
+        sniff_format(found)  # says so if the folder holds no text
+        return {file.relative_to(found).as_posix(): file for file in text_files(found)}
+    return {found.name: found}
+
+
+def checked_file(path: str | None, *, overwrite: bool, where: str) -> Path | None:
+    """Return the resolved path of a file to write, or None for None.
+
+    Raises:
+        NotAllowedError: Outside the writable folders.
+        BadInputError: It exists and ``overwrite`` is false.
+    """
+    if path is None:
+        return None
+    from finetuning.files import resolve_write
+
+    target = resolve_write(path, where=where)
+    if target.exists() and not overwrite:
+        raise BadInputError(
+            where,
+            f"{path!r} exists",
+            "a new file",
+            "Choose another name, or pass overwrite=true to replace it",
+        )
+    return target
+
+
+def targets(
+    inputs: Mapping[str, Path],
+    path: str,
+    mode: Literal["scan", "redact"],
+    output: str | None,
+    *,
+    overwrite: bool,
+    where: str,
+) -> tuple[dict[str, Path], str | None]:
+    """Return the target of each input, and the path to report (a file, or a folder for many).
+
+    Raises:
+        BadInputError: ``output`` with mode scan, a wrong ending, or an existing target.
+        NotAllowedError: Outside the writable folders.
+    """
+    from finetuning.files import new_output_folder
+
+    if mode == "scan":
+        if output is not None:
+            raise BadInputError(
+                where, "output is given with mode='scan'", "mode='redact'", "Pass mode='redact'"
+            )
+        return {}, None
+    if len(inputs) > 1 or Path(path).expanduser().is_dir():
+        folder = new_output_folder(output, where=where, name="redacted", overwrite=overwrite)
+        return {
+            name: folder / Path(name).parent / _name(file) for name, file in inputs.items()
+        }, str(folder)
+    (name, source), *_ = inputs.items()
+    if output is None:
+        folder = new_output_folder(None, where=where, name="redacted")
+        return {name: folder / _name(source)}, str(folder / _name(source))
+    target = checked_file(output, overwrite=overwrite, where=where)
+    allowed = _endings(source)
+    if target is None or target.suffix.lower() not in allowed:
+        raise BadInputError(
+            where,
+            f"output is {output!r}",
+            f"a name that ends in {' or '.join(allowed)}",
+            f"Name it {Path(output).stem + allowed[0]!r}",
+        )
+    return {name: target}, str(target)
+
+
+def _endings(source: Path) -> tuple[str, ...]:
+    from finetuning.files import sniff_format
+
+    form = sniff_format(source)
+    if form == "text_folder":
+        return _TEXT_ENDINGS
+    first = {"csv": ".csv", "tsv": ".tsv", "json": ".json"}.get(form, ".jsonl")
+    others = [".jsonl", ".json", *([".csv", ".tsv"] if form in _TABLES else [])]
+    return (first, *(ending for ending in others if ending != first))
+
+
+def _name(source: Path) -> str:
+    stem = source.name
+    while Path(stem).suffix.lower() in {".gz", ".zst", ".zstd"}:
+        stem = Path(stem).stem
+    endings = _endings(source)
+    ending = Path(stem).suffix.lower()
+    return Path(stem).stem + (ending if ending in endings else endings[0])
+
+
+def refuse_same(paths: Sequence[Path], *, where: str) -> None:
+    """Refuse to write over a file that is read, or to write two things to one file.
+
+    Raises:
+        BadInputError: Two of the paths are the same.
+    """
+    for position, path in enumerate(paths):
+        if path in paths[:position]:
+            raise BadInputError(
+                where, f"{str(path)!r} is used twice", "different files", "Choose another name"
+            )

@@ -1,22 +1,30 @@
-"""Search the pieces of a file in batches, count, page, and hand redacted rows on."""
+"""Search a file piece by piece: rows where there are rows, raw text where there are not.
+
+A line that no reader can decode may hold personal data all the same, so it is searched as it
+stands; text files are searched whole, not only their question-and-answer pairs. Findings are
+counted and paged, redacted rows written.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import json
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
-from finetuning.pii.keyed import canonical, keyed_digest
-from finetuning.pii.keys import KeyNames
-from finetuning.pii.kinds import RedactMode, Span
-from finetuning.pii.leaves import Leaf, open_row
-from finetuning.pii.outputs import Sink
-from finetuning.pii.pieces import Block, Unreadable, read_pieces
-from finetuning.pii.results import PiiFinding
-from finetuning.pii.rounds import redact_leaves, search_leaves
-from finetuning.records import Json, Record
+from finetuning.files import atomic_write, read_records, sniff_format
+from finetuning.files.chunks import read_chunks, split_lines, utf8_chunks
+from finetuning.pii.kinds import PiiFinding, RedactMode, Span
+from finetuning.pii.rows import KeyNames, Leaf, open_row, redact_leaves, search_leaves
+from finetuning.pii.tags import canonical, keyed_digest
+from finetuning.records import Finding, Json, Record
 
+_BLOCK_BYTES: Final = 1 << 18
+_SAMPLE: Final = 5
 _BATCH_CHARACTERS: Final = 4_000_000
 """Text searched at once: large enough for the prefilter, small enough for flat memory."""
 
@@ -31,8 +39,16 @@ class Tally:
         self.total = 0
         self.by_type: Counter[str] = Counter()
         self.page: list[PiiFinding] = []
-        self.unreadable = Unreadable()
+        self.n_unreadable = 0
+        self.n_unsearched = 0
+        self.unreadable: list[Finding] = []
         self.stream: IO[str] | None = None
+
+    def reject(self, finding: Finding) -> None:
+        """Count one row that no reader could decode, and keep the first of them."""
+        self.n_unreadable += 1
+        if len(self.unreadable) < _SAMPLE:
+            self.unreadable.append(finding)
 
     def add(self, file: str | None, line: int, field: str, span: Span, value: str) -> None:
         """Count one finding; the value itself goes no further than its keyed digest."""
@@ -58,6 +74,129 @@ class Tally:
             self.page.append(finding)
         if self.stream is not None:
             self.stream.write(finding.model_dump_json() + "\n")
+
+
+class Block(NamedTuple):
+    """Raw text that is no row.
+
+    Attributes:
+        source: Name of its file.
+        line: First physical line.
+        text: The text.
+        whole: It is a text file as a whole, not a row that could not be decoded.
+    """
+
+    source: str
+    line: int
+    text: str
+    whole: bool
+
+
+def read_pieces(path: Path, tally: Tally) -> Iterator[Record | Block]:
+    """Yield everything of a file that can be searched.
+
+    Args:
+        path: A resolved path.
+        tally: Counts the rows that no reader could decode; their raw text follows the rows,
+            where the format has lines.
+
+    Raises:
+        BadInputError: The file as a whole cannot be read.
+    """
+    form = sniff_format(path)
+    if form == "text_folder":
+        yield from _text_block(path)
+        return
+    gaps: list[tuple[int, int | None]] = []
+    for item in read_records(path, source=path.name):
+        if gaps and gaps[-1][1] is None:
+            gaps[-1] = (gaps[-1][0], item.line)
+        if isinstance(item, Record):
+            yield item
+        elif item.severity == "error":
+            tally.reject(item)
+            gaps.append((item.line or 1, None))
+    if form in {"jsonl", "csv", "tsv"}:
+        yield from _raw_blocks(path, gaps)
+    else:
+        tally.n_unsearched += len(gaps)
+
+
+def _text_block(path: Path) -> Iterator[Block]:
+    lines = split_lines(utf8_chunks(read_chunks(path), name=path.name))
+    yield Block(path.name, 1, b"".join(lines).decode("utf-8", "replace"), whole=True)
+
+
+def _raw_blocks(path: Path, gaps: list[tuple[int, int | None]]) -> Iterator[Block]:
+    """Yield the physical lines of each gap, from its first line up to that of the next row."""
+    if not gaps:
+        return
+    waiting = iter(gaps)
+    first, following = next(waiting)
+    held: list[bytes] = []
+    number = size = 0
+    for line in split_lines(utf8_chunks(read_chunks(path), name=path.name)):
+        number += 1
+        if (following is not None and number >= following) or size > _BLOCK_BYTES:
+            yield from _raw_block(path, held, number)
+            held, size = [], 0
+            if following is not None and number >= following:
+                first, following = next(waiting, (sys.maxsize, None))
+        if number >= first:
+            held.append(line)
+            size += len(line)
+    yield from _raw_block(path, held, number + 1)
+
+
+def _raw_block(path: Path, held: list[bytes], following: int) -> Iterator[Block]:
+    if held:
+        text = b"".join(held).decode("utf-8", "replace")
+        yield Block(path.name, following - len(held), text, whole=False)
+
+
+class Sink:
+    """Writes redacted rows in the format that the file's ending names."""
+
+    def __init__(self, stream: IO[str], ending: str) -> None:
+        """Write to ``stream``; ``ending`` is the target's, with the dot."""
+        self._stream = stream
+        self._ending = ending
+        self._count = 0
+        self._table: Any = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, target: Path) -> Generator[Sink]:
+        """Open a target that appears only when it is whole."""
+        with atomic_write(target) as stream:
+            sink = cls(stream, target.suffix.lower())
+            yield sink
+            if sink._ending == ".json":
+                stream.write("\n]\n" if sink._count else "[]\n")
+
+    def text(self, text: str) -> None:
+        """Write a text file's text."""
+        self._stream.write(text)
+
+    def row(self, row: Mapping[str, Json]) -> None:
+        """Write one row."""
+        if self._ending in {".csv", ".tsv"}:
+            self._table_row(row)
+        else:
+            line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+            if self._ending == ".json":
+                line = ("[\n" if not self._count else ",\n") + line
+            else:
+                line += "\n"
+            self._stream.write(line)
+        self._count += 1
+
+    def _table_row(self, row: Mapping[str, Json]) -> None:
+        if self._table is None:
+            separator = "\t" if self._ending == ".tsv" else ","
+            self._table = csv.writer(self._stream, delimiter=separator, lineterminator="\n")
+            self._table.writerow(row)
+        self._table.writerow(row.values())
 
 
 class _Open(NamedTuple):
@@ -89,7 +228,7 @@ class Search:
         names = KeyNames(self._mode, self._types)
         batch: list[_Open] = []
         size = 0
-        for piece in read_pieces(source, self._tally.unreadable):
+        for piece in read_pieces(source, self._tally):
             if isinstance(piece, Block):
                 self._flush(batch, label, sink)
                 batch = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Final
 
-from finetuning.pii.rules.checksums import phone_quality
-from finetuning.pii.rules.rule import LEFT, RIGHT, Accept, Place, Rule, digits_of, rule
+from finetuning.pii.rules import LEFT, RIGHT, Accept, Place, Rule, digits_of, rule
 
 _FILE_ENDINGS: Final = frozenset(
     "png jpg jpeg gif svg webp ico css js ts py java html htm json xml yaml yml toml md txt zip "
@@ -52,6 +52,28 @@ def _nanp(match: re.Match[str]) -> Place | None:
     if digits[1:3] == "11" or digits[4:6] == "11":
         return None
     return match.start(), match.end(), 0.75 if match.group()[-5] == " " else 0.9
+
+
+@functools.lru_cache(maxsize=4096)
+def phone_quality(number: str, region: str | None) -> int:
+    """Say how well a number fits the public numbering plans.
+
+    Args:
+        number: The number as written; ``+`` first unless ``region`` is given.
+        region: Two-letter country of a national form, or None.
+
+    Returns:
+        2 for a number that is in use in that plan, 1 for one of the right length, else 0.
+    """
+    import phonenumbers
+
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return 0
+    if phonenumbers.is_valid_number(parsed):
+        return 2
+    return 1 if phonenumbers.is_possible_number(parsed) else 0
 
 
 def _international(match: re.Match[str]) -> Place | None:

@@ -1,12 +1,14 @@
-"""Numbers with a check digit or a fixed form: cards, accounts, national identifiers, coins."""
+"""Numbers that identify: by a check digit, a fixed form, or the words in front of them.
+
+Cards, accounts and coins; national identifiers; documents, medical records and health plans.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from finetuning.pii.rules import checksums
-from finetuning.pii.rules.rule import LEFT, RIGHT, Place, Rule, digits_of, rule
+from finetuning.pii.rules import LEFT, RIGHT, Place, Rule, checks, digits_of, rule
 
 # A number must not be part of a longer one, of an identifier or of a UUID.
 _BEFORE: Final = r"(?<![A-Za-z0-9_.-])"
@@ -15,7 +17,7 @@ _AFTER: Final = r"(?![A-Za-z0-9_]|[-.]\d| \d{4}(?!\d))"
 
 def _accept_iban(match: re.Match[str]) -> Place | None:
     """Cut the candidate to the length of its country, then check mod 97."""
-    length = checksums.iban_length(match.group(1))
+    length = checks.iban_length(match.group(1))
     if length is None:
         return None
     compact, end = "", match.start()
@@ -25,7 +27,7 @@ def _accept_iban(match: re.Match[str]) -> Place | None:
         end += 1
         if character not in " -":
             compact += character
-    if len(compact) != length or not checksums.is_iban(compact):
+    if len(compact) != length or not checks.is_iban(compact):
         return None
     if match.string[end : end + 1].isalnum() and match.string[end : end + 1].isascii():
         return None
@@ -44,7 +46,7 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
         rf"{_BEFORE}(?:\d{{13,19}}|\d{{4}}([ -])\d{{4}}(?:\1\d{{4}}){{2}}(?:\1\d{{1,3}})?"
         rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}})(?![A-Za-z0-9_]|[-.]\d)",
         accept=lambda match: (
-            (match.start(), match.end(), 0.97) if checksums.is_card(match.group()) else None
+            (match.start(), match.end(), 0.97) if checks.is_card(match.group()) else None
         ),
     ),
     rule(
@@ -70,7 +72,7 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
         r"(?i:\brouting(?: transit)?(?: ?(?:number|no\.?|#))?|\baba\b)"
         rf"[^0-9\n\0]{{0,12}}(\d{{9}}){RIGHT}",
         0.9,
-        check=checksums.is_aba_routing,
+        check=checks.is_aba_routing,
     ),
     rule(
         "bank_account",
@@ -84,7 +86,7 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
         rf"{LEFT}(?:[13][1-9A-HJ-NP-Za-km-z]{{25,34}}|bc1[02-9ac-hj-np-z]{{8,87}}"
         rf"|BC1[02-9AC-HJ-NP-Z]{{8,87}}){RIGHT}",
         0.99,
-        check=checksums.is_bitcoin,
+        check=checks.is_bitcoin,
     ),
     rule("crypto_address", "0x[0-9a-fA-F]{40}", rf"{LEFT}0x[0-9a-fA-F]{{40}}{RIGHT}", 0.9),
 )
@@ -92,7 +94,7 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
 
 def _nine_digits(match: re.Match[str]) -> Place | None:
     value = digits_of(match.group(1))
-    good = checksums.is_itin(value) if value[0] == "9" else checksums.is_ssn(value)
+    good = checks.is_itin(value) if value[0] == "9" else checks.is_ssn(value)
     return (match.start(1), match.end(1), 0.95) if good else None
 
 
@@ -113,7 +115,7 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
         rf"{_BEFORE}[0-8]\d\d-\d\d-\d{{4}}{_AFTER}",
         0.9,
-        check=checksums.is_ssn,
+        check=checks.is_ssn,
     ),
     rule(
         "us_ssn",
@@ -126,7 +128,7 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         r"9[0-9]{2}-[0-9]{2}-[0-9]{4}",
         rf"{_BEFORE}9\d\d-\d\d-\d{{4}}{_AFTER}",
         0.9,
-        check=checksums.is_itin,
+        check=checks.is_itin,
     ),
     rule(
         "us_itin",
@@ -154,21 +156,21 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}",
         rf"{_BEFORE}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_AFTER}",
         0.98,
-        check=checksums.is_cpf,
+        check=checks.is_cpf,
     ),
     rule(
         "br_cpf",
         r"(?i)\bcpf\b",
         _cued(r"\bcpf\b", rf"(\d{{3}}[. ]?\d{{3}}[. ]?\d{{3}}[- ]?\d\d){RIGHT}"),
         0.95,
-        check=checksums.is_cpf,
+        check=checks.is_cpf,
     ),
     rule(
         "in_aadhaar",
         r"[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}",
         r"(?<![A-Za-z0-9_.-])(?<!\d )[2-9]\d{3}([ -])\d{4}\1\d{4}(?![A-Za-z0-9_]|[ -]\d)",
         accept=lambda match: (
-            (match.start(), match.end(), 0.85) if checksums.is_aadhaar(match.group()) else None
+            (match.start(), match.end(), 0.85) if checks.is_aadhaar(match.group()) else None
         ),
     ),
     rule(
@@ -176,13 +178,75 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         r"(?i)aadh?aa?r|uidai|आधार",
         _cued(r"aadh?aa?r|uidai|आधार", rf"([2-9]\d{{3}}[ -]?\d{{4}}[ -]?\d{{4}}){RIGHT}"),
         0.97,
-        check=checksums.is_aadhaar,
+        check=checks.is_aadhaar,
     ),
     rule(
         "cn_resident_id",
         r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]",
         rf"{LEFT}[1-9]\d{{5}}(?:19|20)\d\d(?:0[1-9]|1[0-2])\d{{5}}[\dXx]{RIGHT}",
         0.98,
-        check=checksums.is_cn_resident_id,
+        check=checks.is_cn_resident_id,
+    ),
+)
+
+_LINK: Final = (
+    r"(?:[ \t]{0,2}(?:(?i:is|was|number|no\.?|nr\.?|id)\b|[:#=：]|为|是)){0,3}[ \t\"'#]{0,3}"
+)
+"""What may stand between a label and its value."""
+
+
+def _has_four_digits(value: str) -> bool:
+    return len(digits_of(value)) >= 4
+
+
+RECORD_RULES: Final[tuple[Rule, ...]] = (
+    rule(
+        "medical_record",
+        r"(?i)\bmrn\b|medical|patient|chart|病历|住院|门诊|病案",
+        r"(?:(?i:\bmrn\b|\bmedical record(?:s)?|\bpatient (?:id|number|no\.?)|\bpatient identifier|"
+        r"\bchart (?:id|number|no\.?)|\bmedical (?:id|number))|病历号|住院号|门诊号|病案号|病历)"
+        rf"{_LINK}([A-Z]{{0,4}}[- ]?\d[\d-]{{3,13}}\d){RIGHT}",
+        0.93,
+    ),
+    rule(
+        "health_plan",
+        r"(?i)member|health|insurance|subscriber|beneficiary|medicare|medicaid|\bmbi\b|\bnhs\b|"
+        r"医保|社保",
+        r"(?:(?i:\b(?:health )?(?:plan|insurance) (?:member |beneficiary |policy )?"
+        r"(?:id|number|no\.?)|"
+        r"\b(?:member|subscriber|beneficiary|medicare|medicaid)(?: (?:id|number|no\.?|#))|"
+        r"\bhealth (?:plan|insurance)|\bmbi\b|\bnhs (?:number|no\.?))|医保(?:卡)?号|社保(?:卡)?号)"
+        rf"{_LINK}(?=[A-Za-z0-9 -]{{0,14}}\d[A-Za-z0-9 -]{{0,4}}\d)"
+        rf"([A-Z0-9](?:[- ]?[A-Z0-9]){{5,17}}){RIGHT}",
+        0.9,
+        check=_has_four_digits,
+    ),
+    rule(
+        "health_plan",
+        r"[1-9][A-Z][A-Z0-9][0-9]-?[A-Z][A-Z0-9][0-9]-?[A-Z]{2}[0-9]{2}",
+        r"(?<![A-Za-z0-9-])[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]"
+        r"[AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d\d(?![A-Za-z0-9-])",
+        0.9,
+    ),
+    rule(
+        "passport",
+        r"(?i)passport|reisepass|passeport|pasaporte|passaporte|护照|護照",
+        r"(?:(?i:\bpassport|\breisepass(?:nummer)?|\bpasseport|\bpasaporte|\bpassaporte)|护照|護照)"
+        rf"(?:号码|号|號碼)?{_LINK}([A-Z]{{0,2}}[ ]?\d{{6,9}}"
+        r"|[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}"
+        rf"|\d{{2}}[A-Z]{{2}}\d{{5}}){RIGHT}",
+        0.93,
+        check=_has_four_digits,
+    ),
+    rule(
+        "driving_licence",
+        r"(?i)licen[cs]e|\bdl\b|führerschein|permis|licencia|habilitação|\bcnh\b|驾驶证|驾照|駕照",
+        r"(?:(?i:\bdriv(?:er|ers|er's|ers'|er’s|ing)[ -]licen[cs]e|"
+        r"\bdl(?: ?(?:number|no\.?|#)|[:#])|"
+        r"\bführerschein(?:nummer)?|\bpermis de conduire|\blicencia de conducir|\bcnh\b|"
+        r"\blicen[cs]e (?:number|no\.?))|驾驶证|驾照|駕照)"
+        rf"(?:号码|号|號碼)?{_LINK}([A-Z0-9](?:[- ]?[A-Z0-9]){{5,18}}){RIGHT}",
+        0.88,
+        check=_has_four_digits,
     ),
 )

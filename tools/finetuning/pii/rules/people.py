@@ -1,7 +1,7 @@
-"""Names and postal addresses, found through cues; what has no cue is often missed.
+"""Who a person is in words: name, date of birth, postal address; found through cues.
 
-Free text names people in ways no list foresees: recall of these rules is partial, and the
-coverage matrix of ``scan_pii`` says so.
+What has no cue is often missed: free text names people in ways no list foresees, so recall of
+these rules is partial, and the coverage matrix of ``scan_pii`` says so.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from finetuning.pii.rules import gazetteer
-from finetuning.pii.rules.rule import RIGHT, Accept, Place, Rule, rule
+from finetuning.pii.rules import RIGHT, Accept, Place, Rule, checks, rule
 
 _WORD: Final = (
     r"[A-ZÀ-ÖØ-ÞŁŠŽ][a-zà-öø-ÿłšž]{1,20}(?:['’-][A-ZÀ-Þ][a-zà-öø-ÿ]{1,20})?"
@@ -42,7 +41,7 @@ _LABEL: Final = (
 def _trim(value: str) -> str:
     """Drop trailing words that cannot be part of a name."""
     words = value.split(" ")
-    while words and words[-1].rstrip(".") in gazetteer.NOT_NAMES:
+    while words and words[-1].rstrip(".") in checks.NOT_NAMES:
         words.pop()
     return " ".join(words)
 
@@ -50,17 +49,17 @@ def _trim(value: str) -> str:
 def _is_known(value: str) -> bool:
     """Say whether the name begins with a given name, or pairs an ambiguous one with a family."""
     words = value.split(" ")
-    if words[0] in gazetteer.GIVEN:
+    if words[0] in checks.GIVEN:
         return True
-    may_be_given = words[0] in gazetteer.AMBIGUOUS_GIVEN or words[0] in gazetteer.FAMILY
-    return may_be_given and len(words) > 1 and words[-1] in gazetteer.FAMILY
+    may_be_given = words[0] in checks.AMBIGUOUS_GIVEN or words[0] in checks.FAMILY
+    return may_be_given and len(words) > 1 and words[-1] in checks.FAMILY
 
 
 def _accept(minimum_words: int, confidence: float) -> Accept:
     def accept(match: re.Match[str]) -> Place | None:
         value = _trim(match.group(1))
         words = value.split(" ")
-        if not value or words[0] in gazetteer.NOT_NAMES:
+        if not value or words[0] in checks.NOT_NAMES:
             return None
         known = _is_known(value)
         if not known and len(words) < minimum_words:
@@ -73,7 +72,7 @@ def _accept(minimum_words: int, confidence: float) -> Accept:
 
 def _accept_weak(match: re.Match[str]) -> Place | None:
     value = _trim(match.group(1))
-    if not value or not (_is_known(value) or value in gazetteer.AMBIGUOUS_GIVEN):
+    if not value or not (_is_known(value) or value in checks.AMBIGUOUS_GIVEN):
         return None
     return match.start(1), match.start(1) + len(value), 0.75
 
@@ -85,14 +84,14 @@ def _accept_pair(match: re.Match[str]) -> Place | None:
     for position, word in enumerate(words[:-1]):
         value = _trim(" ".join(words[position : position + 4]))
         if " " in value and _is_known(value):
-            sure = value.split(" ")[-1] in gazetteer.FAMILY
+            sure = value.split(" ")[-1] in checks.FAMILY
             return start, start + len(value), 0.85 if sure else 0.65
         start += len(word) + 1
     return None
 
 
-_GIVEN_ANY: Final = "|".join(sorted(gazetteer.GIVEN | gazetteer.AMBIGUOUS_GIVEN))
-_HAN_NAME: Final = rf"(?:欧阳|司马|上官|诸葛|[{gazetteer.CHINESE_FAMILY}])[一-鿿]{{1,2}}"
+_GIVEN_ANY: Final = "|".join(sorted(checks.GIVEN | checks.AMBIGUOUS_GIVEN))
+_HAN_NAME: Final = rf"(?:欧阳|司马|上官|诸葛|[{checks.CHINESE_FAMILY}])[一-鿿]{{1,2}}"
 
 NAME_RULES: Final[tuple[Rule, ...]] = (
     rule(
@@ -142,7 +141,7 @@ NAME_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "person_name",
         r"先生|女士|小姐|医生|老师|经理",
-        rf"(?<![一-鿿])({_HAN_NAME}|[{gazetteer.CHINESE_FAMILY}])(?:先生|女士|小姐|医生|老师|经理)",
+        rf"(?<![一-鿿])({_HAN_NAME}|[{checks.CHINESE_FAMILY}])(?:先生|女士|小姐|医生|老师|经理)",
         0.75,
     ),
 )
@@ -222,5 +221,62 @@ ADDRESS_RULES: Final[tuple[Rule, ...]] = (
         r"(?i)post ?code",
         rf"(?i:\bpost ?code)(?: is|:)? ({_UK_POSTCODE}){RIGHT}",
         0.85,
+    ),
+)
+
+_MONTH: Final = "(?i:" + "|".join(sorted(checks.MONTHS, key=len, reverse=True)) + r")\.?"
+_DATE: Final = re.compile(
+    r"(?P<y1>(?:19|20)\d\d)(?:[-/.]|年 ?)(?P<m1>\d{1,2})(?:[-/.]|月 ?)(?P<d1>\d{1,2})(?:日|号)?"
+    r"|(?P<a>\d{1,2})[-/. ]{1,2}(?P<b>\d{1,2})[-/. ]{1,2}(?P<y2>(?:19|20)\d\d|\d\d)"
+    rf"|(?P<M3>{_MONTH}) (?P<d3>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<y3>(?:19|20)\d\d)"
+    rf"|(?P<d4>\d{{1,2}})(?:st|nd|rd|th|er|\.|º)?(?: (?:of|de))?[ -](?P<M4>{_MONTH})"
+    r"(?: (?:de|del))?,?[ -](?P<y4>(?:19|20)\d\d)"
+    r"|(?P<y5>(?:19|20)\d\d)(?P<m5>\d\d)(?P<d5>\d\d)(?!\d)",
+    re.ASCII,
+)
+_NEAR_DIGIT: Final = re.compile(r"[^\d\0]{0,40}\d", re.ASCII)
+_BIRTH_CUE: Final = (
+    r"(?i:\bdate of birth|\bbirth ?date|\bd\.?o\.?b\b\.?|\bbirthday|\bborn|\bgeburtsdatum|"
+    r"\bgeboren|\bnée? le|\bdate de naissance|\bfecha de nacimiento|\bnacid[oa]|"
+    r"\bdata de nascimento|\bnascid[oa])|出生日期|出生年月|出生于|生日|出生"
+)
+
+
+def _is_day(match: re.Match[str]) -> bool:
+    part = match.groupdict()
+    if part["a"] is not None:
+        year = part["y2"] if len(part["y2"]) == 4 else "19" + part["y2"]
+        return checks.is_date(year, part["a"], part["b"]) or checks.is_date(
+            year, part["b"], part["a"]
+        )
+    for number in "1345":
+        year = part.get(f"y{number}")
+        if year is not None:
+            word = part.get(f"M{number}")
+            month = str(checks.MONTHS[word.lower().rstrip(".")]) if word else part[f"m{number}"]
+            return checks.is_date(year, month, part[f"d{number}"])
+    return False  # pragma: no cover - one of the five forms always names the year
+
+
+def _accept_birth(match: re.Match[str]) -> Place | None:
+    """Find a date within 24 characters after the cue."""
+    if _NEAR_DIGIT.match(match.string, match.end()) is None:
+        return None
+    found = _DATE.search(match.string, match.end(), match.end() + 60)
+    if found is None or found.start() - match.end() > 24 or not _is_day(found):
+        return None
+    between = match.string[match.end() : found.start()]
+    if "\n" in between.strip("\n") or "\0" in between:
+        return None
+    return found.start(), found.end(), 0.93
+
+
+BIRTH_RULES: Final[tuple[Rule, ...]] = (
+    rule(
+        "date_of_birth",
+        r"(?i)birth|\bd\.?o\.?b\b|\bborn\b|gebor|geburt|\bnée?\b|naiss|nacim|nacid|nascim|nascid|"
+        r"出生|生日",
+        _BIRTH_CUE,
+        accept=_accept_birth,
     ),
 )

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, Final
 
-from finetuning.pii.rules.rule import LEFT, RIGHT, Place, Rule, rule
+from finetuning.pii.rules import LEFT, RIGHT, Place, Rule, rule
 
 _KEY: Final = r"(?![A-Za-z0-9])"
 
