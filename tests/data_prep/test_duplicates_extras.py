@@ -11,9 +11,14 @@ from typing import Any, cast
 import pytest
 
 from finetuning.data_prep.duplicates import find_duplicates
-from finetuning.data_prep.duplicates.daft_engine import daft_candidates
-from finetuning.data_prep.duplicates.semantic import SemanticJudge, semantic_twins
-from finetuning.data_prep.duplicates.signatures import band_keys, candidates, sign
+from finetuning.data_prep.duplicates.candidates import (
+    SemanticJudge,
+    band_keys,
+    candidates,
+    daft_candidates,
+    semantic_twins,
+    sign,
+)
 from finetuning.data_prep.duplicates.words import read_words
 from finetuning.data_prep.examples import Content
 from finetuning.errors import BadInputError, MissingExtraError

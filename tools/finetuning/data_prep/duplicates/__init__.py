@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from finetuning.data_prep.duplicates.clusters import Clusters
-from finetuning.data_prep.duplicates.finding import Duplicates, find_duplicates
-from finetuning.data_prep.duplicates.leakage import measure_leakage
-from finetuning.data_prep.duplicates.twins import find_twins, jaccard
+from finetuning.data_prep.duplicates.finding import Clusters, Duplicates, find_duplicates
+from finetuning.data_prep.duplicates.twins import find_twins, jaccard, measure_leakage, overlapping
 
 __all__ = [
     "Clusters",
@@ -14,4 +12,5 @@ __all__ = [
     "find_twins",
     "jaccard",
     "measure_leakage",
+    "overlapping",
 ]

@@ -1,23 +1,38 @@
-"""Twins: pairs of rows whose similarity was counted, not estimated."""
+"""Twins: pairs of rows whose similarity was counted, in one set or between two."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from finetuning.data_prep.duplicates.signatures import PERMUTATIONS, candidates, sign
-from finetuning.data_prep.duplicates.words import Words
+from finetuning.data_prep.duplicates.candidates import (
+    PERMUTATIONS,
+    candidates,
+    daft_candidates,
+    sign,
+)
+from finetuning.data_prep.duplicates.words import Words, many_rows, read_words, run_hashes
 from finetuning.data_prep.examples import Content
-from finetuning.data_prep.prepared import Engine
+from finetuning.data_prep.prepared import Engine, Leakage
 from finetuning.runs import progress
 
 if TYPE_CHECKING:
-    from finetuning.data_prep.duplicates.signatures import Pairs, Signatures
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from finetuning.data_prep.duplicates.candidates import Pairs, Signatures
 
 _ESTIMATE_MARGIN: Final = 5 * (0.25 / PERMUTATIONS) ** 0.5
 """Five standard errors of the estimate: a pair so far below the threshold is not counted out."""
 
 _BLOCK_PAIRS: Final = 200_000
+
+_OTHER_SEED: Final = 1
+"""Other permutations than those of the search, so that what it missed can be seen."""
+
+LONG_RUN_WORDS: Final = 13
+"""A shared run of so many words counts as contamination, the usual length of such checks."""
 
 
 def jaccard(one: frozenset[int], two: frozenset[int]) -> float:
@@ -133,12 +148,7 @@ def find_twins(
     """
     progress(0, len(contents), "comparing rows")
     signatures = sign(words, seed=seed)
-    if engine == "daft":
-        from finetuning.data_prep.duplicates.daft_engine import daft_candidates
-
-        found = daft_candidates(signatures)
-    else:
-        found = candidates(signatures)
+    found = daft_candidates(signatures) if engine == "daft" else candidates(signatures)
     likely = _likely(found, signatures, threshold)
     compare = Comparison(contents, words, threshold)
     pairs = [(int(one), int(two)) for one, two in likely.tolist()]
@@ -146,3 +156,96 @@ def find_twins(
     if wanted is not None:
         pairs = [pair for pair in pairs if wanted(*pair)]
     return [pair for pair in pairs if compare.twins(*pair)], compare
+
+
+def measure_leakage(
+    train: Sequence[Content], held_out: Sequence[Content], threshold: float
+) -> Leakage:
+    """Count the held-out rows that have a twin in train.
+
+    Args:
+        train: Rows to learn from.
+        held_out: Rows of validation and test.
+        threshold: Smallest exact Jaccard similarity of near copies, 0..1.
+    """
+    known = {content.exact for content in train}
+    exact = sum(content.exact in known for content in held_out)
+    fresh = [content for content in held_out if content.exact not in known]
+    border = len(train)
+    rows = [*train, *fresh]
+    pairs, _ = find_twins(
+        rows,
+        read_words(rows),
+        threshold,
+        seed=_OTHER_SEED,
+        wanted=lambda one, two: one < border <= two,
+    )
+    return Leakage(exact=exact, near=len({two for _, two in pairs}))
+
+
+def _own_runs(words: Words) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the long runs of all rows that hold no constant text, and their rows."""
+    import numpy as np
+
+    runs = run_hashes(words.hashes, LONG_RUN_WORDS)
+    before = np.concatenate([[0], np.cumsum(words.constant)])
+    clean = before[LONG_RUN_WORDS:] == before[:-LONG_RUN_WORDS] if len(runs) else runs == 0
+    places = np.flatnonzero(clean)
+    rows = np.searchsorted(words.starts, places, side="right") - 1
+    return runs[places], rows
+
+
+def overlapping(
+    contents: Sequence[Content], others: Sequence[Content], threshold: float
+) -> dict[int, int]:
+    """Return the rows that repeat one of the others, each with the first such other.
+
+    A row repeats another when it is the same, asks the same, is a near copy whatever it
+    answers, or shares a run of 13 words that is not text common to many rows.
+
+    Args:
+        contents: Rows to judge.
+        others: Rows that they must not repeat.
+        threshold: Smallest exact Jaccard similarity of near copies, 0..1.
+    """
+    if not contents or not others:
+        return {}
+    found: dict[int, int] = {}
+    exact: dict[int, int] = {}
+    asked: dict[int, list[int]] = {}
+    for number, other in enumerate(others):
+        exact.setdefault(other.exact, number)
+        asked.setdefault(other.asked, []).append(number)
+    constant = many_rows(len(others))
+    for row, content in enumerate(contents):
+        same = asked.get(content.asked, [])
+        if content.exact in exact:
+            found[row] = exact[content.exact]
+        elif 0 < len(same) < constant:
+            found[row] = same[0]
+    left = [row for row in range(len(contents)) if row not in found]
+    free = [
+        dataclasses.replace(content, key=0, family=0)
+        for content in [*(contents[row] for row in left), *others]
+    ]
+    words, border = read_words(free), len(left)
+    pairs, _ = find_twins(free, words, threshold, wanted=lambda one, two: one < border <= two)
+    for one, two in [*pairs, *_shared_runs(words, border)]:
+        found.setdefault(left[one], two - border)
+    return found
+
+
+def _shared_runs(words: Words, border: int) -> list[tuple[int, int]]:
+    """Return pairs of a row below and a row above the border that share a long run."""
+    import numpy as np
+
+    runs, rows = _own_runs(words)
+    above = rows >= border
+    known, first = np.unique(runs[above], return_index=True)
+    if not len(known):
+        return []
+    sought, seekers = runs[~above], rows[~above]
+    places = np.minimum(np.searchsorted(known, sought), len(known) - 1)
+    hits = np.flatnonzero(known[places] == sought)
+    owners = rows[above][first[places[hits]]]
+    return list(zip(seekers[hits].tolist(), owners.tolist(), strict=True))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from finetuning.data_prep.convert.holds import HOLDS
+from finetuning.data_prep.duplicates import overlapping
 from finetuning.data_prep.examples import Example, Message
-from finetuning.data_prep.overlap import overlapping
 from finetuning.data_prep.preparation.cleaning import redact
 from finetuning.data_prep.preparation.gathering import read_others
 from finetuning.data_prep.preparation.items import Item, RowWriter

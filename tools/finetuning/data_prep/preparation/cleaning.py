@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from finetuning.data_prep.convert import Rejection, time_key
-from finetuning.data_prep.duplicates import Duplicates, find_duplicates
+from finetuning.data_prep.duplicates import Duplicates, find_duplicates, overlapping
 from finetuning.data_prep.examples import Example
-from finetuning.data_prep.overlap import overlapping
 from finetuning.data_prep.preparation.gathering import read_others
 from finetuning.data_prep.preparation.items import Item, RowWriter, make_writer
 from finetuning.data_prep.preparation.options import WHERE, Options

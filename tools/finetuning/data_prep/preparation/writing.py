@@ -79,7 +79,7 @@ def write_signatures(path: Path, items: Sequence[Item]) -> None:
     """Write the MinHash signature and band keys of every row, so that any engine can cluster."""
     import polars as pl
 
-    from finetuning.data_prep.duplicates.signatures import band_keys, sign
+    from finetuning.data_prep.duplicates.candidates import band_keys, sign
     from finetuning.data_prep.duplicates.words import read_words
 
     signatures = sign(read_words([item.content for item in items]))

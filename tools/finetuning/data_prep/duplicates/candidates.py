@@ -1,11 +1,14 @@
-"""MinHash signatures of word pairs, and the candidate pairs that banding finds."""
+"""Pairs of rows that may be copies: by MinHash here or with Daft, and by meaning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.data_prep.duplicates.words import Words, mix
+from finetuning.data_prep.examples import Content
+from finetuning.errors import BadInputError, require
+from finetuning.runs import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +30,11 @@ _BLOCK_SHINGLES: Final = 1 << 16
 _CROWD: Final = 24
 """In a bucket of more rows than this each is paired with the first and the next only."""
 
-_ODD: Final = 0x9E3779B97F4A7C15
+SAME_MEANING: Final = 0.9
+"""Cosine similarity from which two rows mean the same; semhash's own default."""
+
+ENCODER: Final = "minishlab/potion-base-8M"
+"""Static sentence vectors, 8 M parameters, English first; semhash 0.5 (checked 2026-11-20)."""
 
 
 def _blocks(words: Words) -> Iterator[tuple[int, int]]:
@@ -167,3 +174,95 @@ def _sparse(size: int) -> tuple[Pairs, Pairs]:
     others = np.arange(1, size)
     one = np.concatenate([np.zeros(size - 1, dtype=np.int64), others[:-1]])
     return one, np.concatenate([others, others[1:]])
+
+
+def daft_candidates(signatures: Signatures) -> Pairs:
+    """Return what :func:`candidates` returns, grouped by Daft.
+
+    Daft runs on this machine; where its Ray runner is set (``DAFT_RUNNER=ray``), on the cluster.
+
+    Raises:
+        MissingExtraError: The package ``daft`` is not installed.
+
+    Source: daft 0.7.26, DataFrame.groupby and list_agg (checked 2026-11-20).
+    """
+    import numpy as np
+
+    daft: Any = require("daft", feature="engine=daft", extra="scale")
+    rows = signed_rows(signatures)
+    if not len(rows):
+        return np.empty((0, 2), dtype=np.int64)
+    keys = band_keys(signatures[rows])
+    bands: int = keys.shape[1]
+    table = daft.from_pydict(
+        {
+            "row": np.repeat(rows, bands),
+            "band": np.tile(np.arange(bands), len(rows)),
+            "key": keys.ravel(),
+        }
+    )
+    grouped = table.groupby("band", "key").agg(daft.col("row").list_agg().alias("rows"))
+    buckets: list[list[int]] = grouped.where(daft.col("rows").list_count() > 1).to_pydict()["rows"]
+    sizes = [len(bucket) for bucket in buckets]
+    members = np.array([row for bucket in buckets for row in sorted(bucket)], dtype=np.int64)
+    edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.array(sizes, dtype=np.int64))])
+    return unique_pairs([pairs_of_buckets(members, edges)], len(signatures))
+
+
+def _encoder() -> Any:
+    """Load the encoder from this machine's model cache; no connection is opened.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+        BadInputError: The model is not on this machine.
+    """
+    feature = "semantic_duplicates=true"
+    model2vec: Any = require("model2vec", feature=feature, extra="semantic")
+    hub: Any = require("huggingface_hub", feature=feature, extra="semantic")
+    try:
+        folder = hub.snapshot_download(ENCODER, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            "prepare_data: semantic_duplicates",
+            f"the encoder {ENCODER} is not on this machine",
+            "the encoder in the local Hugging Face cache",
+            f"Run once where a connection is allowed: hf download {ENCODER}",
+        ) from error
+    return model2vec.StaticModel.from_pretrained(folder)
+
+
+def semantic_twins(contents: Sequence[Content]) -> set[tuple[int, int]]:
+    """Return the pairs of rows that mean the same, smaller number first.
+
+    Raises:
+        MissingExtraError: The packages of the extra ``semantic`` are not installed.
+        BadInputError: The encoder is not on this machine.
+    """
+    semhash: Any = require("semhash", feature="semantic_duplicates=true", extra="semantic")
+    encoder = _encoder()
+    progress(0, len(contents), "comparing meanings")
+    if len(contents) < 2:
+        return set()
+    rows = [
+        {"text": f"{content.prompt}\n{content.answer}", "row": str(number)}
+        for number, content in enumerate(contents)
+    ]
+    index = semhash.SemHash.from_records(records=rows, columns=["text"], model=encoder)
+    found = index.self_deduplicate(threshold=SAME_MEANING)
+    both = [(int(copy.record["row"]), int(copy.duplicate_of["row"])) for copy in found.filtered]
+    return {(min(pair), max(pair)) for pair in both}
+
+
+class SemanticJudge:
+    """Says whether two rows mean the same; labels and families count as for near copies."""
+
+    def __init__(self, contents: Sequence[Content], pairs: set[tuple[int, int]]) -> None:
+        """Judge by the pairs that the encoder found."""
+        self._contents, self._pairs = contents, pairs
+
+    def twins(self, one: int, two: int) -> bool:
+        """Say whether two rows mean the same and answer alike."""
+        first, second = self._contents[one], self._contents[two]
+        related = bool(first.family) and first.family == second.family
+        same = (min(one, two), max(one, two)) in self._pairs
+        return same and first.key == second.key and not related
