@@ -64,10 +64,13 @@ def test_every_question_flips_the_verdict_and_says_how_to_measure_it() -> None:
             assert question.ask.endswith("?")
             assert question.how_to_measure
             assert question.flips_to
+            assert question.once.keys() <= {"has_eval", "prompts_tried"}
+            then = {**facts, **question.once}
+            unanswered = ask(then).verdict
+            assert question.once or unanswered == result.verdict
             for value in question.values:
-                written = _written(value)
-                verdict = ask({**facts, question.fact: value}).verdict
-                assert question.flips_to.get(written, result.verdict) == verdict
+                verdict = ask({**then, question.fact: value}).verdict
+                assert question.flips_to.get(_written(value), unanswered) == verdict
 
 
 def _written(value: bool | float | str | list[str]) -> str:
@@ -92,6 +95,46 @@ def test_the_readme_story_ends_in_not_yet_with_what_flips_it_and_what_it_costs()
     assert result.summary().startswith("build_eval_first: there are no held-out rows")
     dumped = result.model_dump(mode="json")
     assert set(dumped["flip_points"][0]) == {"fact", "from", "to", "verdict"}
+
+
+STORY: dict[str, Any] = {
+    "task_kind": "classification",
+    "failure_modes": ["inconsistency"],
+    "has_eval": False,
+    "prompt_score": 0.86,
+    "target_score": 0.95,
+    "n_examples": 300,
+    "prompts_tried": ["zero_shot"],
+    "requests_per_month": 40_000,
+    "tokens_in": 900,
+    "tokens_out": 20,
+}
+
+
+def test_where_only_the_next_step_can_change_the_verdict_what_would_change_it_then_is_asked() -> (
+    None
+):
+    result = ask(STORY)
+    assert result.verdict == "build_eval_first"
+    assert [(question.fact, question.flips_to) for question in result.questions] == [
+        ("label_agreement", {"0.6": "fix_data"}),
+        ("label_conflict_fraction", {"0.2": "fix_data"}),
+        ("requirements_change", {"weekly": "prompt_first"}),
+    ]
+    once = {"has_eval": True, "prompts_tried": ["zero_shot", "few_shot", "prompt_optimiser"]}
+    assert all(question.once == once for question in result.questions)
+    assert ask({**STORY, **once}).verdict == "sft"
+    assert result.confidence == ask({**STORY, "label_agreement": 0.97}).confidence
+
+
+def test_a_question_that_flips_now_comes_before_those_that_flip_after_the_next_step() -> None:
+    unsaid = {name: value for name, value in STORY.items() if name != "failure_modes"}
+    asked = [(question.fact, bool(question.once)) for question in ask(unsaid).questions]
+    assert asked == [
+        ("failure_modes", False),
+        ("label_agreement", True),
+        ("label_conflict_fraction", True),
+    ]
 
 
 @settings(deadline=None, max_examples=30)

@@ -24,10 +24,10 @@ _ROW_TOKENS: Final = 2048
 
 _CPU_UTILISATION: Final = (0.05, 0.17, 0.55)
 """Share of a thread's peak: small shapes, stock TRL (0.17) and the best loop (0.55) on a CPU
-(training.md section 6, measured 2026-11)."""
+(measured here, 2026-11; training.md#time)."""
 
 _CPU_START_SECONDS: Final = 8.0
-"""From start to first step with TRL on a CPU (training.md section 6, measured 2026-11)."""
+"""From start to first step with TRL on a CPU (measured here, 2026-11; training.md#time)."""
 
 _KINDS: dict[Method, PriceKind] = {"sft": "train_sft", "dpo": "train_dpo", "rft": "train_rft"}
 
@@ -262,7 +262,9 @@ def _need_of(job: Job, tokens: int, ledger: Ledger) -> GpuNeed:
             mfu=_CPU_UTILISATION,
             fixed_seconds=_CPU_START_SECONDS,
         )
-        ledger.assume("share of the CPU's peak", "0.05 to 0.55", "fraction", "training.md", "read")
+        ledger.assume(
+            "share of the CPU's peak", "0.05 to 0.55", "fraction", "training.md#time", "measured"
+        )
     else:
         gpu = find_gpu(job.gpu)
         device = gpu.name
@@ -273,7 +275,9 @@ def _need_of(job: Job, tokens: int, ledger: Ledger) -> GpuNeed:
             device_flops=gpu.flops,
             n_devices=job.n_gpus,
         )
-        ledger.assume("share of the GPU's peak", "0.25 to 0.45", "fraction", "costs.md", "assumed")
+        ledger.assume(
+            "share of the GPU's peak", "0.25 to 0.45", "fraction", "costs.md#gpu-hours", "assumed"
+        )
     memory = training_memory_gb(
         shape,
         tuning=job.tuning,

@@ -150,6 +150,7 @@ def _answer(book: RuleBook, facts: Mapping[str, Any], decision: Decision) -> Fit
             ask=item.probe.ask,
             values=[plain(value) for value in item.probe.values],
             flips_to=item.flips,
+            once={name: plain(value) for name, value in item.once.items()},
             how_to_measure=item.probe.how,
             tool=item.probe.tool,
         )
@@ -215,7 +216,8 @@ def _acceptable(book: RuleBook, decision: Decision) -> tuple[list[Verdict], Verd
 def _confidence(questions: list[Question], gates: list[Gate], decision: Decision) -> float:
     unknown = sum(gate.status == "unknown" for gate in gates)
     loose = 0.05 if len(decision.deciding.acceptable) > 1 else 0.0
-    value = _CERTAIN - _PER_QUESTION * len(questions) - _PER_UNKNOWN_GATE * unknown - loose
+    flipping = sum(not question.once for question in questions)
+    value = _CERTAIN - _PER_QUESTION * flipping - _PER_UNKNOWN_GATE * unknown - loose
     return round(max(_LEAST, value), 2)
 
 

@@ -23,7 +23,7 @@ _ADAM_BYTES: Final = 16.0
 _OVERHEAD: Final = 1.1
 _FIXED_GB: Final = 2.0
 """Bytes per parameter (4-bit weights with scales; weight, gradient and Adam), a tenth for adapters
-and activations, 1-2 GB for context (training.md section 8, checked 2026-11-20)."""
+and activations, 1-2 GB for context (training.md#memory, checked 2026-11-20)."""
 
 _EU: Final = frozenset(
     "EU AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE".split()

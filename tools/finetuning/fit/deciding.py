@@ -95,24 +95,57 @@ class Flip(NamedTuple):
 
 
 class Open(NamedTuple):
-    """An unknown fact and the verdicts that its answers would bring."""
+    """An unknown fact and the verdicts that its answers would bring, once others are settled."""
 
     probe: Probe
     flips: dict[str, Verdict]
+    once: dict[str, Any]
 
 
 def open_questions(book: RuleBook, facts: Mapping[str, Any], decision: Decision) -> list[Open]:
     """Return the unknown facts whose answer would change the verdict, the weightiest first.
 
+    After those that change it now come those that change it once the next step is done.
+    """
+    found = _askable(book, facts, decision, {})
+    once = _next_step(decision, facts)
+    if once and len(found) < _MOST_QUESTIONS:
+        after = {**facts, **once}
+        asked = {item.probe.fact for item in found}
+        later = _askable(book, after, decide(book, after), once)
+        found += [item for item in later if item.probe.fact not in asked]
+    return found[:_MOST_QUESTIONS]
+
+
+def _next_step(decision: Decision, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the next step settles: rows to measure on, and the best prompt measured."""
+    settled: dict[str, Any] = {}
+    if decision.verdict == "build_eval_first":
+        settled["has_eval"] = True
+    if (
+        decision.verdict in {"build_eval_first", "prompt_first"}
+        and not (decision.view["prompting_done"])
+    ):
+        settled["prompts_tried"] = [*facts.get("prompts_tried", ()), "few_shot", "prompt_optimiser"]
+    return settled
+
+
+def _askable(
+    book: RuleBook, facts: Mapping[str, Any], decision: Decision, once: dict[str, Any]
+) -> list[Open]:
+    """Try the answers to every question that makes sense, and keep those that flip the verdict.
+
     An answer that decides between training and not training weighs more than others. Facts that
-    the verdict never read cannot flip it and are not tried.
+    the verdict never read cannot flip it and are not tried; nor is what only ``once`` can tell.
     """
     read, verdict = facts_read(book, facts), decision.verdict
     found: list[tuple[tuple[int, int], Open]] = []
     for order, probe in enumerate(book.probes):
         if probe.fact in facts or probe.fact not in read:
             continue
-        if not book.relevant[probe.fact](decision.view):
+        if not book.relevant[probe.fact](decision.view) or not once.keys().isdisjoint(
+            name for part in probe.relevant for name in part.facts()
+        ):
             continue
         flips: dict[str, Verdict] = {}
         for value in probe.values:
@@ -121,9 +154,9 @@ def open_questions(book: RuleBook, facts: Mapping[str, Any], decision: Decision)
                 flips[_written(value)] = other
         if flips:
             crosses = any((other in TRAINS) != (verdict in TRAINS) for other in flips.values())
-            found.append(((not crosses, order), Open(probe, flips)))
+            found.append(((not crosses, order), Open(probe, flips, once)))
     found.sort(key=lambda item: item[0])
-    return [question for _, question in found[:_MOST_QUESTIONS]]
+    return [question for _, question in found]
 
 
 def _written(value: Any) -> str:

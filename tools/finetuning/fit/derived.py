@@ -35,8 +35,8 @@ _ROWS: Final = {
     "code": (1_000, 10_000),
     "translation": (5_000, 50_000),
 }
-"""Rows to start with, and rows to be comfortable with, by kind of task: this project's choice
-within the ranges of data-prep.md (checked 2026-11-20)."""
+"""Rows to start with, and rows to be comfortable with, by kind of task: this project's judgement,
+as are most ranges of data-prep.md#how-much-data (checked 2026-11-20)."""
 _ROWS_SKILL: Final = (1_000, 10_000)
 _ROWS_LANGUAGE: Final = (5_000, 50_000)
 _ROWS_FORMAT: Final = (50, 200)

@@ -76,6 +76,10 @@ class Question(Part):
     ask: str
     values: list[Json] = Field(description="Answers that were tried.")
     flips_to: dict[str, Verdict] = Field(description="Answer → verdict, for those that flip it.")
+    once: dict[str, Json] = Field(
+        default_factory=dict,
+        description="What the next step settles before the answer flips the verdict.",
+    )
     how_to_measure: str
     tool: str | None = None
 
