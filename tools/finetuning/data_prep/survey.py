@@ -19,7 +19,7 @@ from finetuning.data_prep.convert import (
     turn_columns,
 )
 from finetuning.data_prep.convert.codes import Unusable
-from finetuning.data_prep.convert.shapes import read_row
+from finetuning.data_prep.convert.rows import read_row
 from finetuning.data_prep.examples import Example, tool_calls_of
 from finetuning.data_prep.preparation.gathering import Source, read_source, source_files
 from finetuning.data_prep.targets import TargetName

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from finetuning.data_prep.convert.adapt import is_plain
 from finetuning.data_prep.convert.codes import CONVERT_CODES, NOTES, Unusable
-from finetuning.data_prep.convert.columns import (
+from finetuning.data_prep.convert.readers import shape_of
+from finetuning.data_prep.convert.rows import Converted, Converter, Rejection, turn_columns
+from finetuning.data_prep.convert.tables import (
     Columns,
     cell_text,
     check_columns,
     guess_annotator,
     guess_pair,
+    time_key,
 )
-from finetuning.data_prep.convert.conversations import time_key
-from finetuning.data_prep.convert.shapes import shape_of
-from finetuning.data_prep.convert.sources import (
-    Converted,
-    Converter,
-    Rejection,
-    turn_columns,
-)
-from finetuning.data_prep.convert.writers import Row, is_plain, writer_for
+from finetuning.data_prep.convert.writers import Row, writer_for
 
 __all__ = [
     "CONVERT_CODES",

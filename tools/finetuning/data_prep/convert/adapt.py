@@ -1,4 +1,4 @@
-"""An example made to fit a target: what is changed is noted, what cannot fit is refused."""
+"""An example made to fit a target: changes are noted, what cannot fit is refused, turns flatten."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
-from finetuning.data_prep.convert.codes import Unusable
-from finetuning.data_prep.convert.holds import Holds
+from finetuning.data_prep.convert.codes import Holds, Unusable
 from finetuning.data_prep.examples import Example, Message, has_media, text_of, tool_calls_of
 
 
@@ -182,3 +181,34 @@ def _check(example: Example, holds: Holds) -> None:
 
 def _all_filled(turns: list[Message]) -> bool:
     return bool(turns) and all(map(_filled, turns))
+
+
+def flat_prompt(turns: Sequence[Message]) -> str:
+    """Return turns as one prompt text.
+
+    The system text goes first; one question stays as it is, several turns become lines led by
+    their role.
+    """
+    systems = [text_of(turn) for turn in turns if turn["role"] == "system"]
+    others = [turn for turn in turns if turn["role"] != "system"]
+    if len(others) == 1:
+        return "\n\n".join([*systems, text_of(others[0])])
+    lines = [f"{turn['role']}: {text_of(turn)}" for turn in others]
+    return "\n\n".join([*systems, "\n".join(lines)]) if lines else "\n\n".join(systems)
+
+
+def flat_notes(example: Example) -> tuple[str, ...]:
+    """Return the notes of what :func:`flat_prompt` does to an example."""
+    turns = example.messages if example.kind == "preference" else example.messages[:-1]
+    systems = sum(turn["role"] == "system" for turn in turns)
+    notes = ("system_folded",) if systems else ()
+    return notes + (("turns_flattened",) if len(turns) - systems > 1 else ())
+
+
+def is_plain(example: Example) -> bool:
+    """Say whether a prompt and its answers can be written as texts without any change."""
+    asked = example.messages if example.kind == "preference" else example.messages[:-1]
+    answers = (example.chosen, example.rejected) if example.kind == "preference" else ()
+    return (
+        len(asked) == 1 and asked[0]["role"] == "user" and all(len(side) == 1 for side in answers)
+    )

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from finetuning.data_prep.convert.holds import HOLDS
+from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.duplicates import overlapping
 from finetuning.data_prep.examples import Example, Message
 from finetuning.data_prep.preparation.cleaning import redact

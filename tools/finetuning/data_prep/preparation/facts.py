@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finetuning.data_prep.convert.holds import HOLDS
+from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.measures import answer_conflicts
 from finetuning.data_prep.preparation.items import Item
 from finetuning.data_prep.preparation.options import Options

@@ -3,21 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from finetuning.data_prep.convert.adapt import adapt
-from finetuning.data_prep.convert.codes import Unusable
-from finetuning.data_prep.convert.columns import Columns, cell_text, guess_turns
-from finetuning.data_prep.convert.conversations import group_turns, read_conversation
-from finetuning.data_prep.convert.holds import HOLDS, Holds
-from finetuning.data_prep.convert.shapes import read_row, shape_of
-from finetuning.data_prep.convert.writers import flat_notes
+from finetuning.data_prep.convert.adapt import adapt, flat_notes
+from finetuning.data_prep.convert.codes import HOLDS, Holds, Unusable
+from finetuning.data_prep.convert.readers import (
+    Reading,
+    read_pair,
+    read_preference,
+    read_text,
+    shape_of,
+    verdict,
+)
+from finetuning.data_prep.convert.tables import (
+    Columns,
+    cell_text,
+    group_turns,
+    guess_pair,
+    guess_turns,
+    read_conversation,
+)
+from finetuning.data_prep.convert.turns import Turns
 from finetuning.data_prep.examples import Example
 from finetuning.data_prep.prepared import ExamplesMode
 from finetuning.records import Finding, Record
 
 _SAMPLE: Final = 1_000
+
+
+def read_row(record: Record, columns: Columns, kinds: Collection[str]) -> Example:
+    """Read one row: by the columns that the person named, else by its shape, else by its names.
+
+    Args:
+        record: The row.
+        columns: What the person said about columns, roles and system text.
+        kinds: Kinds of example that the target holds; they decide where a row could be several.
+
+    Raises:
+        Unusable: The row cannot be read as an example.
+    """
+    reading = Reading(record, columns, Turns(columns.role_map))
+    made = _named(reading, kinds) or _shaped(reading, kinds)
+    if "binary" in kinds and made.kind == "chat":
+        liked = verdict(record.data.get(columns.label or "label"))
+        made = made if liked is None else dataclasses.replace(made, kind="binary", liked=liked)
+    return made.noting(*reading.turns.notes)
+
+
+def _named(reading: Reading, kinds: Collection[str]) -> Example | None:
+    """Read by named columns; None where the person named none that this row has."""
+    columns, data = reading.columns, reading.data
+    if "text" in kinds and columns.content in data and columns.conversation is None:
+        return Example(reading.record, "text", text=cell_text(data[columns.content]))
+    if not ({columns.prompt, columns.completion} & data.keys()):
+        return None
+    if "preference" in kinds and {"chosen", "rejected"} <= data.keys():
+        return read_preference(reading)
+    return _guessed(reading)
+
+
+def _shaped(reading: Reading, kinds: Collection[str]) -> Example:
+    shape = shape_of(reading.data)
+    if shape is None and "text" in kinds and isinstance(reading.data.get("text"), str):
+        return read_text(reading)
+    return _guessed(reading) if shape is None else shape.read(reading)
+
+
+def _guessed(reading: Reading) -> Example:
+    pair = guess_pair(reading.data, reading.columns)
+    if pair is None:
+        raise Unusable("unknown_shape")
+    return read_pair(reading, reading.data[pair[0]], reading.data[pair[1]])
 
 
 class Rejection(NamedTuple):

@@ -1,13 +1,13 @@
-"""Rows that hold a chat, in every dialect, read into an Example."""
+"""Every input shape: how a row is told to have it, and how it is read into an Example."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, cast
 
 from finetuning.data_prep.convert.codes import Unusable
-from finetuning.data_prep.convert.columns import Columns, cell_text
+from finetuning.data_prep.convert.tables import Columns, cell_text
 from finetuning.data_prep.convert.turns import Turns, objects
 from finetuning.data_prep.examples import Example, Message
 from finetuning.records import Json, Record
@@ -20,6 +20,10 @@ COMPANIONS: Final = frozenset(
 
 _CHAT_KEYS: Final = {"messages", "tools", "functions", "system", "parallel_tool_calls", "weight"}
 _SYSTEM_COLUMNS: Final = ("system", "system_prompt")
+_TRUE: Final = frozenset("true 1 1.0 yes good up thumbs_up like liked positive 👍".split())
+_FALSE: Final = frozenset(
+    "false 0 0.0 -1 no bad down thumbs_down dislike disliked negative 👎".split()
+)
 
 
 class Reading(NamedTuple):
@@ -149,3 +153,131 @@ def read_vertex(reading: Reading) -> Example:
 def read_text(reading: Reading) -> Example:
     """Read running text."""
     return Example(reading.record, "text", text=cell_text(reading.data["text"]))
+
+
+def verdict(value: Json) -> bool | None:
+    """Return whether a cell says good or bad; None where it says neither."""
+    if isinstance(value, bool):
+        return value
+    word = cell_text(value).strip().casefold()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def read_binary(reading: Reading) -> Example:
+    """Read ``prompt``, ``completion`` and a boolean ``label`` (TRL's KTO)."""
+    made = read_prompt_completion(reading)
+    return Example(reading.record, "binary", made.messages, liked=reading.data["label"])
+
+
+def read_preference(reading: Reading) -> Example:
+    """Read ``prompt``, ``chosen`` and ``rejected`` (TRL); the prompt may stand inside both."""
+    data = reading.data
+    chosen = text_turns(reading, data["chosen"], "assistant")
+    rejected = text_turns(reading, data["rejected"], "assistant")
+    asked = data.get(reading.columns.prompt or "prompt")
+    if asked:
+        prompt = text_turns(reading, asked, "user")
+    else:
+        same = 0
+        while same < min(len(chosen), len(rejected)) - 1 and chosen[same] == rejected[same]:
+            same += 1
+        prompt, chosen, rejected = chosen[:same], chosen[same:], rejected[same:]
+    tools = tools_of(data)
+    return Example(reading.record, "preference", prompt, chosen, rejected, tools=tools)
+
+
+def read_openai_preference(reading: Reading) -> Example:
+    """Read ``input.messages``, ``preferred_output`` and ``non_preferred_output``."""
+    asked = reading.data["input"]
+    if not isinstance(asked, dict):
+        raise Unusable("message_malformed")
+    fields = cast("dict[str, Json]", asked)
+    return Example(
+        reading.record,
+        "preference",
+        reading.turns.chat(fields.get("messages")),
+        reading.turns.chat(reading.data["preferred_output"]),
+        reading.turns.chat(reading.data["non_preferred_output"]),
+        tools=tools_of(fields),
+    )
+
+
+def has_candidates(data: dict[str, Json]) -> bool:
+    """Say whether the last turn carries judged candidates (Nova)."""
+    turns = data.get("messages")
+    last = cast("list[Json]", turns)[-1] if isinstance(turns, list) and turns else None
+    return isinstance(last, dict) and "candidates" in last
+
+
+def read_nova_preference(reading: Reading) -> Example:
+    """Read a Nova row, whose last turn carries a preferred and a non-preferred candidate."""
+    *turns, last = objects(reading.data["messages"])
+    sides: dict[str, list[Message]] = {}
+    for candidate in objects(last["candidates"]):
+        content = reading.turns.content(candidate.get("content"))
+        side = cell_text(candidate.get("preferenceLabel"))
+        sides[side] = [{"role": "assistant", "content": content}]
+    if sides.keys() != {"preferred", "non-preferred"}:
+        raise Unusable("pair_missing")
+    prompt = bedrock_system(reading) + reading.turns.chat(turns)
+    chosen, rejected = sides["preferred"], sides["non-preferred"]
+    return Example(reading.record, "preference", prompt, chosen, rejected)
+
+
+def read_vertex_preference(reading: Reading) -> Example:
+    """Read a Gemini row with two completions, score 1 preferred and 0 not."""
+    sides: dict[bool | None, list[Message]] = {}
+    for item in objects(reading.data["completions"]):
+        sides[verdict(item.get("score"))] = reading.turns.vertex([item.get("completion")])
+    if sides.keys() != {True, False}:
+        raise Unusable("pair_missing")
+    prompt = vertex_system(reading) + reading.turns.vertex(reading.data["contents"])
+    return Example(reading.record, "preference", prompt, sides[True], sides[False])
+
+
+class Shape(NamedTuple):
+    """One input shape: its name, how it is told, how it is read."""
+
+    name: str
+    fits: Callable[[dict[str, Json]], bool]
+    read: Callable[[Reading], Example]
+
+
+def _has(*wanted: str) -> Callable[[dict[str, Json]], bool]:
+    """Return a test for rows that have all of these keys."""
+    return lambda data: data.keys() >= set(wanted)
+
+
+def _is_binary(data: dict[str, Json]) -> bool:
+    return data.keys() >= {"prompt", "completion"} and isinstance(data.get("label"), bool)
+
+
+def _is_text(data: dict[str, Json]) -> bool:
+    return "text" in data and data.keys() <= COMPANIONS | {"text"}
+
+
+SHAPES: Final = (
+    Shape(
+        "openai_preference",
+        _has("input", "preferred_output", "non_preferred_output"),
+        read_openai_preference,
+    ),
+    Shape("vertex_preference", _has("contents", "completions"), read_vertex_preference),
+    Shape("vertex_sft", _has("contents"), read_vertex),
+    Shape("nova_dpo", has_candidates, read_nova_preference),
+    Shape("bedrock_converse", _has("schemaVersion", "messages"), read_bedrock),
+    Shape("openai_chat", _has("messages"), read_chat),
+    Shape("sharegpt", _has("conversations"), read_sharegpt),
+    Shape("trl_preference", _has("chosen", "rejected"), read_preference),
+    Shape("trl_kto", _is_binary, read_binary),
+    Shape("alpaca", _has("instruction", "output"), read_alpaca),
+    Shape("trl_prompt_completion", _has("prompt", "completion"), read_prompt_completion),
+    Shape("trl_text", _is_text, read_text),
+)
+"""In the order in which they are tried: the more particular before the more general."""
+
+
+def shape_of(data: dict[str, Json]) -> Shape | None:
+    """Return the shape that a row has by the keys that hold something, or None."""
+    filled = {key: value for key, value in data.items() if value is not None}
+    return next((shape for shape in SHAPES if shape.fits(filled)), None)
