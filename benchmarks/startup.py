@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,9 @@ INITIALIZE = {
         "clientInfo": {"name": "benchmark", "version": "1"},
     },
 }  # fmt: skip
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+"""Both servers run from compiled files, as an installed package does."""
+
 INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 LIST = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
 
@@ -60,7 +64,11 @@ def measure(command: list[str]) -> tuple[float, float]:
     """Return seconds to the first answer and from there to the list of tools."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
     )
     try:
         assert "result" in _ask(process, INITIALIZE)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
 INTERRUPTED = 130
+BROKEN = 4
 _SURFACE = frozenset({"json", "no_wait"})
 
 
@@ -146,6 +147,23 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("fine-tuning: interrupted; nothing half-written is left.\n")
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        sys.stderr.write(_crash(error))
+        return BROKEN
+
+
+def _crash(error: Exception) -> str:
+    """Describe a bug by kind and place; its text could hold row content, so it stays out."""
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = "/".join(last.filename.split("/")[-3:])
+    return (
+        f"fine-tuning: {type(error).__name__} at {place}:{last.lineno} in {last.name}; expected no "
+        "such error: this is a bug, nothing half-written is left. Report that line.\n"
+    )
 
 
 def main() -> None:

@@ -193,3 +193,45 @@ def test_audit_log_gains_one_record_per_call_that_reads_data(
     assert code == 0
     assert verified["valid"] is True
     assert verified["n_records"] == 1
+
+
+def test_a_bug_is_named_by_kind_and_place_without_its_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, good_file: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a row's own text")
+
+    monkeypatch.setattr(dispatch, "call", broken)
+    code, out, err = run(capsys, "validate-jsonl", good_file, "--target", "openai_chat")
+    assert (code, out) == (4, "")
+    assert "KeyError at " in err
+    assert "in broken" in err
+    assert "own text" not in err
+
+
+def test_ctrl_c_ends_with_its_own_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, good_file: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dispatch, "call", interrupted)
+    code, out, err = run(capsys, "validate-jsonl", good_file, "--target", "openai_chat")
+    assert (code, out) == (130, "")
+    assert "interrupted" in err
+
+
+def test_a_person_approves_a_plan_and_the_log_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, isolated_environment: Path
+) -> None:
+    rows = [json.dumps({"prompt": f"What is {i}?", "completion": str(i)}) for i in range(4)]
+    (tmp_path / "t.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    words = ["compare-eval", tmp_path / "t.jsonl", "--base", "http://model.example/v1#m"]
+    prices = ["--price-in-usd-per-mtok", "1000", "--price-out-usd-per-mtok", "1000"]
+    code, planned = run_json(capsys, *words, "--general", "none", *prices)
+    assert (code, planned["needs_approval"]) == (0, True)
+    code, out, _ = run(capsys, "approve", planned["plan_id"], "--max-usd", "50")
+    assert code == 0
+    assert "may spend up to $50" in out
+    log = (isolated_environment / "audit.jsonl").read_text(encoding="utf-8")
+    assert '"event":"plan.approved"' in log
