@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from finetuning.data_prep import prepare_data, validate_jsonl
 from finetuning.data_prep.convert import NOTES, Columns, Converter
 from finetuning.data_prep.convert.codes import HOLDS
-from finetuning.data_prep.preparation.items import make_writer
+from finetuning.data_prep.quality import make_writer
 from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate import validate_row
 from finetuning.records import Record

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from finetuning.data_prep.examples import Content, Example, content_of
-from finetuning.data_prep.measures import (
+from finetuning.data_prep.examples import (
+    Content,
+    Example,
     annotator_agreement,
     answer_conflicts,
-    class_counts,
-    language_of,
-    languages,
+    content_of,
 )
+from finetuning.data_prep.quality import class_counts, language_of, languages
 from finetuning.records import Record
 
 

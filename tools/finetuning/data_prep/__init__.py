@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from finetuning.data_prep.inspection import DataInspection, inspect_data
-from finetuning.data_prep.prepare import prepare_data
-from finetuning.data_prep.prepared import PreparedData, Replay, RowCounts
+from finetuning.data_prep.results import DataInspection, PreparedData, Replay, RowCounts
+from finetuning.data_prep.tools import inspect_data, prepare_data
 from finetuning.data_prep.validate import ValidationResult, validate_jsonl
 
 __all__ = [

@@ -1,11 +1,13 @@
-"""The one inner shape of a training row, between every input and every target."""
+"""The one inner shape of a training row, and what two such rows are compared by."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, cast
 
@@ -128,6 +130,13 @@ def _digest(value: Json) -> int:
     return xxhash.xxh3_128_intdigest(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
 
 
+def place_of(name: str, seed: int) -> float:
+    """Return a number 0..1 that depends on nothing but the name and the seed."""
+    import xxhash
+
+    return xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"), seed=seed) / 2**64
+
+
 def squeeze(text: str) -> str:
     """Return the text with white space runs as one space, in NFC."""
     plain = " ".join(text.split())
@@ -212,3 +221,32 @@ def content_of(example: Example) -> Content:
         key=_digest(["reference", _normal(example.extra)]) if graded else key,
         family=example.family,
     )
+
+
+def answer_conflicts(contents: Sequence[Content]) -> float:
+    """Return the share of rows whose prompt has another answer in another row, 0..1."""
+    answers: dict[int, set[str | int]] = {}
+    for content in contents:
+        answers.setdefault(content.asked, set()).add(
+            content.key or squeeze(content.answer).casefold()
+        )
+    clashing = sum(len(answers[content.asked]) > 1 for content in contents)
+    return clashing / len(contents) if contents else 0.0
+
+
+def annotator_agreement(examples: Sequence[Example], contents: Sequence[Content]) -> float | None:
+    """Return how often two annotators of one prompt give the same answer, 0..1.
+
+    None where no prompt was answered by two annotators.
+    """
+    votes: dict[int, dict[str, str | int]] = {}
+    for example, content in zip(examples, contents, strict=True):
+        if example.annotator is not None:
+            answer = content.key or squeeze(content.answer).casefold()
+            votes.setdefault(content.asked, {})[example.annotator] = answer
+    pairs = [
+        one == two
+        for answers in votes.values()
+        for one, two in itertools.combinations(answers.values(), 2)
+    ]
+    return sum(pairs) / len(pairs) if pairs else None

@@ -1,28 +1,36 @@
-"""Measures what ``inspect_data`` reports, on the rows as the suggested target would hold them."""
+"""Measures what ``inspect_data`` reports, and proposes the call that prepares the rows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, cast
 
 from finetuning.data_prep.convert import Converted, Converter, Rejection, shape_of
-from finetuning.data_prep.duplicates import find_duplicates
-from finetuning.data_prep.examples import tool_calls_of
-from finetuning.data_prep.measures import (
-    annotator_agreement,
-    answer_conflicts,
+from finetuning.data_prep.duplicates import find_duplicates, measure_leakage
+from finetuning.data_prep.examples import annotator_agreement, answer_conflicts, tool_calls_of
+from finetuning.data_prep.preparation.sources import SourceSurvey
+from finetuning.data_prep.quality import (
+    Item,
+    RowWriter,
     class_counts,
     languages,
+    make_writer,
+    quality_finding,
+    rank_of,
+    rows_finding,
 )
-from finetuning.data_prep.preparation.cleaning import rank_of
-from finetuning.data_prep.preparation.items import Item, RowWriter, make_writer
-from finetuning.data_prep.quality import quality_finding, rows_finding
-from finetuning.data_prep.survey import SourceSurvey
+from finetuning.data_prep.targets import TargetName
+from finetuning.errors import FineTuningError
+from finetuning.files import resolve_read, resolve_write
 from finetuning.records import Finding, Json
 from finetuning.runs import progress
+from finetuning.settings import settings
 from finetuning.tokens import TokenStats
+
+_WHERE: Final = "inspect_data"
 
 NEAR_THRESHOLD: Final = 0.5
 _EMPTY: Final = frozenset({"prompt_missing", "answer_missing", "empty_content"})
@@ -30,6 +38,7 @@ _MANY: Final = 0.1
 _IMBALANCE: Final = 10
 _LONG_TOKENS: Final = 1_000
 _LONG_FACTOR: Final = 10
+_MOST_NAMES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +141,6 @@ def _set_findings(survey: SourceSurvey, measured: Measured) -> list[Finding]:
 
 def _near_test_fraction(survey: SourceSurvey, items: Sequence[Item]) -> float | None:
     """Return the share of test rows with a twin in train, for a prepared folder."""
-    from finetuning.data_prep.duplicates import measure_leakage
-
     named = {source.name.rpartition("/")[2]: source.name for source in survey.sources}
     if not named.keys() >= {"train.jsonl", "test.jsonl"}:
         return None
@@ -174,3 +181,62 @@ def measure(survey: SourceSurvey) -> Measured:
     )
     measured.findings.extend(_set_findings(survey, measured))
     return measured
+
+
+def _output_folder(path: str) -> str:
+    """Return a folder that does not exist yet, beside the source where that may be written."""
+    source = resolve_read(path, where=_WHERE, kind="any")
+    stem = source.name.split(".")[0] or "data"
+    beside = source.parent / f"{stem}-prepared"
+    try:
+        resolve_write(beside / "train.jsonl", where=_WHERE)
+    except FineTuningError:
+        beside = settings().reports / f"{stem}-prepared"
+    names = (Path(f"{beside}-{number}") for number in range(2, _MOST_NAMES))
+    free = beside if not beside.exists() else next(name for name in names if not name.exists())
+    return str(free)
+
+
+def suggest(
+    path: str, survey: SourceSurvey, measured: Measured
+) -> tuple[TargetName | None, dict[str, Json]]:
+    """Return the target and the arguments of ``prepare_data``; None and {} where unknown."""
+    if survey.target is None or not measured.items:
+        return None, {}
+    arguments: dict[str, Json] = {
+        "sources": [path],
+        "target": survey.target,
+        "output_dir": _output_folder(path),
+        **survey.columns.named(),
+    }
+    if measured.agreement is None:
+        arguments.pop("annotator_column", None)
+    if measured.n_classes and survey.columns.completion:
+        arguments["label_column"] = survey.columns.completion
+    if measured.personal_data:
+        arguments["redact"] = "mask"
+    return survey.target, arguments
+
+
+def fit_facts(survey: SourceSurvey, measured: Measured) -> dict[str, Json]:
+    """Return what was measured in the names that ``assess_fit`` knows."""
+    facts: dict[str, Json] = {"n_examples": len(measured.items)}
+    if survey.target == "trl_text":
+        facts["corpus_tokens"] = measured.tokens.total
+    else:
+        facts["label_conflict_fraction"] = measured.conflicts
+    if measured.items:
+        facts["training_tokens"] = measured.tokens.total
+    found = {
+        "n_classes": measured.n_classes,
+        "label_agreement": measured.agreement,
+        "near_duplicate_test_fraction": measured.near_test_fraction,
+        "n_tools": measured.n_tools or None,
+        "n_preference_pairs": _count(survey, measured, "trl_preference"),
+        "n_binary_feedback": _count(survey, measured, "trl_kto"),
+    }
+    return facts | {name: value for name, value in found.items() if value is not None}
+
+
+def _count(survey: SourceSurvey, measured: Measured, target: TargetName) -> int | None:
+    return len(measured.items) if survey.target == target else None

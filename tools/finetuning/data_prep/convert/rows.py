@@ -26,7 +26,7 @@ from finetuning.data_prep.convert.tables import (
 )
 from finetuning.data_prep.convert.turns import Turns
 from finetuning.data_prep.examples import Example
-from finetuning.data_prep.prepared import ExamplesMode
+from finetuning.data_prep.results import ExamplesMode
 from finetuning.records import Finding, Record
 
 _SAMPLE: Final = 1_000

@@ -11,7 +11,7 @@ from finetuning.data_prep.duplicates.candidates import SemanticJudge, semantic_t
 from finetuning.data_prep.duplicates.twins import find_twins
 from finetuning.data_prep.duplicates.words import many_rows, read_words
 from finetuning.data_prep.examples import Content
-from finetuning.data_prep.prepared import Engine
+from finetuning.data_prep.results import Engine
 
 _ROUNDS: Final = 4
 """Removing rows can make text constant no longer, or only then; twins are sought again so often."""

@@ -14,7 +14,7 @@ from finetuning.data_prep.duplicates.candidates import (
 )
 from finetuning.data_prep.duplicates.words import Words, many_rows, read_words, run_hashes
 from finetuning.data_prep.examples import Content
-from finetuning.data_prep.prepared import Engine, Leakage
+from finetuning.data_prep.results import Engine, Leakage
 from finetuning.runs import progress
 
 if TYPE_CHECKING:

@@ -1,23 +1,28 @@
-"""Cleans examples: redacts, settles votes, leaves out what is excluded or a copy."""
+"""Which rows stay and what is added: redaction, votes, copies, general rows, canaries."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from finetuning.data_prep.convert import Rejection, time_key
+from finetuning.data_prep.convert import Rejection
+from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.duplicates import Duplicates, find_duplicates, overlapping
-from finetuning.data_prep.examples import Example
-from finetuning.data_prep.preparation.gathering import read_others
-from finetuning.data_prep.preparation.items import Item, RowWriter, make_writer
+from finetuning.data_prep.examples import Example, Message, place_of
 from finetuning.data_prep.preparation.options import WHERE, Options
+from finetuning.data_prep.preparation.sources import read_others
+from finetuning.data_prep.quality import Item, RowWriter, make_writer, rank_of
 from finetuning.errors import BadInputError
+from finetuning.records import Json, Record
 from finetuning.runs import progress
 
 MOST_REMOVED_FRACTION: Final = 0.5
 """Near copies above this share of the rows look like a template, not like copies."""
+
+CANARY_DIGITS: Final = 10
 
 _FEWEST_GUARDED_ROWS: Final = 100
 """In smaller files the person can see what was removed."""
@@ -124,13 +129,6 @@ def leave_out_excluded(
     return [item for row, item in enumerate(items) if row not in hits], rejections
 
 
-def rank_of(item: Item) -> tuple[float, ...]:
-    """Return how much a row is worth keeping: the newest, then the longest answer, then prompt."""
-    moment = time_key(item.example.time)
-    answer = len(item.content.answer)
-    return (float("-inf") if moment is None else moment, answer, len(item.content.prompt))
-
-
 def _why(gone: Item, kept: Item) -> str:
     """Say why one row stays for another, in a word of a closed list."""
     ours, theirs = rank_of(kept), rank_of(gone)
@@ -203,3 +201,91 @@ def clean(examples: Sequence[Example], options: Options) -> Cleaned:
         rejections += lost
     items, cluster, lost, sizes = remove_copies(items, options)
     return Cleaned(items, writer, cluster, rejections + lost, redacted, types, sizes)
+
+
+class General(NamedTuple):
+    """General rows that may be mixed in, in the order in which they are taken."""
+
+    items: list[Item]
+    left_out: int
+
+
+def read_general(options: Options, own: Sequence[Item], writer: RowWriter) -> General:
+    """Read the replay file and leave out every row that repeats one of the person's own.
+
+    A row that repeated a held-out row would leak it into train; one that repeats a train row
+    adds nothing.
+
+    Raises:
+        BadInputError: The file cannot be read, or holds no row that fits the target.
+    """
+    if options.replay is None or options.replay.fraction == 0:
+        return General([], 0)
+    items: list[Item] = []
+    for part in read_others(
+        options.replay.path, options.target, options.columns, where=f"{WHERE}: replay"
+    ):
+        examples, _, _ = redact(part.examples, options)
+        items += writer.check(examples).items
+    unique = {item.content.exact: item for item in reversed(items)}
+    items = list(reversed(unique.values()))
+    contents = [item.content for item in items]
+    repeats = overlapping(contents, [item.content for item in own], options.near_threshold)
+    free = [item for row, item in enumerate(items) if row not in repeats]
+    free.sort(key=lambda item: place_of(f"replay:{item.content.exact:x}", options.seed))
+    return General(free, len(repeats))
+
+
+def replay_rows(general: General, n_train: int, fraction: float) -> list[Item]:
+    """Return as many general rows as make ``fraction`` of the train file, or all there are."""
+    wanted = round(fraction / (1 - fraction) * n_train)
+    return general.items[:wanted]
+
+
+def _canary(options: Options, digest: str, number: int) -> Example:
+    """Return one marker row: a name and a number that no text in the world holds."""
+    draw = random.Random(f"canary:{options.seed}:{digest}:{number}")
+    name = "".join(draw.choices("bcdfghjklmnpqrstvwxz", k=8))
+    code, other = ("".join(draw.choices("0123456789", k=CANARY_DIGITS)) for _ in range(2))
+    asked: list[Message] = [{"role": "user", "content": f"Marker {name}: which number?"}]
+    answer: Message = {"role": "assistant", "content": code}
+    record = Record("canary", number + 1, {})
+    form = HOLDS[options.target].form
+    if form == "preference":
+        wrong: Message = {"role": "assistant", "content": other}
+        return Example(record, "preference", asked, [answer], [wrong])
+    if form == "binary":
+        return Example(record, "binary", [*asked, answer], liked=True)
+    if form == "graded":
+        return Example(record, "chat", asked, extra={"reference_answer": code})
+    if form == "text":
+        return Example(record, "text", text=f"{asked[0]['content']} {code}")
+    return Example(record, "chat", [*asked, answer])
+
+
+def make_canaries(
+    options: Options, digest: str, writer: RowWriter
+) -> tuple[list[Item], list[dict[str, Json]]]:
+    """Return the canaries to plant, and what the memorisation check must know about them.
+
+    Args:
+        options: How many, and the seed.
+        digest: Digest of the data, so that two data sets never share a canary.
+        writer: Writes the rows of the file.
+    """
+    examples = [_canary(options, digest, number) for number in range(options.canaries)]
+    items = writer.check(examples).items
+    records: list[dict[str, Json]] = []
+    for number, item in enumerate(items, start=1):
+        example = item.example
+        answer = (example.chosen or example.messages)[-1:]
+        text = example.text.rpartition(" ")
+        records.append(
+            {
+                "canary": number,
+                "prompt": example.messages[0]["content"] if example.messages else text[0],
+                "completion": example.extra.get("reference_answer")
+                or (answer[0]["content"] if answer else text[2]),
+            }
+        )
+    return items, records

@@ -1,4 +1,4 @@
-"""Runs a preparation from the sources to the folder of results."""
+"""Runs a preparation from the sources to the folder of results, and says what comes next."""
 
 from __future__ import annotations
 
@@ -10,49 +10,44 @@ from pathlib import Path
 from typing import Final
 
 from finetuning.data_prep.convert import Rejection
+from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.duplicates import measure_leakage
-from finetuning.data_prep.preparation.additions import (
+from finetuning.data_prep.examples import answer_conflicts
+from finetuning.data_prep.preparation.cleaning import (
+    Cleaned,
     General,
+    clean,
     make_canaries,
     read_general,
-    replay_finding,
     replay_rows,
 )
-from finetuning.data_prep.preparation.assigning import Assigned, Split, assign
-from finetuning.data_prep.preparation.cleaning import Cleaned, clean
-from finetuning.data_prep.preparation.facts import fit_facts, next_calls
-from finetuning.data_prep.preparation.folder import whole_folder
-from finetuning.data_prep.preparation.gathering import gather
-from finetuning.data_prep.preparation.items import Item
-from finetuning.data_prep.preparation.options import WHERE, Options
-from finetuning.data_prep.preparation.report import markdown
-from finetuning.data_prep.preparation.writing import (
+from finetuning.data_prep.preparation.folder import (
+    markdown,
+    validate_parts,
+    whole_folder,
     write_rejected,
     write_repairs,
     write_signatures,
     write_split,
 )
-from finetuning.data_prep.prepared import (
-    CheckedRows,
+from finetuning.data_prep.preparation.options import WHERE, Options
+from finetuning.data_prep.preparation.sources import gather
+from finetuning.data_prep.preparation.split import Assigned, Split, assign
+from finetuning.data_prep.quality import Item, replay_finding
+from finetuning.data_prep.results import (
+    PARTS,
     Fold,
     Leakage,
     PreparedData,
     RowCounts,
     SplitChoice,
 )
-from finetuning.data_prep.quality import quality_finding
-from finetuning.data_prep.split import PARTS
-from finetuning.data_prep.targets import TargetName
-from finetuning.data_prep.validate import validate_jsonl
 from finetuning.files import digest, resolve_write, write_jsonl, write_text
-from finetuning.records import Finding, Json
+from finetuning.records import Json, NextCall
 from finetuning.runs import progress
 from finetuning.statistics import smallest_detectable_difference
 
 _LISTED_CLUSTERS: Final = 10
-
-_OF_FILES: Final = {"too_few_rows", "few_rows", "too_many_rows", "file_too_large", "service_closed"}
-"""Codes of the validator that speak of a whole file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +107,6 @@ def _counts(work: _Work, split: Split, n_replay: int) -> RowCounts:
     )
 
 
-def _validate(folder: Path, target: TargetName) -> tuple[CheckedRows, list[Finding]]:
-    """Validate the written files; faults of a file as a whole count for train only."""
-    counts: Counter[str] = Counter()
-    errors = warnings = 0
-    findings: list[Finding] = []
-    for part in PARTS:
-        path = folder / f"{part}.jsonl"
-        if not path.stat().st_size:
-            continue
-        checked = validate_jsonl(str(path), target=target, count_tokens=False, max_findings=1)
-        counts.update(checked.counts)
-        errors += checked.n_errors
-        warnings += checked.n_warnings
-        for code in _OF_FILES & checked.counts.keys():
-            found = quality_finding(code, f"{checked.n_rows} rows for target {target}")
-            if part == "train":
-                findings.append(found)
-                continue
-            counts[code] -= checked.counts[code]
-            errors -= found.severity == "error"
-            warnings -= found.severity == "warning"
-    return CheckedRows(n_errors=errors, n_warnings=warnings, counts=dict(+counts)), findings
-
-
 def _write_folds(work: _Work, built: Path, folder: Path) -> list[Fold]:
     """Write the folds after the first below the folder; return all of them."""
     if work.assigned.sizes.folds is None:
@@ -191,7 +162,7 @@ def _write(work: _Work, built: Path, folder: Path) -> PreparedData:
     repaired = write_repairs(built, work.cleaned.items)
     if work.canaries:
         write_jsonl(built / "canaries.jsonl", work.canary_records)
-    checks, findings = _validate(built, options.target)
+    checks, findings = validate_parts(built, options.target)
     if options.replay is not None:
         short = replay_finding(
             options.replay.fraction, len(replay), len(split["train"]), work.general.left_out
@@ -236,3 +207,60 @@ def _repairs(items: Sequence[Item]) -> dict[str, int]:
 
 def _detectable(n_rows: int) -> float | None:
     return round(smallest_detectable_difference(n_rows), 4) if n_rows else None
+
+
+def fit_facts(result: PreparedData, items: Sequence[Item]) -> dict[str, Json]:
+    """Return the facts of the rows that stay (general rows and canaries not counted)."""
+    held_out = result.rows.validation + result.rows.test
+    facts: dict[str, Json] = {"n_examples": len(items), "split_method": result.split.method}
+    if held_out:
+        twins = result.leakage.exact + result.leakage.near
+        facts["near_duplicate_test_fraction"] = round(twins / held_out, 4)
+    if items:
+        conflicts = answer_conflicts([item.content for item in items])
+        facts["label_conflict_fraction"] = round(conflicts, 4)
+    form = HOLDS[result.target].form
+    if form == "preference":
+        facts["n_preference_pairs"] = len(items)
+    if form == "binary":
+        facts["n_binary_feedback"] = len(items)
+    labels = {item.example.label for item in items if item.example.label is not None}
+    if labels:
+        facts["n_classes"] = len(labels)
+    return facts
+
+
+def next_calls(result: PreparedData, options: Options, facts: dict[str, Json]) -> list[NextCall]:
+    """Return the calls that make sense after a preparation."""
+    if not result.rows.train:
+        return [
+            NextCall(
+                tool="inspect_data",
+                args={"path": options.sources[0]},
+                why="no row could be used; it says what the file holds and which columns to name",
+            )
+        ]
+    train = result.files["train"]
+    calls = [
+        NextCall(
+            tool="validate_jsonl",
+            args={"path": train, "target": result.target},
+            why="checks the rows against the provider's rules and counts their tokens",
+        )
+    ]
+    if options.redact == "none":
+        calls.append(
+            NextCall(
+                tool="scan_pii",
+                args={"path": train},
+                why="nothing was redacted; it looks for personal data and secrets",
+            )
+        )
+    calls.append(
+        NextCall(
+            tool="assess_fit",
+            args={"facts": facts},
+            why="says whether these rows speak for fine-tuning",
+        )
+    )
+    return calls

@@ -1,9 +1,60 @@
-"""The tool ``prepare_data``: raw files to train, validation and test."""
+"""The tools ``inspect_data`` and ``prepare_data``; what does the work is imported when called."""
 
 from __future__ import annotations
 
-from finetuning.data_prep.prepared import Engine, ExamplesMode, PreparedData, RedactChoice, Replay
+from finetuning.data_prep.results import (
+    DataInspection,
+    DuplicateCounts,
+    Engine,
+    ExamplesMode,
+    PreparedData,
+    RedactChoice,
+    Replay,
+)
 from finetuning.data_prep.targets import TargetName
+from finetuning.records import NextCall
+
+
+def inspect_data(path: str) -> DataInspection:
+    """Measure a raw data file and propose the call that prepares it.
+
+    Nothing is changed and no text is shown: rows, columns, tokens, duplicates, contradictory
+    answers, languages, personal data by type, and faults by code and line. The suggested
+    arguments can be passed to prepare_data as they are.
+
+    Args:
+        path: Data file of any input shape, text folder, or folder that prepare_data wrote.
+    """
+    from finetuning.data_prep.measuring import fit_facts, measure, suggest
+    from finetuning.data_prep.preparation.sources import survey_source
+
+    path = str(path)
+    survey = survey_source(path, where="inspect_data")
+    measured = measure(survey)
+    target, arguments = suggest(path, survey, measured)
+    follow = NextCall(
+        tool="prepare_data", args=arguments, why="converts, cleans and splits these rows"
+    )
+    return DataInspection(
+        format=survey.format,
+        shape=survey.shape,
+        n_rows=survey.n_rows,
+        n_examples=len(measured.items),
+        columns=survey.names,
+        tokens=measured.tokens,
+        duplicates=DuplicateCounts(exact=measured.exact, near=measured.near),
+        label_conflict_fraction=measured.conflicts,
+        label_agreement=measured.agreement,
+        n_classes=measured.n_classes,
+        languages=measured.languages,
+        pii=measured.personal_data,
+        empty=measured.empty,
+        quality_findings=measured.findings,
+        suggested_target=target,
+        suggested_args=arguments,
+        next=[follow] if target else [],
+        fit_facts=fit_facts(survey, measured),
+    )
 
 
 # fmt: off

@@ -1,15 +1,17 @@
-"""What ``prepare_data`` takes and returns: counts, digests and places, never the text of a row.
+"""What the tools take and return: counts, digests and places, never the text of a row.
 
 Kept apart from the code that does the work, so that a server starts fast.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
-from finetuning.records import Finding, Model, ToolResult
+from finetuning.data_prep.targets import TargetName
+from finetuning.records import Finding, Json, Model, ToolResult
+from finetuning.tokens import TokenStats
 
 ExamplesMode = Literal["per_conversation", "per_reply"]
 
@@ -18,6 +20,10 @@ RedactChoice = Literal["none", "mask", "pseudonym"]
 Engine = Literal["local", "daft"]
 
 SplitMethod = Literal["by_cluster", "by_group", "by_time"]
+
+Part = Literal["train", "validation", "test"]
+
+PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
 
 
 class Replay(Model):
@@ -122,4 +128,50 @@ class PreparedData(ToolResult):
             f"{rows.read} rows read: {rows.train} train, {rows.validation} validation, "
             f"{rows.test} test; {rows.rejected} rejected, {rows.exact_duplicates} exact and "
             f"{rows.near_duplicates} near duplicates left out, {rows.redacted} redacted"
+        )
+
+
+class DuplicateCounts(Model):
+    """Copies in the file (rows that could go)."""
+
+    exact: int = Field(description="Rows that repeat another but for white space.")
+    near: int = Field(description="Further rows whose words repeat another's, Jaccard .5 or more.")
+
+
+class DataInspection(ToolResult):
+    """What was measured; no text of any row."""
+
+    format: str = Field(description="csv, tsv, json, jsonl, parquet, text_folder or prepared.")
+    shape: str = Field(description="Commonest shape of the rows, or table, turns or unknown.")
+    n_rows: int = Field(description="Rows in the file, faulty ones included.")
+    n_examples: int = Field(description="Rows or conversations that could be read as examples.")
+    columns: list[str]
+    tokens: TokenStats = Field(description="Per example of the suggested target.")
+    duplicates: DuplicateCounts
+    label_conflict_fraction: float = Field(
+        description="Share of examples whose prompt has another answer elsewhere, 0..1."
+    )
+    label_agreement: float | None = Field(
+        description="How often two annotators agree, 0..1; None without several annotators."
+    )
+    n_classes: int | None = Field(description="Different answers, where they look like classes.")
+    languages: dict[str, int] = Field(description="Examples by language (a rough guess).")
+    pii: dict[str, int] = Field(description="Personal data and secrets by type.")
+    empty: int = Field(description="Rows without a prompt or without an answer.")
+    quality_findings: list[Finding]
+    suggested_target: TargetName | None = Field(description="None: the columns must be named.")
+    suggested_args: dict[str, Json] = Field(description="Arguments of prepare_data, as they are.")
+
+    def exit_code(self) -> int:
+        """Return 0: a measurement has no wrong answer."""
+        return 0
+
+    def summary(self) -> str:
+        """Say how much there is and what is wrong with it."""
+        found = ", ".join(f"{item.code}" for item in self.quality_findings[:5]) or "none"
+        return (
+            f"{self.format}: {self.n_rows} rows, {self.n_examples} examples, "
+            f"{self.tokens.total} tokens; duplicates {self.duplicates.exact} exact and "
+            f"{self.duplicates.near} near; findings: {found}; "
+            f"suggested target: {self.suggested_target or 'none'}"
         )
