@@ -16,8 +16,8 @@ import pytest
 
 from finetuning import runs
 from finetuning.errors import BadInputError, MissingExtraError, RunFailedError
-from finetuning.training import base as base_module
-from finetuning.training.base import build_byte_base
+from finetuning.training import weights as base_module
+from finetuning.training.weights import build_byte_base
 from finetuning.training.worker import byte_base
 
 TEXT = "Zürich ≠ 東京: the quick brown fox\n\tjumps over \U0001f98a the lazy dog."
@@ -156,7 +156,7 @@ def test_an_interrupt_ends_the_child_and_leaves_no_folder(texts_file: Path, tmp_
     script = textwrap.dedent(
         f"""
         from finetuning import runs
-        from finetuning.training.base import build_byte_base
+        from finetuning.training.weights import build_byte_base
         with runs.listen(lambda done, total, what: print("working", flush=True)):
             build_byte_base({str(texts_file)!r}, {str(tmp_path / "base")!r}, 600)
         """

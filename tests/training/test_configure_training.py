@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from finetuning import estimate
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.training import TrainingPlan, configure_training, load_config
-from finetuning.training.config import KNOBS
-from finetuning.training.learning_rate import choose_learning_rate
-from finetuning.training.profile import profile_data
+from finetuning.training.config import KNOBS, profile_data
+from finetuning.training.knobs import choose_learning_rate
 
 Configure = Callable[..., TrainingPlan]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from finetuning.training import environment, hardware, inspect_environment
+from finetuning.training import environment, inspect_environment
 
 
 def test_it_reports_this_machine(isolated_environment: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_package_whose_parent_is_missing_counts_as_not_installed() -> None:
 
 def test_gpus_are_read_as_nvidia_smi_prints_them() -> None:
     listing = "NVIDIA H200, 143771\nNVIDIA A100-SXM4-40GB, 40960\n[N/A]\n"
-    found = hardware.parse_gpus(listing)
+    found = environment.parse_gpus(listing)
     assert [(gpu.name, gpu.memory_gb) for gpu in found] == [
         ("NVIDIA H200", 150.8),
         ("NVIDIA A100-SXM4-40GB", 42.9),
@@ -110,18 +110,18 @@ def test_gpus_come_from_the_driver_and_a_dead_driver_means_none(
 
 def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert hardware.list_gpus() == []
+    assert environment.list_gpus() == []
 
 
 def test_processor_and_memory_are_read_from_proc(tmp_path: Path) -> None:
     cpuinfo, meminfo = tmp_path / "cpuinfo", tmp_path / "meminfo"
     cpuinfo.write_text("model name\t: Some CPU\nflags\t\t: fpu avx512_bf16 sse\n")
     meminfo.write_text("MemTotal:  8000000 kB\nMemAvailable:  1000000 kB\n")
-    assert hardware.cpu_info(cpuinfo).name == "Some CPU"
-    assert hardware.cpu_info(cpuinfo).bf16
-    assert hardware.free_ram_gb(meminfo) == pytest.approx(1.024)
+    assert environment.cpu_info(cpuinfo).name == "Some CPU"
+    assert environment.cpu_info(cpuinfo).bf16
+    assert environment.free_ram_gb(meminfo) == pytest.approx(1.024)
     missing = tmp_path / "missing"
-    assert not hardware.cpu_info(missing).bf16
-    assert hardware.free_ram_gb(missing) == hardware.ram_gb()
+    assert not environment.cpu_info(missing).bf16
+    assert environment.free_ram_gb(missing) == environment.ram_gb()
     meminfo.write_text("nothing known\n")
-    assert hardware.free_ram_gb(meminfo) == hardware.ram_gb()
+    assert environment.free_ram_gb(meminfo) == environment.ram_gb()

@@ -15,7 +15,7 @@ import pytest
 
 from finetuning import runs
 from finetuning.runs import store
-from finetuning.training import checkpoints
+from finetuning.training import weights
 from finetuning.training.config import TrainingConfig
 from finetuning.training.worker import (
     EXIT_FAILED,
@@ -116,7 +116,7 @@ def test_a_run_succeeds_and_its_adapter_is_sealed_and_loads(
     assert run.status == "succeeded"
     assert run.result is not None
     adapter = Path(run.result["adapter_dir"])
-    assert checkpoints.fault_of(adapter) is None
+    assert weights.fault_of(adapter) is None
     assert {"adapter_model.safetensors", "tokenizer.json"} <= {p.name for p in adapter.iterdir()}
     assert not list(Path(run.folder).rglob("*.bin"))
     steps = runs.steps_of(run_id)
@@ -231,9 +231,9 @@ def test_sigterm_saves_within_the_step_and_exits_with_its_own_code(settings_for:
     run = runs.read_run(run_id)
     assert run.status == "cancelled"
     assert f"resume={run_id!r}" in str(run.error)
-    (saved,) = checkpoints.list_checkpoints(Path(run.folder) / "checkpoints")
-    assert checkpoints.step_of(saved) == 3
-    assert checkpoints.fault_of(saved) is None
+    (saved,) = weights.list_checkpoints(Path(run.folder) / "checkpoints")
+    assert weights.step_of(saved) == 3
+    assert weights.fault_of(saved) is None
 
 
 def test_a_stop_before_the_first_step_ends_at_once(settings_for: Settings) -> None:

@@ -1,26 +1,29 @@
-"""The configuration of one local training run: what ``configure_training`` writes."""
+"""The settings of a run, and the rows it is trained on, measured."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Field, ValidationError
 
+from finetuning import files, runs, tokens
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.files import resolve_read
-from finetuning.records import Fraction, Json, Model
+from finetuning.records import Fraction, Json, Model, Record
 
 Positive = Annotated[int, Field(ge=1)]
 
 RowFormat = Literal["trl_prompt_completion", "trl_messages"]
 LATER_METHODS: Final = ("dpo", "kto", "rft", "grpo", "cpt")
 LATER_TUNINGS: Final = ("qlora", "full")
+_ROWS_AT_ONCE: Final = 1000
+END_TOKEN: Final = 1
+"""Each answer ends in one end-of-text token."""
 
 
-class TrainingConfig(Model):
+class TrainingConfig(Model, defer_build=True):
     """Every setting of a local LoRA run; names are those of TRL and PEFT."""
 
     engine: Literal["local"] = "local"
@@ -69,23 +72,11 @@ class TrainingConfig(Model):
         return self.completion_only_loss
 
 
-KNOBS: Final = tuple(
-    name
-    for name in TrainingConfig.model_fields
-    if name
-    not in {
-        "engine",
-        "method",
-        "tuning",
-        "base_model",
-        "train_file",
-        "validation_file",
-        "test_file",
-        "train_sha256",
-        "row_format",
-        "goal",
-    }
+_NOT_FOR_OVERRIDES: Final = frozenset(
+    "engine method tuning base_model train_file validation_file test_file train_sha256 row_format "
+    "goal".split()
 )
+KNOBS: Final = tuple(n for n in TrainingConfig.model_fields if n not in _NOT_FOR_OVERRIDES)
 """Settings that ``overrides`` may name."""
 
 
@@ -137,35 +128,149 @@ def parse_config(values: Mapping[str, Json], *, where: str) -> TrainingConfig:
         ) from error
 
 
-def load_config(config: Mapping[str, Json] | str, *, where: str) -> TrainingConfig:
-    """Return the configuration from an object or from the file that holds it.
+class DataProfile(Model, defer_build=True):
+    """What a training file looks like to the base model's tokenizer (tokens per row)."""
+
+    rows: int
+    damaged_rows: int
+    first_damaged_line: int | None
+    row_format: RowFormat
+    mean_tokens: float
+    p50_tokens: int
+    p95_tokens: int
+    p99_tokens: int
+    longest_tokens: int
+    total_tokens: int
+    labelled_tokens: int
+    lengths: dict[int, int]
+    tokenizer: str
+    exact: bool
+
+    @property
+    def labelled_fraction(self) -> float:
+        """Share of the tokens that belong to answers."""
+        return min(1.0, self.labelled_tokens / self.total_tokens) if self.total_tokens else 0.0
+
+    def longer_than(self, max_length: int) -> int:
+        """Return how many rows do not fit into ``max_length`` tokens."""
+        return sum(count for length, count in self.lengths.items() if length > max_length)
+
+
+def row_format_of(row: Mapping[str, Json]) -> RowFormat | None:
+    """Return the format of a training row, or None when it is none that is trained on here."""
+    if isinstance(row.get("messages"), list):
+        return "trl_messages"
+    pair = row.get("prompt"), row.get("completion")
+    if all(isinstance(part, str) for part in pair):
+        return "trl_prompt_completion"
+    return "trl_messages" if all(isinstance(part, list) for part in pair) else None
+
+
+def profile_data(path: Path, base_folder: Path | None) -> DataProfile:
+    """Measure a training file.
+
+    Args:
+        path: Rows of prompt and completion, or of messages.
+        base_folder: Folder with the base model's ``tokenizer.json``; None counts approximately.
 
     Raises:
-        BadInputError: The file is missing or no JSON object, or a value does not fit.
-        UnknownNameError: A setting that does not exist.
+        BadInputError: The first readable row is of no format that is trained on here.
     """
-    if not isinstance(config, str):
-        return parse_config(config, where=where)
-    path = resolve_read(config, where=where)
-    values = _read_object(path)
-    return parse_config(values, where=str(path))
-
-
-def _read_object(path: Path) -> dict[str, Json]:
-    try:
-        values: Json = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    counter = _counter(base_folder)
+    tally = _Tally(counter)
+    for number, found in enumerate(files.read_records(path, source=path.name)):
+        tally.add(found.data if isinstance(found, Record) else None, found.line)
+        if number % _ROWS_AT_ONCE == 0:
+            runs.progress(number, None, f"measuring {path.name}")
+    if tally.row_format is None:
         raise BadInputError(
-            str(path),
-            f"the file is not JSON ({type(error).__name__})",
-            "the training.json that configure_training wrote",
-            "Run configure_training again",
-        ) from error
-    if not isinstance(values, dict):
-        raise BadInputError(
-            str(path),
-            f"the file holds a {type(values).__name__}",
-            "one JSON object",
-            "Run configure_training again",
+            path.name,
+            f"none of {tally.damaged} rows has messages, or a prompt and a completion",
+            "rows of trl_prompt_completion or trl_messages",
+            f"Run: fine-tuning prepare-data {path} --target trl_prompt_completion "
+            "--output-dir prepared",
         )
-    return cast("dict[str, Json]", values)
+    return tally.profile()
+
+
+def _counter(base_folder: Path | None) -> tokens.TokenCounter:
+    if base_folder is not None and (base_folder / "tokenizer.json").is_file():
+        return tokens.counter_for(tokenizer_dir=base_folder)
+    return tokens.counter_for("unknown")
+
+
+class _Tally:
+    def __init__(self, counter: tokens.TokenCounter) -> None:
+        self._counter = counter
+        self._lengths: Counter[int] = Counter()
+        self._labelled = 0
+        self._waiting: list[tuple[str, str]] = []
+        self.damaged = 0
+        self._first_damaged: int | None = None
+        self.row_format: RowFormat | None = None
+
+    def add(self, row: Mapping[str, Json] | None, line: int | None) -> None:
+        form = None if row is None else row_format_of(row)
+        self.row_format = self.row_format or form
+        if row is None or form is None or form != self.row_format:
+            self.damaged += 1
+            self._first_damaged = line if self._first_damaged is None else self._first_damaged
+        elif form == "trl_prompt_completion":
+            self._waiting.append((str(row["prompt"]), str(row["completion"])))
+            if len(self._waiting) >= _ROWS_AT_ONCE:
+                self._count_pairs()
+        else:
+            self._count_chat(row)
+
+    def _count_pairs(self) -> None:
+        both = self._counter.count([text for pair in self._waiting for text in pair])
+        for prompt, completion in zip(both[::2], both[1::2], strict=True):
+            self._lengths[prompt + completion + END_TOKEN] += 1
+            self._labelled += completion + END_TOKEN
+        self._waiting = []
+
+    def _count_chat(self, row: Mapping[str, Json]) -> None:
+        length = sum(self._counter.count(tokens.example_texts(row))) + tokens.overhead_tokens(row)
+        self._lengths[length] += 1
+        answers = _assistant_texts(row)
+        self._labelled += sum(self._counter.count(answers)) + END_TOKEN * len(answers)
+
+    def profile(self) -> DataProfile:
+        self._count_pairs()
+        rows = self._lengths.total()
+        total = sum(length * count for length, count in self._lengths.items())
+        assert self.row_format is not None  # noqa: S101 - the caller has checked it
+        return DataProfile(
+            rows=rows,
+            damaged_rows=self.damaged,
+            first_damaged_line=self._first_damaged,
+            row_format=self.row_format,
+            mean_tokens=round(total / rows, 2),
+            p50_tokens=self._quantile(0.50),
+            p95_tokens=self._quantile(0.95),
+            p99_tokens=self._quantile(0.99),
+            longest_tokens=max(self._lengths),
+            total_tokens=total,
+            labelled_tokens=self._labelled,
+            lengths=dict(self._lengths),
+            tokenizer=self._counter.name,
+            exact=self._counter.exact and self.row_format == "trl_prompt_completion",
+        )
+
+    def _quantile(self, share: float) -> int:
+        wanted, seen = share * self._lengths.total(), 0
+        for length in sorted(self._lengths):
+            seen += self._lengths[length]
+            if seen >= wanted:
+                return length
+        return 0
+
+
+def _assistant_texts(row: Mapping[str, Json]) -> list[str]:
+    messages = cast("Sequence[Any]", row.get("messages") or row.get("completion") or ())
+    return [
+        text
+        for message in messages
+        if isinstance(message, dict) and cast("dict[str, Any]", message).get("role") == "assistant"
+        for text in tokens.example_texts({"messages": [message]})
+    ]

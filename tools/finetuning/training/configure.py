@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from finetuning import estimate, files
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.estimate import Architecture, read_architecture
-from finetuning.files import (
-    data_files,
-    new_output_folder,
-    resolve_read,
-    sha256_file,
-    write_json,
-)
 from finetuning.records import Finding, NextCall, ToolResult
-from finetuning.training.config import (
-    KNOBS,
-    LATER_METHODS,
-    LATER_TUNINGS,
-    TrainingConfig,
-    refuse_unbuilt,
-)
-from finetuning.training.device import Device, fits, memory_gb, plan_device, time_seconds
-from finetuning.training.environment import bases_folder
-from finetuning.training.hazards import find_risks, refuse_contradictions
-from finetuning.training.knobs import Resolver
-from finetuning.training.profile import DataProfile, profile_data
 
-LATER_ENGINES: Final = (
-    "trl",
-    "axolotl",
-    "llama_factory",
-    "ms_swift",
-    "unsloth",
-    "torchrun",
-    "ray",
-    "skypilot",
-    "hf_jobs",
+if TYPE_CHECKING:
+    from finetuning.training.config import DataProfile, TrainingConfig
+    from finetuning.training.environment import Device
+
+LATER_ENGINES: Final = tuple(
+    "trl axolotl llama_factory ms_swift unsloth torchrun ray skypilot hf_jobs".split()
 )
 CONFIG_NAME: Final = "training.json"
 
 
-class TrainingPlan(ToolResult):
+class TrainingPlan(ToolResult, defer_build=True):
     """A configuration with its reasons, its needs and what speaks against it."""
 
     config: dict[str, Any]
@@ -109,47 +86,59 @@ def configure_training(
     Source: tinker_cookbook at 9dfcc3a, LoRA Without Regret, Unsloth and Axolotl guides (checked
     2026-11-20); knowledge: training.md#settings
     """
-    where = "configure_training"
-    refuse_unbuilt(where, "method", method, "sft", LATER_METHODS)
-    refuse_unbuilt(where, "tuning", tuning, "lora", LATER_TUNINGS)
-    refuse_unbuilt(where, "engine", engine, "local", LATER_ENGINES)
+    from finetuning.training.config import KNOBS, profile_data
+    from finetuning.training.environment import plan_device
+    from finetuning.training.hazards import find_risks, refuse_contradictions, shrink_to_fit
+    from finetuning.training.knobs import Resolver
+    from finetuning.training.weights import find_base
+
+    _refuse_unbuilt(method, tuning, engine)
     given = overrides or {}
     for name in given:
         if name not in KNOBS:
-            raise UnknownNameError(where, "setting", name, KNOBS)
+            raise UnknownNameError("configure_training", "setting", name, KNOBS)
     folder = find_base(base_model)
-    shape = read_architecture(folder or base_model)
+    shape = estimate.read_architecture(folder or base_model)
     device = plan_device(gpu, gpu_memory_gb, n_gpus)
-    files = data_files(data, where="data")
-    train = _train_file(files, data)
-    target = new_output_folder(output_dir, where="output_dir", name="training")
+    found = files.data_files(data, where="data")
+    train = _train_file(found, data)
+    target = files.new_output_folder(output_dir, where="output_dir", name="training")
     profile = profile_data(train, folder)
     fixed = {
         "base_model": str(folder or base_model),
         "train_file": str(train),
-        "validation_file": _path(files.get("validation")),
-        "test_file": _path(files.get("test")),
-        "train_sha256": sha256_file(train),
+        "validation_file": _path(found.get("validation")),
+        "test_file": _path(found.get("test")),
+        "train_sha256": files.sha256_file(train),
         "row_format": profile.row_format,
         "goal": goal,
     }
     resolver = Resolver(shape, profile, device, given)
-    config = resolver.resolve(fixed)
+    config, changed = shrink_to_fit(resolver.resolve(fixed), shape, profile, device, given)
     refuse_contradictions(config, shape, given)
     findings = find_risks(config, shape, profile, float(resolver.proposed["learning_rate"]))
     findings += _place_findings(config, shape, profile, device, folder)
-    plan = _plan(config, resolver.why, shape, profile, device, findings)
+    plan = _plan(config, resolver.why | changed, shape, profile, device, findings)
     if any(finding.severity == "error" for finding in plan.findings):
         return plan
     return _written(plan, target / CONFIG_NAME)
 
 
-def _train_file(files: dict[str, Path], data: str) -> Path:
-    train = files.get("train") or files.get("data")
+def _refuse_unbuilt(method: str, tuning: str, engine: str) -> None:
+    from finetuning.training.config import LATER_METHODS, LATER_TUNINGS, refuse_unbuilt
+
+    where = "configure_training"
+    refuse_unbuilt(where, "method", method, "sft", LATER_METHODS)
+    refuse_unbuilt(where, "tuning", tuning, "lora", LATER_TUNINGS)
+    refuse_unbuilt(where, "engine", engine, "local", LATER_ENGINES)
+
+
+def _train_file(found: dict[str, Path], data: str) -> Path:
+    train = found.get("train") or found.get("data")
     if train is None:
         raise BadInputError(
             "data",
-            f"{data!r} holds {', '.join(path.name for path in files.values())} but no train.jsonl",
+            f"{data!r} holds {', '.join(path.name for path in found.values())} but no train.jsonl",
             "a folder with train.jsonl",
             "Run prepare_data, or name the training file",
         )
@@ -160,28 +149,16 @@ def _path(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def find_base(base_model: str) -> Path | None:
-    """Return the folder of a base model on this machine, or None for a name that is not here.
-
-    Raises:
-        NotAllowedError: The folder lies outside the readable ones.
-    """
-    named = bases_folder() / base_model
-    if "/" not in base_model and (named / "config.json").is_file():
-        return named
-    if Path(base_model).expanduser().exists():
-        found = resolve_read(base_model, where="base_model", kind="any")
-        return found.parent if found.is_file() else found
-    return None
-
-
 def _place_findings(
     config: TrainingConfig,
-    shape: Architecture,
+    shape: estimate.Architecture,
     profile: DataProfile,
     device: Device,
     folder: Path | None,
 ) -> list[Finding]:
+    from finetuning.training.hazards import fits, memory_gb
+    from finetuning.training.weights import bases_folder
+
     found: list[Finding] = []
     need = memory_gb(shape, profile, config, device)
     if not fits(need, device):
@@ -211,11 +188,13 @@ def _place_findings(
 def _plan(
     config: TrainingConfig,
     why: dict[str, str],
-    shape: Architecture,
+    shape: estimate.Architecture,
     profile: DataProfile,
     device: Device,
     findings: list[Finding],
 ) -> TrainingPlan:
+    from finetuning.training.hazards import fits, memory_gb, time_seconds
+
     need = memory_gb(shape, profile, config, device)
     return TrainingPlan(
         config=config.model_dump(mode="json"),
@@ -236,7 +215,7 @@ def _plan(
 
 
 def _written(plan: TrainingPlan, path: Path) -> TrainingPlan:
-    write_json(path, plan.config)
+    files.write_json(path, plan.config)
     launch = NextCall(
         tool="launch_lora", args={"config": str(path)}, why="starts the run with these settings"
     )

@@ -1,17 +1,106 @@
-"""What can be done on this machine, without changing anything or importing anything heavy."""
+"""What this machine has and can do, and the device that a run is planned for."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from finetuning import estimate
 from finetuning.errors import FineTuningError
 from finetuning.records import Model, NextCall, ToolResult
 from finetuning.settings import SECRET_VARIABLES, settings
-from finetuning.training import hardware
-from finetuning.training.hardware import CpuInfo, GpuInfo
+
+
+class GpuInfo(Model, defer_build=True):
+    """One GPU as its driver names it."""
+
+    name: str
+    memory_gb: float
+
+
+class CpuInfo(Model, defer_build=True):
+    """The processor, as far as training cares."""
+
+    name: str
+    cores: int
+    bf16: bool
+
+
+def list_gpus() -> list[GpuInfo]:
+    """Return the NVIDIA GPUs of this machine, as nvidia-smi lists them; none without it."""
+    import shutil
+    import subprocess
+
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []  # a driver that does not answer cannot train either
+    return parse_gpus(found.stdout)
+
+
+def parse_gpus(listing: str) -> list[GpuInfo]:
+    """Read ``name, MiB`` lines as nvidia-smi prints them; lines of another form are left out."""
+    matches = (re.fullmatch(r"\s*(.+?),\s*(\d+)\s*", line) for line in listing.splitlines())
+    return [
+        GpuInfo(name=match.group(1), memory_gb=round(int(match.group(2)) * 2**20 / 1e9, 1))
+        for match in matches
+        if match
+    ]
+
+
+def ram_gb() -> float:
+    """Return the memory of this machine in GB (10⁹ bytes)."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def free_ram_gb(meminfo: Path = Path("/proc/meminfo")) -> float:
+    """Return the memory that can be used now, in GB; all of it where that is not known."""
+    try:
+        text = meminfo.read_text(encoding="ascii")
+    except OSError:
+        return ram_gb()
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match.group(1)) * 1024 / 1e9 if match else ram_gb()
+
+
+def cpu_info(cpuinfo: Path = Path("/proc/cpuinfo")) -> CpuInfo:
+    """Return the processor's name, usable cores and whether it multiplies bf16 in hardware."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
+    words = set(flags.group(1).split()) if flags else set[str]()
+    return CpuInfo(
+        name=name.group(1).strip() if name else os.uname().machine,
+        cores=usable_cores(),
+        bf16=bool(words & {"avx512_bf16", "amx_bf16"}),
+    )
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # pragma: no cover - macOS has no affinity
+        return os.cpu_count() or 1
+
+
+def disk_free_gb(folder: Path) -> float:
+    """Return the free space where ``folder`` is, or would be, in GB (10⁹ bytes)."""
+    import shutil
+
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(nearest).free / 1e9
+
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "local": ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors"),
@@ -32,7 +121,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
 """Extra of pyproject.toml → modules that it brings (a test compares the two)."""
 
 
-class LocalBase(Model):
+class LocalBase(Model, defer_build=True):
     """A base model that lies on this machine."""
 
     name: str
@@ -41,7 +130,7 @@ class LocalBase(Model):
     parameters: int
 
 
-class Environment(ToolResult):
+class Environment(ToolResult, defer_build=True):
     """What this machine has and what is installed on it."""
 
     gpus: list[GpuInfo]
@@ -74,16 +163,16 @@ def inspect_environment() -> Environment:
         Facts of this machine; ``fit_facts`` holds those that assess_fit uses.
     """
     here = settings()
-    gpus, extras = hardware.list_gpus(), installed_extras()
+    gpus, extras = list_gpus(), installed_extras()
     facts: dict[str, Any] = {}
     if gpus:
         facts = {"gpu_memory_gb": max(gpu.memory_gb for gpu in gpus), "n_gpus": len(gpus)}
     bases = local_bases()
     return Environment(
         gpus=gpus,
-        ram_gb=round(hardware.ram_gb(), 1),
-        disk_free_gb=round(hardware.disk_free_gb(here.home), 1),
-        cpu=hardware.cpu_info(),
+        ram_gb=round(ram_gb(), 1),
+        disk_free_gb=round(disk_free_gb(here.home), 1),
+        cpu=cpu_info(),
         extras=extras,
         keys_present=[name for name in SECRET_VARIABLES if os.environ.get(name)],
         local_bases=bases,
@@ -114,40 +203,90 @@ def is_installed(module: str) -> bool:
         return False
 
 
-def bases_folder() -> Path:
-    """Return where this home keeps base models."""
-    return settings().home / "bases"
-
-
 def local_bases() -> list[LocalBase]:
     """Return the base models in ``<home>/bases`` and the one that ships with the demo."""
+    from finetuning.training.weights import bases_folder, demo_base
+
     folders = sorted(path.parent for path in bases_folder().glob("*/config.json"))
     if (shipped := demo_base()) is not None:
         folders.append(shipped)
-    found = [_describe(folder) for folder in folders]
+    found = [_describe(folder, shipped) for folder in folders]
     return [base for base in found if base is not None]
 
 
-def demo_base() -> Path | None:
-    """Return the folder of the base model that ships with the demo, if it is installed."""
-    spec = importlib.util.find_spec("finetuning_skill")
-    for place in (spec.submodule_search_locations if spec else None) or ():
-        folder = Path(place) / "demo" / "base"
-        if (folder / "config.json").is_file():
-            return folder
-    return None
-
-
-def _describe(folder: Path) -> LocalBase | None:
-    from finetuning.estimate import read_architecture
-
+def _describe(folder: Path, shipped: Path | None) -> LocalBase | None:
     try:
-        shape = read_architecture(folder)
+        shape = estimate.read_architecture(folder)
     except FineTuningError:
         return None  # a folder that is no model is not listed
     return LocalBase(
-        name="demo" if folder == demo_base() else folder.name,
+        name="demo" if folder == shipped else folder.name,
         path=str(folder),
         family=shape.family,
         parameters=shape.parameters,
+    )
+
+
+class Device(Model, defer_build=True):
+    """Where training is planned: what it is called, its memory and, where known, its speed."""
+
+    kind: Literal["cpu", "gpu"]
+    name: str
+    memory_gb: float
+    flops: float | None
+    count: int = 1
+
+    @property
+    def stack(self) -> estimate.Stack:
+        """How memory is used there."""
+        return "local_cpu" if self.kind == "cpu" else "trl"
+
+
+def plan_device(gpu: str | None, gpu_memory_gb: float | None, n_gpus: int) -> Device:
+    """Return the device that the caller named, else the one this machine has.
+
+    Args:
+        gpu: Name of a GPU, or None.
+        gpu_memory_gb: Memory of one GPU; decides over the table.
+        n_gpus: GPUs of that kind.
+
+    Raises:
+        UnknownNameError: ``gpu`` is not in the table and no memory was given.
+    """
+    if gpu is None and gpu_memory_gb is None:
+        return _own_device()
+    if gpu is None:
+        name, flops, memory = "GPU", None, 0.0
+    elif gpu_memory_gb is None:
+        known = estimate.find_gpu(gpu)
+        name, flops, memory = known.name, known.flops, known.memory_gb
+    else:
+        name, flops, memory = gpu, _flops_of(gpu), 0.0
+    return Device(
+        kind="gpu", name=name, memory_gb=gpu_memory_gb or memory, flops=flops, count=n_gpus
+    )
+
+
+def _flops_of(gpu: str) -> float | None:
+    try:
+        return estimate.find_gpu(gpu).flops
+    except ValueError:
+        return None
+
+
+def _own_device() -> Device:
+    gpus = list_gpus()
+    if gpus:
+        largest = max(gpus, key=lambda gpu: gpu.memory_gb)
+        return Device(
+            kind="gpu",
+            name=largest.name,
+            memory_gb=largest.memory_gb,
+            flops=_flops_of(largest.name),
+        )
+    return Device(
+        kind="cpu",
+        name=cpu_info().name,
+        memory_gb=round(free_ram_gb(), 2),
+        flops=estimate.CPU_THREAD_FLOPS,
     )

@@ -8,18 +8,16 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from finetuning import runs
+from finetuning import files, runs
 from finetuning.errors import BadInputError
-from finetuning.files import sha256_file
 from finetuning.records import Model, NextCall, ToolResult, Usd
 from finetuning.runs import RunProgress, RunRow, RunStatus
-from finetuning.training.checkpoints import fault_of, list_checkpoints, step_of
 
 _GRACE_SECONDS: Final = 20.0
 _KILL_SECONDS: Final = 5.0
 
 
-class Checkpoint(Model):
+class Checkpoint(Model, defer_build=True):
     """A checkpoint folder of a run; ``fault`` names what is wrong with it, if anything."""
 
     step: int
@@ -27,7 +25,7 @@ class Checkpoint(Model):
     fault: str | None
 
 
-class RunLine(Model):
+class RunLine(Model, defer_build=True):
     """One run in a list."""
 
     run_id: str
@@ -37,7 +35,7 @@ class RunLine(Model):
     parent_run_id: str | None
 
 
-class Comparison(Model):
+class Comparison(Model, defer_build=True):
     """Another run beside this one: the settings that differ, and the last losses."""
 
     run_id: str
@@ -47,7 +45,7 @@ class Comparison(Model):
     eval_loss: list[float | None]
 
 
-class RunState(ToolResult):
+class RunState(ToolResult, defer_build=True):
     """The true state of a run, or without a run_id the newest runs."""
 
     run_id: str | None = None
@@ -214,6 +212,8 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checkpoints(run: RunRow) -> list[Checkpoint]:
+    from finetuning.training.weights import fault_of, list_checkpoints, step_of
+
     return [
         Checkpoint(step=step_of(path), path=str(path), fault=fault_of(path))
         for path in list_checkpoints(Path(run.folder) / "checkpoints")
@@ -223,7 +223,7 @@ def _checkpoints(run: RunRow) -> list[Checkpoint]:
 def _test_looks(run: RunRow) -> int:
     config = _config(run)
     path = Path(str(config["test_file"])) if config.get("test_file") else None
-    return runs.looks_of(sha256_file(path)) if path is not None and path.is_file() else 0
+    return runs.looks_of(files.sha256_file(path)) if path is not None and path.is_file() else 0
 
 
 def _config(run: RunRow) -> dict[str, Any]:

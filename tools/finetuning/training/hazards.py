@@ -1,17 +1,27 @@
-"""Settings that contradict each other, and settings that fail without a word."""
+"""What a run needs, what in its settings contradicts, and what fails without a word."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
+from finetuning import estimate
 from finetuning.errors import BadInputError
-from finetuning.estimate import Architecture, lora_parameters
 from finetuning.records import Finding, Json, Severity
-from finetuning.training.config import TrainingConfig
-from finetuning.training.profile import DataProfile
+from finetuning.training.config import DataProfile, TrainingConfig
+from finetuning.training.environment import Device
 
+_ROOM: Final = 1.0 + estimate.MEMORY_ERROR_FRACTIONS[1]
+"""The estimate is taken with the 90th percentile of its error before it is said to fit."""
+_CPU_MFU: Final = (0.12, 0.25, 0.55)
+"""Share of a thread's fp32 peak that our loss reaches: tiny models and a busy machine, the demo,
+and the best loop measured (training.md#time, 2026-11)."""
+_CPU_START_SECONDS: Final = 7.0
+_GPU_START_SECONDS: Final = 30.0
+"""From launch to the first step: CPU measured 2026-11; GPU an allowance, not measured."""
+_STEP_SECONDS: Final = 0.008
+"""Overhead of one step beyond its arithmetic (measured 2026-11 on the demo)."""
 _RATE_FACTOR: Final = 5.0
 """A rate this far from the proposed one is refused: 10 × too low learns nothing (measured,
 training.md#settings), 10 × too high diverged in 72 of 80 cases (Tinker's sweep, 2026-08)."""
@@ -23,8 +33,94 @@ _ATTENTION: Final = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
 _HEADS: Final = frozenset({"lm_head", "embed_tokens"})
 
 
+def memory_gb(
+    shape: estimate.Architecture, profile: DataProfile, config: TrainingConfig, device: Device
+) -> float:
+    """Return the estimated peak memory of a configuration on a device, in GB."""
+    longest = min(profile.longest_tokens, config.max_length)
+    return estimate.training_memory_gb(
+        shape,
+        tuning="lora",
+        r=config.r,
+        tokens_per_microbatch=config.per_device_train_batch_size * longest,
+        gradient_checkpointing=config.gradient_checkpointing,
+        stack=device.stack,
+        labelled_fraction=profile.labelled_fraction if config.labels_on_answers_only else 1.0,
+    )
+
+
+def fits(need_gb: float, device: Device) -> bool:
+    """Tell whether a need, with the error of its estimate, stays below the device's memory."""
+    return need_gb * _ROOM <= device.memory_gb
+
+
+def time_seconds(
+    shape: estimate.Architecture, profile: DataProfile, config: TrainingConfig, device: Device
+) -> dict[str, float] | None:
+    """Return the estimated time as p10, p50, p90; None when the device's speed is not known."""
+    if device.flops is None:
+        return None
+    batch = config.per_device_train_batch_size
+    row = profile.mean_tokens if batch == 1 else profile.p95_tokens  # padded to the longest
+    tokens = round(profile.rows * min(row, config.max_length) * config.num_train_epochs)
+    steps = profile.rows * config.num_train_epochs / batch
+    on_cpu = device.kind == "cpu"
+    start = _CPU_START_SECONDS if on_cpu else _GPU_START_SECONDS
+    found = estimate.training_time_seconds(
+        shape,
+        tokens=tokens,
+        tuning="lora",
+        device_flops=device.flops,
+        n_devices=config.num_threads if on_cpu else device.count,
+        mfu=_CPU_MFU if on_cpu else (0.25, 0.35, 0.45),
+        fixed_seconds=start + steps * _STEP_SECONDS,
+    )
+    return {name: round(seconds, 1) for name, seconds in found.items()}
+
+
+def shrink_to_fit(
+    config: TrainingConfig,
+    shape: estimate.Architecture,
+    profile: DataProfile,
+    device: Device,
+    fixed: Collection[str],
+) -> tuple[TrainingConfig, dict[str, str]]:
+    """Trade micro-batch for accumulation, then switch checkpointing on, until a run fits.
+
+    Returns the settings, which may still not fit, and the reasons for those that changed; those
+    named in ``fixed`` stay as they are.
+    """
+    why: dict[str, str] = {}
+
+    def too_large() -> bool:
+        return not fits(memory_gb(shape, profile, config, device), device)
+
+    for checkpointing in (False, True):
+        if checkpointing and too_large() and "gradient_checkpointing" not in fixed:
+            config = config.model_copy(update={"gradient_checkpointing": True})
+            why["gradient_checkpointing"] = (
+                "on: without it the run does not fit [estimate of this run]"
+            )
+        while (
+            "per_device_train_batch_size" not in fixed
+            and too_large()
+            and config.per_device_train_batch_size > 1
+        ):
+            config = config.model_copy(
+                update={
+                    "per_device_train_batch_size": config.per_device_train_batch_size // 2,
+                    "gradient_accumulation_steps": config.gradient_accumulation_steps * 2,
+                }
+            )
+            why["gradient_accumulation_steps"] = (
+                "smaller micro-batches with the same effective batch, to fit into "
+                f"{device.memory_gb:g} GB [estimate of this run]"
+            )
+    return config, why
+
+
 def refuse_contradictions(
-    config: TrainingConfig, shape: Architecture, overrides: Mapping[str, Json]
+    config: TrainingConfig, shape: estimate.Architecture, overrides: Mapping[str, Json]
 ) -> None:
     """Stop at settings that cannot both be meant.
 
@@ -66,7 +162,7 @@ def _contradiction(what: str, expected: str, step: str) -> BadInputError:
 
 
 def find_risks(
-    config: TrainingConfig, shape: Architecture, profile: DataProfile, proposed_rate: float
+    config: TrainingConfig, shape: estimate.Architecture, profile: DataProfile, proposed_rate: float
 ) -> list[Finding]:
     """Return what would fail or disappoint in silence; those accepted on purpose as warnings."""
     found = [
@@ -171,7 +267,7 @@ def _amounts(config: TrainingConfig, profile: DataProfile) -> Iterator[Finding]:
 
 
 def _adapter(
-    config: TrainingConfig, shape: Architecture, profile: DataProfile
+    config: TrainingConfig, shape: estimate.Architecture, profile: DataProfile
 ) -> Iterator[Finding]:
     if not isinstance(config.target_modules, str) and set(config.target_modules) <= _ATTENTION:
         yield _finding(
@@ -180,11 +276,11 @@ def _adapter(
             "the adapter leaves the feed-forward layers out and will learn less",
             "Use target_modules='all-linear'",
         )
-    if lora_parameters(shape, config.r) < profile.labelled_tokens:
+    if estimate.lora_parameters(shape, config.r) < profile.labelled_tokens:
         yield _finding(
             "rank_small_for_data",
             "warning",
-            f"r={config.r} gives {lora_parameters(shape, config.r):,} parameters for "
+            f"r={config.r} gives {estimate.lora_parameters(shape, config.r):,} parameters for "
             f"{profile.labelled_tokens:,} answer tokens",
             "Raise r, if the answers hold that much information",
         )

@@ -4,16 +4,94 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from finetuning.estimate import Architecture, lora_parameters
+from finetuning import estimate
 from finetuning.records import Json
-from finetuning.training.choice import Choice
-from finetuning.training.config import TrainingConfig, parse_config
-from finetuning.training.device import Device, fits, memory_gb
-from finetuning.training.hardware import usable_cores
-from finetuning.training.learning_rate import TINY_PARAMETERS, choose_learning_rate
-from finetuning.training.profile import DataProfile
+from finetuning.training.config import DataProfile, TrainingConfig, parse_config
+from finetuning.training.environment import Device, usable_cores
+
+
+class Choice(NamedTuple):
+    """One setting with its reason and its source."""
+
+    value: Any
+    reason: str
+    source: str
+
+    def why(self) -> str:
+        """Return reason and source as one line."""
+        return f"{self.reason} [{self.source}]"
+
+
+_EXPONENTS: Final = {"llama": 0.781, "qwen": 0.0775}
+_CALIBRATED_HIDDEN: Final = {"llama": (2048, 8192), "qwen": (2048, 5120)}
+"""Hidden sizes of the Llama 3 and Qwen3 models that the formula's service offered when it was
+published (2025-09)."""
+_FORMULA: Final = "5e-5 · 10 · (2000 / hidden size)^p"
+_FORMULA_SOURCE: Final = "tinker_cookbook/hyperparam_utils.py at 9dfcc3a, checked 2026-11-20"
+
+TINY_PARAMETERS: Final = 50_000_000
+"""Below this no published rule exists."""
+_TINY_CEILING: Final = 5e-3
+"""Highest rate with a measured success at this size (hidden 128, training.md#settings)."""
+_USUAL: Final = 2e-4
+_SHORT_RUN_STEPS: Final = 100
+_SHORT_RUN_FACTOR: Final = 1.5
+
+
+def formula_rate(hidden_size: int, exponent: float) -> float:
+    """Return the formula's LoRA rate (lora_alpha 32)."""
+    return 5e-5 * 10 * math.pow(2000 / hidden_size, exponent)
+
+
+def choose_learning_rate(shape: estimate.Architecture, steps: int) -> Choice:
+    """Return the rate for a base model and a number of steps, with the reason.
+
+    Args:
+        shape: The base model.
+        steps: Optimizer steps of the whole run.
+    """
+    family = next((name for name in _EXPONENTS if shape.family.startswith(name)), None)
+    if shape.parameters < TINY_PARAMETERS:
+        return _tiny(shape)
+    if family is None:
+        return Choice(
+            _USUAL,
+            f"no published formula covers {shape.family}; the usual LoRA start, inside the range "
+            "1e-4 to 3e-4; watch the validation loss, and try a half and a double of it",
+            "Unsloth LoRA guide; Axolotl docs/training_stability.qmd (2026-07)",
+        )
+    exponent, (low, high) = _EXPONENTS[family], _CALIBRATED_HIDDEN[family]
+    rate = formula_rate(shape.hidden_size, exponent)
+    reason = f"{_FORMULA}, p = {exponent:g} for {family}, hidden size {shape.hidden_size}"
+    if low <= shape.hidden_size <= high:
+        reason += f" (calibrated for {low} to {high})"
+    else:
+        reason += f"; outside its calibrated range of {low} to {high}, so an extrapolation"
+    if steps < _SHORT_RUN_STEPS:
+        rate *= _SHORT_RUN_FACTOR
+        reason += f"; times {_SHORT_RUN_FACTOR:g} because the run has only {steps} steps"
+    return Choice(_rounded(rate), reason, f"{_FORMULA_SOURCE}; LoRA Without Regret (2025-09)")
+
+
+def _tiny(shape: estimate.Architecture) -> Choice:
+    """Extrapolate the Llama formula: at hidden 128 it gives 4.3e-3, where 5e-3 was measured."""
+    rate = min(_TINY_CEILING, formula_rate(shape.hidden_size, _EXPONENTS["llama"]))
+    return Choice(
+        _rounded(rate),
+        f"{_FORMULA}, p = 0.781, hidden size {shape.hidden_size}: far outside the range it was "
+        f"calibrated for (2048 to 8192), as this model has only {shape.parameters:,} parameters; "
+        "it agrees with the one size measured here (hidden 128: 5e-3 takes the demo task from 0.00 "
+        f"to 1.00, 2e-5 leaves it at 0.00) and is never above {_TINY_CEILING:g}. A rate for this "
+        "model alone: it does not carry over to a larger one",
+        "measured for this project 2026-11, training.md",
+    )
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.2e}")
+
 
 _OURS: Final = "this project's rule"
 _BATCH: Final = 16
@@ -31,7 +109,7 @@ class Resolver:
 
     def __init__(
         self,
-        shape: Architecture,
+        shape: estimate.Architecture,
         profile: DataProfile,
         device: Device,
         overrides: Mapping[str, Json],
@@ -80,7 +158,7 @@ class Resolver:
         for name, value in self._overrides.items():
             if name not in self.values:
                 self.values[name], self.why[name] = value, "set by the caller"
-        return self._fit(parse_config({**fixed, **self.values}, where="overrides"))
+        return parse_config({**fixed, **self.values}, where="overrides")
 
     def _choose_length(self) -> None:
         longest, p99 = self._profile.longest_tokens, self._profile.p99_tokens
@@ -115,12 +193,13 @@ class Resolver:
 
     def _choose_adapter(self) -> None:
         need = self._profile.labelled_tokens
-        rank = next((r for r in _RANKS if lora_parameters(self._shape, r) >= need), _RANKS[-1])
+        sizes = {rank: estimate.lora_parameters(self._shape, rank) for rank in _RANKS}
+        rank = next((rank for rank, size in sizes.items() if size >= need), _RANKS[-1])
         self._put(
             "r",
             Choice(
                 rank,
-                f"smallest of {_RANKS} whose {lora_parameters(self._shape, rank):,} parameters are "
+                f"smallest of {_RANKS} whose {sizes[rank]:,} parameters are "
                 f"not fewer than the {need:,} answer tokens",
                 "Tinker docs, trl lora_without_regret.md",
             ),
@@ -203,35 +282,3 @@ class Resolver:
         }
         for knob, choice in rest.items():
             self._put(knob, choice)
-
-    def _fit(self, config: TrainingConfig) -> TrainingConfig:
-        """Trade micro-batch for accumulation, then switch checkpointing on, until it fits."""
-        config = self._halve_until_it_fits(config)
-        if not self._fits(config) and "gradient_checkpointing" not in self._overrides:
-            config = self._halve_until_it_fits(
-                config.model_copy(update={"gradient_checkpointing": True})
-            )
-            self.why["gradient_checkpointing"] = (
-                "on: without it the run does not fit [estimate of this run]"
-            )
-        return config
-
-    def _halve_until_it_fits(self, config: TrainingConfig) -> TrainingConfig:
-        if "per_device_train_batch_size" in self._overrides:
-            return config
-        while not self._fits(config) and config.per_device_train_batch_size > 1:
-            config = config.model_copy(
-                update={
-                    "per_device_train_batch_size": config.per_device_train_batch_size // 2,
-                    "gradient_accumulation_steps": config.gradient_accumulation_steps * 2,
-                }
-            )
-            self.why["gradient_accumulation_steps"] = (
-                "smaller micro-batches with the same effective batch, to fit into "
-                f"{self._device.memory_gb:g} GB [estimate of this run]"
-            )
-        return config
-
-    def _fits(self, config: TrainingConfig) -> bool:
-        need = memory_gb(self._shape, self._profile, config, self._device)
-        return fits(need, self._device)

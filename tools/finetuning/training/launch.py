@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning import runs
+from finetuning import estimate, files, runs
 from finetuning.errors import BadInputError, MissingExtraError, UnknownNameError
-from finetuning.estimate import read_architecture
-from finetuning.files import resolve_read, sha256_file
-from finetuning.records import Model, NextCall, ToolResult
-from finetuning.training.checkpoints import newest_valid, step_of
-from finetuning.training.config import TrainingConfig, load_config
-from finetuning.training.configure import find_base
-from finetuning.training.device import memory_gb, plan_device, time_seconds
-from finetuning.training.environment import EXTRAS, installed_extras
-from finetuning.training.profile import profile_data
+from finetuning.records import Json, Model, NextCall, ToolResult
+from finetuning.runs import RunStatus
 
-HOSTED: Final = (
-    "openai",
-    "azure",
-    "bedrock",
-    "sagemaker",
-    "vertex",
-    "gemini_api",
-    "together",
-    "fireworks",
-    "tinker",
-    "nebius",
-    "prime_intellect",
-    "baseten",
-    "wandb",
-    "crusoe",
-    "alibaba",
-    "volcengine",
-    "siliconflow",
-    "mistral",
-    "cohere",
-    "predibase",
-    "hf_jobs",
-    "modal",
-    "runpod",
-    "lambda",
+if TYPE_CHECKING:
+    from finetuning.training.config import TrainingConfig
+
+HOSTED: Final = tuple(
+    "openai azure bedrock sagemaker vertex gemini_api together fireworks tinker nebius "
+    "prime_intellect baseten wandb crusoe alibaba volcengine siliconflow mistral cohere "
+    "predibase hf_jobs modal runpod lambda".split()
 )
 
 QUIET_OFFLINE: Final = {
@@ -58,7 +35,7 @@ QUIET_OFFLINE: Final = {
 """Environment of the training process: it opens no connection and reports to nobody."""
 
 
-class LaunchPlan(Model):
+class LaunchPlan(Model, defer_build=True):
     """What a launch would do."""
 
     steps: list[str]
@@ -68,14 +45,14 @@ class LaunchPlan(Model):
     time_seconds: dict[str, float] | None
 
 
-class Launch(ToolResult):
+class Launch(ToolResult, defer_build=True):
     """A started run, or with dry_run the plan of one."""
 
     dry_run: bool
     needs_approval: bool = False
     plan: LaunchPlan | None = None
     run_id: str | None = None
-    status: runs.RunStatus | None = None
+    status: RunStatus | None = None
     log_file: str | None = None
 
     def summary(self) -> str:
@@ -117,6 +94,8 @@ def launch_lora(
 
     Knowledge: training.md#the-path-of-a-run
     """
+    from finetuning.training.environment import EXTRAS, installed_extras
+
     _refuse_hosted(provider)
     settings = load_config(config, where="launch_lora")
     base = _check_base(settings)
@@ -142,6 +121,42 @@ def launch_lora(
     return _launched(runs.read_run(run.run_id))
 
 
+def load_config(config: Mapping[str, Json] | str, *, where: str) -> TrainingConfig:
+    """Return the configuration from an object or from the file that holds it.
+
+    Raises:
+        BadInputError: The file is missing or no JSON object, or a value does not fit.
+        UnknownNameError: A setting that does not exist.
+    """
+    from finetuning.training.config import parse_config
+
+    if not isinstance(config, str):
+        return parse_config(config, where=where)
+    path = files.resolve_read(config, where=where)
+    values = _read_object(path)
+    return parse_config(values, where=str(path))
+
+
+def _read_object(path: Path) -> dict[str, Json]:
+    try:
+        values: Json = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInputError(
+            str(path),
+            f"the file is not JSON ({type(error).__name__})",
+            "the training.json that configure_training wrote",
+            "Run configure_training again",
+        ) from error
+    if not isinstance(values, dict):
+        raise BadInputError(
+            str(path),
+            f"the file holds a {type(values).__name__}",
+            "one JSON object",
+            "Run configure_training again",
+        )
+    return cast("dict[str, Json]", values)
+
+
 def _refuse_hosted(provider: str) -> None:
     if provider == "local":
         return
@@ -156,6 +171,8 @@ def _refuse_hosted(provider: str) -> None:
 
 
 def _check_base(settings: TrainingConfig) -> Path:
+    from finetuning.training.weights import find_base
+
     folder = find_base(settings.base_model)
     if folder is None:
         raise BadInputError(
@@ -164,7 +181,7 @@ def _check_base(settings: TrainingConfig) -> Path:
             "the folder of a base model",
             "Download it into a folder, then run configure_training with that folder",
         )
-    read_architecture(folder)
+    estimate.read_architecture(folder)
     for pattern, what in (("*.safetensors", "weights"), ("tokenizer*.json", "tokenizer")):
         if next(folder.glob(pattern), None) is None:
             raise BadInputError(
@@ -177,10 +194,10 @@ def _check_base(settings: TrainingConfig) -> Path:
 
 
 def _check_data(settings: TrainingConfig) -> None:
-    train = resolve_read(settings.train_file, where="train_file")
+    train = files.resolve_read(settings.train_file, where="train_file")
     if settings.validation_file is not None:
-        resolve_read(settings.validation_file, where="validation_file")
-    if settings.train_sha256 not in {None, sha256_file(train)}:
+        files.resolve_read(settings.validation_file, where="validation_file")
+    if settings.train_sha256 not in {None, files.sha256_file(train)}:
         raise BadInputError(
             "train_file",
             f"{train.name} has changed since the run was configured",
@@ -190,6 +207,8 @@ def _check_data(settings: TrainingConfig) -> None:
 
 
 def _checkpoints_of(run_id: str) -> str:
+    from finetuning.training.weights import newest_valid
+
     run = runs.read_run(run_id)
     if run.tool != "launch_lora":
         raise BadInputError(
@@ -210,7 +229,11 @@ def _checkpoints_of(run_id: str) -> str:
 
 
 def _plan(settings: TrainingConfig, base: Path) -> Launch:
-    shape = read_architecture(base)
+    from finetuning.training.config import profile_data
+    from finetuning.training.environment import plan_device
+    from finetuning.training.hazards import memory_gb, time_seconds
+
+    shape = estimate.read_architecture(base)
     profile = profile_data(Path(settings.train_file), base)
     device = plan_device(None, None, 1)
     return Launch(
@@ -242,6 +265,8 @@ def _start(run_id: str, settings: TrainingConfig, resume: str | None) -> None:
 
 def _carry_over(run_id: str, resume: str) -> None:
     """Copy the measured steps up to the checkpoint, so that the curve of the new run is whole."""
+    from finetuning.training.weights import newest_valid, step_of
+
     folder = runs.arguments_of(run_id)["resume_from"]
     found, _ = newest_valid(Path(str(folder)))
     if found is not None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from finetuning import runs
 from finetuning.files import atomic_write, sha256_file
-from finetuning.training import checkpoints
+from finetuning.training import weights
 from finetuning.training.config import TrainingConfig
 from finetuning.training.worker.rows import MaskAudit, load_data
 from finetuning.training.worker.trainer import (
@@ -204,19 +204,19 @@ class Job:
         """Train from the newest undamaged checkpoint, or from the start."""
         checkpoint = self._checkpoint_to_resume()
         if checkpoint is not None:
-            self._resumed_step = checkpoints.step_of(checkpoint)
+            self._resumed_step = weights.step_of(checkpoint)
         self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     def _checkpoint_to_resume(self) -> Path | None:
         if self._resume_folder is None:
             return None
-        found, skipped = checkpoints.newest_valid(self._resume_folder)
+        found, skipped = weights.newest_valid(self._resume_folder)
         for name, fault in skipped.items():
             runs.record_alert(
                 self.run_id,
                 code="checkpoint_skipped",
                 message=f"{name}: {fault}; the one before it is used",
-                step=checkpoints.step_of(Path(name)),
+                step=weights.step_of(Path(name)),
             )
         if found is None:
             runs.record_alert(
@@ -232,7 +232,7 @@ class Job:
         return self.result()
 
     def _write_adapter(self) -> None:
-        with checkpoints.whole_folder(self.folder / "adapter") as folder:
+        with weights.whole_folder(self.folder / "adapter") as folder:
             self.trainer.model.save_pretrained(str(folder))
             self.trainer.processing_class.save_pretrained(str(folder))
 
@@ -247,13 +247,13 @@ class Job:
         if self.trainer.state.global_step and self.trainer.weights_are_finite():
             self._write_adapter()
             return self.result()
-        found, _ = checkpoints.newest_valid(self.checkpoint_folder)
+        found, _ = weights.newest_valid(self.checkpoint_folder)
         if found is not None:
-            with checkpoints.whole_folder(self.folder / "adapter") as folder:
+            with weights.whole_folder(self.folder / "adapter") as folder:
                 for path in found.glob("*"):
                     if path.name.startswith(("adapter_", "tokenizer", "chat_template")):
                         shutil.copy2(path, folder)
-        return {**self.result(), "steps": checkpoints.step_of(found) if found else 0}
+        return {**self.result(), "steps": weights.step_of(found) if found else 0}
 
     def result(self) -> dict[str, Any]:
         """Return what the run has come to, ready for the run store."""

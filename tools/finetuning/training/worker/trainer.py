@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.errors import UnknownNameError
-from finetuning.training import checkpoints
+from finetuning.training import weights
 from finetuning.training.config import TrainingConfig
 from finetuning.training.worker import NotFiniteError
 from finetuning.training.worker.rows import IGNORED, Example
@@ -265,7 +265,7 @@ class LoraTrainer(SFTTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir)
         target = folder / f"checkpoint-{self.state.global_step}"
-        with checkpoints.whole_folder(target) as temporary:
+        with weights.whole_folder(target) as temporary:
             self._save_root = str(temporary.parent)
             try:
                 # TRL's own method would write a model card first
@@ -274,7 +274,7 @@ class LoraTrainer(SFTTrainer):
                 self._save_root = None
             # the settings as a pickle: nothing reads it, and nobody should have to trust it
             (temporary / "training_args.bin").unlink(missing_ok=True)
-        checkpoints.keep_newest(folder, self.args.save_total_limit)
+        weights.keep_newest(folder, self.args.save_total_limit)
 
 
 class GuardWeights(TrainerCallback):
