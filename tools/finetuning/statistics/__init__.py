@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from finetuning.statistics.binary import mcnemar_p, paired_share_interval, wilson_interval
-from finetuning.statistics.paired import PairedComparison, compare_paired
-from finetuning.statistics.power import holm, rows_needed, smallest_detectable_difference
-from finetuning.statistics.totals import compare_totals
+from finetuning.statistics.paired import compare_paired
+from finetuning.statistics.resampling import compare_totals
+from finetuning.statistics.shares import (
+    PairedComparison,
+    holm,
+    mcnemar_p,
+    paired_share_interval,
+    rows_needed,
+    smallest_detectable_difference,
+    wilson_interval,
+)
 
 __all__ = [
     "PairedComparison",

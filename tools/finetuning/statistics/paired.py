@@ -6,42 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from finetuning.errors import BadInputError
-from finetuning.records import Model
-from finetuning.statistics.binary import agree_with_p, mcnemar_p, paired_share_interval
-from finetuning.statistics.power import (
+from finetuning.statistics.resampling import sign_flip_interval, sign_flip_p, subset_means
+from finetuning.statistics.shares import (
+    PairedComparison,
+    agree_with_p,
+    compare_shares,
     fewest_units,
     normal_quantile,
-    rows_needed,
-    smallest_detectable_difference,
     unseen_share,
 )
-from finetuning.statistics.signflip import sign_flip_interval, sign_flip_p, subset_means
 
 if TYPE_CHECKING:
-    from finetuning.statistics.signflip import Floats
-
-
-class PairedComparison(Model):
-    """Difference of two sides over the same rows (diff = tuned - base)."""
-
-    n: int = Field(description="Rows compared.")
-    clusters: int | None = Field(description="Independent groups of rows, if a column named them.")
-    base: float
-    tuned: float
-    diff: float
-    ci95: tuple[float, float] = Field(description="Leaves out 0 exactly when p < .05.")
-    ci: tuple[float, float] = Field(description="At 1 - alpha; leaves out 0 when p < alpha.")
-    alpha: float
-    p: float
-    wins: int = Field(description="Rows on which tuned scores higher.")
-    ties: int
-    losses: int
-    mde: float = Field(description="Smallest difference these rows show with 80 % power.")
-    n_needed: int | None = Field(description="Rows that would settle it; None: no difference.")
-    method: str
+    from finetuning.statistics.resampling import Floats
 
 
 def compare_paired(
@@ -78,7 +55,7 @@ def compare_paired(
     _check(base, tuned, alpha, clusters)
     first, second = (np.asarray(side, dtype=np.float64) for side in (base, tuned))
     if clusters is None and {*base, *tuned} <= {0.0, 1.0}:
-        return _compare_shares(first, second, alpha, smallest_effect)
+        return compare_shares(first, second, alpha, smallest_effect)
     return _compare_scores(first, second, alpha, clusters, seed, smallest_effect)
 
 
@@ -125,31 +102,6 @@ def _compare_scores(
         mde=max(reach * se, unseen),
         n_needed=None if needed is None else max(fewest_units(alpha), needed),
         method=name if clusters is None else f"{name}_clustered",
-    )
-
-
-def _compare_shares(
-    first: Floats, second: Floats, alpha: float, smallest_effect: float
-) -> PairedComparison:
-    n = len(first)
-    wins, losses = int((second > first).sum()), int((second < first).sum())
-    diff = (wins - losses) / n
-    return PairedComparison(
-        n=n,
-        clusters=None,
-        base=float(first.mean()),
-        tuned=float(second.mean()),
-        diff=diff,
-        ci95=paired_share_interval(wins, losses, n),
-        ci=paired_share_interval(wins, losses, n, alpha),
-        alpha=alpha,
-        p=mcnemar_p(wins, losses),
-        wins=wins,
-        ties=n - wins - losses,
-        losses=losses,
-        mde=smallest_detectable_difference(n, (wins + losses + 1) / (n + 2), alpha),
-        n_needed=rows_needed(max(abs(diff), smallest_effect), (wins + losses) / n, alpha),
-        method="mcnemar_exact",
     )
 
 
