@@ -322,3 +322,20 @@ def test_interrupt_of_the_process_leaves_nothing(tmp_path: Path, write_lines: Wr
     assert "KeyboardInterrupt" in errors
     left = {path.name for path in tmp_path.iterdir()} - {"home"}
     assert left == {"in.jsonl"}
+
+
+def test_server_start_loads_only_the_shapes_of_the_tools() -> None:
+    code = (
+        "import sys; from finetuning.data_prep import inspect_data, prepare_data; print(*sorted("
+        "n for n in sys.modules if n.startswith(('finetuning.data_prep.', 'polars', 'numpy'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = ("results", "targets", "tools")
+    assert done.stdout.split() == [f"finetuning.data_prep.{name}" for name in names]
+
+
+def test_package_gives_each_of_its_public_names_and_no_other() -> None:
+    from finetuning import data_prep
+
+    assert [name for name in data_prep.__all__ if not hasattr(data_prep, name)] == []
+    assert not hasattr(data_prep, "unheard_of")

@@ -26,7 +26,7 @@ Part = Literal["train", "validation", "test"]
 PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
 
 
-class Replay(Model):
+class Replay(Model, defer_build=True):
     """General rows mixed into train, against forgetting."""
 
     path: str = Field(description="Data file of general rows, in any input shape.")
@@ -35,14 +35,14 @@ class Replay(Model):
     )
 
 
-class Leakage(Model):
+class Leakage(Model, defer_build=True):
     """Held-out rows with a twin in train."""
 
     exact: int = Field(description="Held-out rows that are in train, too, but for white space.")
     near: int = Field(description="Held-out rows with a near copy in train (exact ones excluded).")
 
 
-class RowCounts(Model):
+class RowCounts(Model, defer_build=True):
     """What became of the rows.
 
     ``read = train + validation + test - replay - canaries + rejected + exact_duplicates
@@ -61,7 +61,7 @@ class RowCounts(Model):
     test: int
 
 
-class SplitChoice(Model):
+class SplitChoice(Model, defer_build=True):
     """How the rows were split, and why so."""
 
     method: SplitMethod
@@ -70,7 +70,7 @@ class SplitChoice(Model):
     why: str
 
 
-class Fold(Model):
+class Fold(Model, defer_build=True):
     """One of K splits; every row is tested in just one of them."""
 
     fold: int
@@ -81,7 +81,7 @@ class Fold(Model):
     leakage: Leakage
 
 
-class CheckedRows(Model):
+class CheckedRows(Model, defer_build=True):
     """What the target's validator says of the written files."""
 
     n_errors: int
@@ -89,7 +89,7 @@ class CheckedRows(Model):
     counts: dict[str, int] = Field(description="Findings by code.")
 
 
-class PreparedData(ToolResult):
+class PreparedData(ToolResult, defer_build=True):
     """Where the rows went, and what was done to them."""
 
     target: str
@@ -131,14 +131,14 @@ class PreparedData(ToolResult):
         )
 
 
-class DuplicateCounts(Model):
+class DuplicateCounts(Model, defer_build=True):
     """Copies in the file (rows that could go)."""
 
     exact: int = Field(description="Rows that repeat another but for white space.")
     near: int = Field(description="Further rows whose words repeat another's, Jaccard .5 or more.")
 
 
-class DataInspection(ToolResult):
+class DataInspection(ToolResult, defer_build=True):
     """What was measured; no text of any row."""
 
     format: str = Field(description="csv, tsv, json, jsonl, parquet, text_folder or prepared.")
