@@ -255,20 +255,28 @@ def test_prepared_folder_is_measured_as_a_whole(tmp_path: Path, write_lines: Wri
         inspect_data(str(folder))
 
 
-def test_suggested_folder_is_new_and_writable(
-    tmp_path: Path, write_lines: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_suggested_folder_is_new_and_writable(tmp_path: Path, write_lines: Write) -> None:
     source = jsonl(write_lines, *questions(20))
     assert inspect_data(source).suggested_args["output_dir"] == str(tmp_path / "in-prepared")
     (tmp_path / "in-prepared").mkdir()
     assert inspect_data(source).suggested_args["output_dir"] == str(tmp_path / "in-prepared-2")
+
+
+def test_suggested_folder_for_a_shipped_file_lies_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import finetuning_skill
 
-    assets = Path(finetuning_skill.__file__).parent / "demo" / "orders.csv"
-    monkeypatch.setenv("FINE_TUNING_ROOTS", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    folder = inspect_data(str(assets)).suggested_args["output_dir"]
-    assert folder == str(tmp_path / "home" / "reports" / "orders-prepared")
+    shipped = Path(finetuning_skill.__file__).parent / "demo" / "general_eval.jsonl"
+    here = tmp_path / "work"
+    here.mkdir()
+    monkeypatch.setenv("FINE_TUNING_ROOTS", "")
+    monkeypatch.chdir(here)
+    arguments: dict[str, Any] = inspect_data(str(shipped)).suggested_args
+    assert arguments["output_dir"] == str(here / "general_eval-prepared")
+    assert prepare_data(**arguments).rows.train > 0
+    again = inspect_data(str(shipped)).suggested_args["output_dir"]
+    assert again == str(here / "general_eval-prepared-2")
 
 
 @pytest.mark.parametrize(

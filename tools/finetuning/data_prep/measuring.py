@@ -27,7 +27,6 @@ from finetuning.errors import FineTuningError
 from finetuning.files import resolve_read, resolve_write
 from finetuning.records import Finding, Json
 from finetuning.runs import progress
-from finetuning.settings import settings
 from finetuning.tokens import TokenStats
 
 _WHERE: Final = "inspect_data"
@@ -184,14 +183,17 @@ def measure(survey: SourceSurvey) -> Measured:
 
 
 def _output_folder(path: str) -> str:
-    """Return a folder that does not exist yet, beside the source where that may be written."""
+    """Return a folder that does not exist yet, beside the source where that may be written.
+
+    Else it lies in the working directory, which always may.
+    """
     source = resolve_read(path, where=_WHERE, kind="any")
     stem = source.name.split(".")[0] or "data"
     beside = source.parent / f"{stem}-prepared"
     try:
         resolve_write(beside / "train.jsonl", where=_WHERE)
     except FineTuningError:
-        beside = settings().reports / f"{stem}-prepared"
+        beside = Path.cwd() / f"{stem}-prepared"
     names = (Path(f"{beside}-{number}") for number in range(2, _MOST_NAMES))
     free = beside if not beside.exists() else next(name for name in names if not name.exists())
     return str(free)
