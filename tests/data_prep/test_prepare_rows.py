@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetuning.data_prep import PreparedData, prepare_data
+from finetuning.data_prep import PreparedData, prepare_data, validate_jsonl
+from finetuning.fit import assess_fit
+from finetuning.training import configure_training
 
 Write = Callable[..., Path]
 WORDS = "river stone cloud paper lamp train garden window silver copper winter letter".split()
@@ -253,6 +255,37 @@ def test_file_without_any_usable_row_says_no_and_why(tmp_path: Path, write_lines
     (call,) = result.next
     assert call.tool == "inspect_data"
     assert "2 rejected" in result.summary()
+
+
+def test_next_calls_check_the_rows_weigh_them_and_plan_the_training(
+    tmp_path: Path, write_lines: Write, isolated_environment: Path
+) -> None:
+    source = jsonl(write_lines, "in.jsonl", *rows(40))
+    result = prepare(source, tmp_path / "out")
+    assert [call.tool for call in result.next] == [
+        "validate_jsonl",
+        "assess_fit",
+        "configure_training",
+    ]
+    check, weigh, plan = result.next
+    assert validate_jsonl(**check.args).valid
+    assert assess_fit(**weigh.args).verdict
+    assert configure_training(**plan.args).config["train_file"] == result.files["train"]
+    base = isolated_environment / "bases" / "mine"
+    base.mkdir(parents=True)
+    (base / "config.json").write_text("{}", encoding="utf-8")
+    *_, plan = prepare(source, tmp_path / "again").next
+    assert plan.args == {"base_model": "mine", "data": str(tmp_path / "again")}
+
+
+def test_rows_for_a_provider_are_looked_through_before_they_leave(
+    tmp_path: Path, write_lines: Write
+) -> None:
+    source = jsonl(write_lines, "in.jsonl", *rows(40))
+    bare = prepare(source, tmp_path / "bare", target="openai_chat")
+    assert [call.tool for call in bare.next] == ["validate_jsonl", "assess_fit", "scan_pii"]
+    masked = prepare(source, tmp_path / "masked", target="openai_chat", redact="mask")
+    assert [call.tool for call in masked.next] == ["validate_jsonl", "assess_fit"]
 
 
 def test_votes_decide_and_ties_are_left_out(tmp_path: Path, write_lines: Write) -> None:

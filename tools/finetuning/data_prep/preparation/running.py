@@ -45,9 +45,16 @@ from finetuning.data_prep.results import (
 from finetuning.files import digest, resolve_write, write_jsonl, write_text
 from finetuning.records import Json, NextCall
 from finetuning.runs import progress
+from finetuning.settings import settings
 from finetuning.statistics import smallest_detectable_difference
 
 _LISTED_CLUSTERS: Final = 10
+
+_TRAINED_HERE: Final = {"trl_messages", "trl_prompt_completion"}
+"""Targets whose rows the training on this machine reads."""
+
+_SMALL_BASE: Final = "Qwen/Qwen3-0.6B"
+"""A base model whose shape ``estimate`` knows, so that a plan can be made before a download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,21 +253,34 @@ def next_calls(result: PreparedData, options: Options, facts: dict[str, Json]) -
             tool="validate_jsonl",
             args={"path": train, "target": result.target},
             why="checks the rows against the provider's rules and counts their tokens",
-        )
-    ]
-    if options.redact == "none":
-        calls.append(
-            NextCall(
-                tool="scan_pii",
-                args={"path": train},
-                why="nothing was redacted; it looks for personal data and secrets",
-            )
-        )
-    calls.append(
+        ),
         NextCall(
             tool="assess_fit",
             args={"facts": facts},
             why="says whether these rows speak for fine-tuning",
+        ),
+    ]
+    if result.target in _TRAINED_HERE:
+        base, folder = _base_model(), str(Path(train).parent)
+        calls.append(
+            NextCall(
+                tool="configure_training",
+                args={"base_model": base, "data": folder},
+                why="plans the training here; name the base model that you want to train",
+            )
         )
-    )
+    elif options.redact == "none":
+        calls.append(
+            NextCall(
+                tool="scan_pii",
+                args={"path": train},
+                why="nothing was redacted; look for personal data before the rows leave",
+            )
+        )
     return calls
+
+
+def _base_model() -> str:
+    """Return the name of a base model on this machine, else of a small public one."""
+    bases = (settings().home / "bases").glob("*/config.json")
+    return min((path.parent.name for path in bases), default=_SMALL_BASE)
