@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from finetuning.training.config import TrainingConfig
-    from finetuning.training.configure import TrainingPlan, configure_training
+    from finetuning.training.configure import TrainingPlan, configure_training, load_config
     from finetuning.training.environment import Environment, inspect_environment
     from finetuning.training.follow import RunState, cancel_run, get_run
-    from finetuning.training.launch import Launch, launch_lora, load_config
+    from finetuning.training.launch import Launch, launch_lora
     from finetuning.training.weights import demo_base, list_checkpoints, newest_valid
 
 __all__ = [
@@ -35,10 +35,10 @@ __all__ = [
 
 _HOMES: Final = {
     "config": ["TrainingConfig"],
-    "configure": ["TrainingPlan", "configure_training"],
+    "configure": ["TrainingPlan", "configure_training", "load_config"],
     "environment": ["Environment", "inspect_environment"],
     "follow": ["RunState", "cancel_run", "get_run"],
-    "launch": ["Launch", "launch_lora", "load_config"],
+    "launch": ["Launch", "launch_lora"],
     "weights": ["demo_base", "list_checkpoints", "newest_valid"],
 }
 

@@ -1,13 +1,15 @@
-"""The tool that chooses how to train, says why, and writes it down."""
+"""The tool that chooses how to train, says why, writes it down, and reads it back."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from finetuning import estimate, files
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.records import Finding, NextCall, ToolResult
+from finetuning.records import Finding, Json, NextCall, ToolResult
 
 if TYPE_CHECKING:
     from finetuning.training.config import DataProfile, TrainingConfig
@@ -220,3 +222,39 @@ def _written(plan: TrainingPlan, path: Path) -> TrainingPlan:
         tool="launch_lora", args={"config": str(path)}, why="starts the run with these settings"
     )
     return plan.model_copy(update={"files": [str(path)], "next": [launch]})
+
+
+def load_config(config: Mapping[str, Json] | str, *, where: str) -> TrainingConfig:
+    """Return the configuration from an object or from the file that holds it.
+
+    Raises:
+        BadInputError: The file is missing or no JSON object, or a value does not fit.
+        UnknownNameError: A setting that does not exist.
+    """
+    from finetuning.training.config import parse_config
+
+    if not isinstance(config, str):
+        return parse_config(config, where=where)
+    path = files.resolve_read(config, where=where)
+    values = _read_object(path)
+    return parse_config(values, where=str(path))
+
+
+def _read_object(path: Path) -> dict[str, Json]:
+    try:
+        values: Json = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInputError(
+            str(path),
+            f"the file is not JSON ({type(error).__name__})",
+            "the training.json that configure_training wrote",
+            "Run configure_training again",
+        ) from error
+    if not isinstance(values, dict):
+        raise BadInputError(
+            str(path),
+            f"the file holds a {type(values).__name__}",
+            "one JSON object",
+            "Run configure_training again",
+        )
+    return cast("dict[str, Json]", values)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from finetuning import estimate, files, runs
 from finetuning.errors import BadInputError, MissingExtraError, UnknownNameError
-from finetuning.records import Json, Model, NextCall, ToolResult
+from finetuning.records import Model, NextCall, ToolResult
 from finetuning.runs import RunStatus
 
 if TYPE_CHECKING:
@@ -94,6 +92,7 @@ def launch_lora(
 
     Knowledge: training.md#the-path-of-a-run
     """
+    from finetuning.training.configure import load_config
     from finetuning.training.environment import EXTRAS, installed_extras
 
     _refuse_hosted(provider)
@@ -119,42 +118,6 @@ def launch_lora(
     )
     _start(run.run_id, settings, resume)
     return _launched(runs.read_run(run.run_id))
-
-
-def load_config(config: Mapping[str, Json] | str, *, where: str) -> TrainingConfig:
-    """Return the configuration from an object or from the file that holds it.
-
-    Raises:
-        BadInputError: The file is missing or no JSON object, or a value does not fit.
-        UnknownNameError: A setting that does not exist.
-    """
-    from finetuning.training.config import parse_config
-
-    if not isinstance(config, str):
-        return parse_config(config, where=where)
-    path = files.resolve_read(config, where=where)
-    values = _read_object(path)
-    return parse_config(values, where=str(path))
-
-
-def _read_object(path: Path) -> dict[str, Json]:
-    try:
-        values: Json = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BadInputError(
-            str(path),
-            f"the file is not JSON ({type(error).__name__})",
-            "the training.json that configure_training wrote",
-            "Run configure_training again",
-        ) from error
-    if not isinstance(values, dict):
-        raise BadInputError(
-            str(path),
-            f"the file holds a {type(values).__name__}",
-            "one JSON object",
-            "Run configure_training again",
-        )
-    return cast("dict[str, Json]", values)
 
 
 def _refuse_hosted(provider: str) -> None:

@@ -2,7 +2,7 @@
 
 ``python -m finetuning.training.worker.byte_base --texts FILE --output DIR --seconds 90``
 
-Runs only as the child of :func:`finetuning.training.base.build_byte_base`. It writes one JSON
+Runs only as the child of :func:`finetuning.training.weights.build_byte_base`. It writes one JSON
 line per report to stdout, so it ends by itself once its parent is gone.
 """
 
