@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from finetuning.evaluation.changes import (
     compare_arms,
@@ -27,10 +28,12 @@ from finetuning.evaluation.results import (
     TaskMetric,
     Verdict,
 )
-from finetuning.evaluation.scoring import Answers, compare_task, measure_base
-from finetuning.evaluation.targets import MISSING, LocalTarget
+from finetuning.evaluation.scoring import Answers, compare_metric, compare_task, measure_base
+from finetuning.evaluation.targets import MISSING, Answer, LocalTarget
 from finetuning.evaluation.verdict import decide_ship, verdict_of
 from finetuning.statistics import PairedComparison
+
+_MATCHES: Final = ("accuracy", "exact_match", "json_match")
 
 
 def assemble(answered: Answered) -> EvalComparison:
@@ -40,10 +43,7 @@ def assemble(answered: Answered) -> EvalComparison:
     task, pairs = _task(answered)
     if not task:
         faults.append("no metric can be computed for the targets given")
-    verdict: Verdict = "invalid" if faults else "baseline"
-    if not faults and pairs:
-        better = METRICS[task[0].metric].higher_is_better
-        verdict = verdict_of(pairs[0], call.margin, higher_is_better=better)
+    verdict, notes = ("invalid", []) if faults else _judge(answered, task, pairs)
     general = general_of(answered, TUNED) if TUNED in material.competitors.targets else None
     contamination = contamination_of(answered, task)
     ship, reasons = decide_ship(
@@ -57,7 +57,7 @@ def assemble(answered: Answered) -> EvalComparison:
         ship=ship,
         sentence=_sentence(first),
         reasons=faults or reasons,
-        cautions=[*answered.outcome.notes, *_cautions(answered, arms, general)],
+        cautions=[*answered.outcome.notes, *notes, *_cautions(answered, arms, general)],
         task=task,
         headroom=1 - first.base if first and first.better == "higher" and not faults else None,
         general=general,
@@ -112,6 +112,44 @@ def _task(answered: Answered) -> tuple[list[TaskMetric], list[PairedComparison]]
         margin=call.margin,
     )
     return [entry for entry, _ in found], [pair for _, pair in found]
+
+
+def _judge(
+    answered: Answered, task: list[TaskMetric], pairs: list[PairedComparison]
+) -> tuple[Verdict, list[str]]:
+    """Return the verdict of the first metric, with what must be known about it."""
+    if not pairs:
+        return "baseline", []
+    margin, metric = answered.call.margin, METRICS[task[0].metric]
+    verdict = verdict_of(pairs[0], margin, higher_is_better=metric.higher_is_better)
+    same = _same_answer(answered, metric.name) if verdict == "improved" else None
+    if same is None or verdict_of(same, margin, higher_is_better=True) == "improved":
+        return verdict, []
+    note = (
+        f"always giving the commonest answer scores {same.base:.3g}: the tuned model is not shown "
+        "to be better than that, so its gain over the base may be the form of the answers alone"
+    )
+    return ("tied" if same.p < same.alpha else "underpowered"), [note]
+
+
+def _same_answer(answered: Answered, metric: str) -> PairedComparison | None:
+    """Compare the tuned model with one that gives every row the commonest right answer.
+
+    A model that learnt the form of the answers and nothing else beats a base that knows not even
+    the form; it does not beat this. None where no right answer repeats, or the metric is no match.
+    """
+    questions = answered.material.test.questions
+    commonest, times = Counter(q.reference.strip() for q in questions).most_common(1)[0]
+    if metric not in _MATCHES or times == 1:
+        return None
+    return compare_metric(
+        METRICS[metric],
+        questions,
+        dict.fromkeys((question.id for question in questions), Answer(commonest, "stop")),
+        answered.test(TUNED),
+        alpha=answered.call.alpha,
+        margin=answered.call.margin,
+    )
 
 
 def _cautions(answered: Answered, arms: list[ArmResult], general: General | None) -> list[str]:
