@@ -1,21 +1,77 @@
-"""Answer the jobs of one loaded model: write answers, score references."""
+"""One loaded model, and the answers to its jobs: written, and references scored."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import torch
 from transformers import GenerationConfig
 
-from finetuning.evaluation.local.loading import LocalModel
-from finetuning.evaluation.local.rows import Encoded, Row, batches_of, encode, pad_left
+from finetuning.evaluation.local import Encoded, Row, batches_of, encode
+
+BASE_ROWS = "__base__"
+"""PEFT's name for rows of a mixed batch that no adapter touches."""
 
 Report = Callable[[int, int, str], None]
 _LOGIT_BYTES = 256 << 20
 _DECODING: Final = cast("Any", GenerationConfig)  # untyped constructor in transformers 5.23
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A base in memory.
+
+    Attributes:
+        model: The base, wrapped by PEFT if any side has an adapter.
+        tokenizer: The base's tokenizer, for every side.
+        base: Folder of the base.
+        adapters: side → PEFT's name of its adapter (``__base__`` for none).
+        folders: side → folder of its adapter, or None.
+        mixed: Whether one batch may hold rows of several adapters.
+        longest: Most tokens of prompt and answer together.
+    """
+
+    model: Any
+    tokenizer: Any
+    base: str
+    adapters: Mapping[str, str]
+    folders: Mapping[str, str | None]
+    mixed: bool
+    longest: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return cast("torch.device", next(iter(self.model.parameters())).device)
+
+    @property
+    def plain(self) -> Any:
+        """The base model itself, without PEFT's wrapper."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @contextlib.contextmanager
+    def rows_of(self, sides: Sequence[str]) -> Generator[dict[str, Any]]:
+        """Give the keyword arguments that make each row use its side's adapter.
+
+        Args:
+            sides: One side per row; all the same unless :attr:`mixed`.
+        """
+        names = [self.adapters[side] for side in sides]
+        if not hasattr(self.model, "peft_config"):
+            yield {}
+        elif self.mixed:
+            yield {"adapter_names": names}
+        elif names[0] == BASE_ROWS:
+            with self.model.disable_adapter():
+                yield {}
+        else:
+            self.model.set_adapter(names[0])
+            yield {}
 
 
 def answer_jobs(
@@ -158,3 +214,17 @@ def _likelihoods(model: LocalModel, rows: list[Row]) -> list[float | None]:
         round(float(loss[-count:].mean()), 6) if count else None
         for loss, count in zip(losses, counts, strict=True)
     ]
+
+
+def pad_left(
+    rows: Sequence[list[int]], filler: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and attention mask, shape (rows, longest)."""
+    longest = max(1, *map(len, rows))
+    ids = torch.full((len(rows), longest), filler, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for number, row in enumerate(rows):
+        if row:
+            ids[number, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
+            mask[number, longest - len(row) :] = 1
+    return ids.to(device), mask.to(device)
