@@ -343,7 +343,7 @@ def test_the_page_speaks_chinese_when_asked(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.floats(), st.none() | st.floats()), min_size=1, max_size=60))
 def test_any_numbers_give_a_result(values: list[tuple[float, float | None]]) -> None:
-    from finetuning.evaluation.diagnose.judging import diagnose
+    from finetuning.evaluation.diagnose.labels import diagnose
     from finetuning.evaluation.diagnose.reading import to_curve
 
     rows = [

@@ -12,7 +12,7 @@ from finetuning.evaluation.assembly import assemble
 from finetuning.evaluation.call import WHERE, Call
 from finetuning.evaluation.competitors import TUNED, Competitors
 from finetuning.evaluation.diagnose.curve import Curve
-from finetuning.evaluation.diagnose.judging import best_checkpoint, diagnose
+from finetuning.evaluation.diagnose.labels import best_checkpoint, diagnose
 from finetuning.evaluation.diagnose.reading import read_log, to_curve
 from finetuning.evaluation.general import PACK
 from finetuning.evaluation.material import Answered, Material, describe_steps, gather

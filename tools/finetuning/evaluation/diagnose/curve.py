@@ -11,6 +11,9 @@ from typing import Final
 Series = list[tuple[int, float]]
 """(step, value) in the order of training; values may be non-finite."""
 
+MIN_POINTS: Final = 5
+"""Fewest logged losses that are judged."""
+
 SHARE: Final = 0.6  # of the decline after the first pass that happens at borders
 MIN_PER_EPOCH: Final = 6
 

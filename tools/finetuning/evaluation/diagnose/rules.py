@@ -11,11 +11,12 @@ import math
 import statistics
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from finetuning.evaluation.diagnose.curve import Curve, Series, level, lowest, smooth, staircase
-from finetuning.evaluation.diagnose.labels import MIN_POINTS
+from finetuning.evaluation.diagnose.curve import MIN_POINTS, level, lowest, smooth, staircase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from finetuning.evaluation.diagnose.curve import Curve, Series
 
 CLIMB: Final = 0.5  # share of the loss won that must be lost again before it is divergence
 FLAT: Final = 0.05  # relative change below which a curve counts as flat
