@@ -118,7 +118,7 @@ def test_a_training_run_is_a_target_with_its_curve(tiny: Tiny, data: str) -> Non
 
 
 def test_the_general_pack_holds_six_domains_of_texts() -> None:
-    from finetuning.evaluation.general import PACK, general_job
+    from finetuning.evaluation.material import PACK, general_job
 
     job = general_job("builtin")
     assert job is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetuning.evaluation.questions import Question
-from finetuning.evaluation.seen import NEAR, find_overlap
+from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.side_effects import NEAR, find_overlap
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 

@@ -11,21 +11,25 @@ import numpy as np
 import pytest
 
 from finetuning.evaluation.assembly import assemble
-from finetuning.evaluation.call import Call
-from finetuning.evaluation.general import MARGIN_NLL, compare_general
+from finetuning.evaluation.inputs import Call, Question
 from finetuning.evaluation.material import Answered, gather
-from finetuning.evaluation.questions import Question
+from finetuning.evaluation.metrics import label_counts, macro_f1
 from finetuning.evaluation.results import (
     Contamination,
     General,
     Subset,
     TaskMetric,
     Verdict,
+    decide_ship,
 )
-from finetuning.evaluation.scoring import label_counts, macro_f1
-from finetuning.evaluation.seen import measure_memorisation, memorisation_job
+from finetuning.evaluation.scoring import verdict_of
+from finetuning.evaluation.side_effects import (
+    MARGIN_NLL,
+    compare_general,
+    measure_memorisation,
+    memorisation_job,
+)
 from finetuning.evaluation.targets import Answer, Job, Outcome
-from finetuning.evaluation.verdict import decide_ship, verdict_of
 from finetuning.statistics import compare_paired, compare_totals
 
 Write = Callable[..., Path]

@@ -15,11 +15,11 @@ from finetuning.evaluation.metrics import (
     METRICS,
     choose_metrics,
     kind_of,
+    macro_f1,
     matcher_for,
     short_references,
     tokens,
 )
-from finetuning.evaluation.scoring import macro_f1
 from finetuning.records import Json
 
 JSON = st.recursive(

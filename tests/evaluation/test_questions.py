@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from finetuning.errors import BadInputError
-from finetuning.evaluation.questions import (
+from finetuning.evaluation.inputs import (
     Question,
     held_out_file,
     message_text,

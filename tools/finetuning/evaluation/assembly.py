@@ -1,39 +1,38 @@
-"""From answers to the result: guards, metrics, verdict, what else changed."""
+"""From answers to the result: guards, metrics, verdict, flips, arms and what else changed."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-from finetuning.evaluation.changes import (
-    compare_arms,
-    contamination_of,
-    flips_of,
-    general_of,
-    memorisation_of,
-)
-from finetuning.evaluation.competitors import BASE, TUNED
-from finetuning.evaluation.material import Answered, Material
-from finetuning.evaluation.metrics import METRICS
-from finetuning.evaluation.questions import Question
+from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.material import BASE, TUNED, Answered, Material
+from finetuning.evaluation.metrics import METRICS, Answers, Metric, look_at, measure_speed
 from finetuning.evaluation.results import (
+    Arm,
     ArmResult,
     Contamination,
     EvalComparison,
+    Flip,
     General,
-    Latency,
-    SideFormat,
-    Speed,
+    Memorisation,
+    Subset,
     TaskMetric,
     Verdict,
+    decide_ship,
 )
-from finetuning.evaluation.scoring import Answers, compare_metric, compare_task, measure_base
-from finetuning.evaluation.targets import MISSING, Answer, LocalTarget
-from finetuning.evaluation.verdict import decide_ship, verdict_of
+from finetuning.evaluation.scoring import (
+    compare_metric,
+    compare_task,
+    flips_of,
+    judge,
+    measure_base,
+    sentence_of,
+    verdict_of,
+)
+from finetuning.evaluation.side_effects import compare_general, find_overlap, measure_memorisation
+from finetuning.evaluation.targets import LocalTarget
 from finetuning.statistics import PairedComparison
-
-_MATCHES: Final = ("accuracy", "exact_match", "json_match")
 
 
 def assemble(answered: Answered) -> EvalComparison:
@@ -43,21 +42,27 @@ def assemble(answered: Answered) -> EvalComparison:
     task, pairs = _task(answered)
     if not task:
         faults.append("no metric can be computed for the targets given")
-    verdict, notes = ("invalid", []) if faults else _judge(answered, task, pairs)
+    verdict: Verdict = "invalid" if faults else "baseline"
+    notes = answered.outcome.notes
+    if not faults and pairs:
+        metric, questions = METRICS[task[0].metric], material.test.questions
+        tuned = answered.test(TUNED)
+        verdict, more = judge(metric, pairs[0], questions, tuned, margin=call.margin)
+        notes = [*notes, *more]
     general = general_of(answered, TUNED) if TUNED in material.competitors.targets else None
     contamination = contamination_of(answered, task)
     ship, reasons = decide_ship(
         verdict, task, general, contamination, margin=call.margin, alpha=call.alpha
     )
-    flips = flips_of(answered, task)
-    arms = compare_arms(answered, task)
     first = task[0] if task else None
+    flips = _flips(answered, first)
+    arms = compare_arms(answered, task)
     return EvalComparison(
         verdict=verdict,
         ship=ship,
-        sentence=_sentence(first),
+        sentence=sentence_of(first),
         reasons=faults or reasons,
-        cautions=[*answered.outcome.notes, *notes, *_cautions(answered, arms, general)],
+        cautions=[*notes, *_cautions(answered, arms, general)],
         task=task,
         headroom=1 - first.base if first and first.better == "higher" and not faults else None,
         general=general,
@@ -114,44 +119,6 @@ def _task(answered: Answered) -> tuple[list[TaskMetric], list[PairedComparison]]
     return [entry for entry, _ in found], [pair for _, pair in found]
 
 
-def _judge(
-    answered: Answered, task: list[TaskMetric], pairs: list[PairedComparison]
-) -> tuple[Verdict, list[str]]:
-    """Return the verdict of the first metric, with what must be known about it."""
-    if not pairs:
-        return "baseline", []
-    margin, metric = answered.call.margin, METRICS[task[0].metric]
-    verdict = verdict_of(pairs[0], margin, higher_is_better=metric.higher_is_better)
-    same = _same_answer(answered, metric.name) if verdict == "improved" else None
-    if same is None or verdict_of(same, margin, higher_is_better=True) == "improved":
-        return verdict, []
-    note = (
-        f"always giving the commonest answer scores {same.base:.3g}: the tuned model is not shown "
-        "to be better than that, so its gain over the base may be the form of the answers alone"
-    )
-    return ("tied" if same.p < same.alpha else "underpowered"), [note]
-
-
-def _same_answer(answered: Answered, metric: str) -> PairedComparison | None:
-    """Compare the tuned model with one that gives every row the commonest right answer.
-
-    A model that learnt the form of the answers and nothing else beats a base that knows not even
-    the form; it does not beat this. None where no right answer repeats, or the metric is no match.
-    """
-    questions = answered.material.test.questions
-    commonest, times = Counter(q.reference.strip() for q in questions).most_common(1)[0]
-    if metric not in _MATCHES or times == 1:
-        return None
-    return compare_metric(
-        METRICS[metric],
-        questions,
-        dict.fromkeys((question.id for question in questions), Answer(commonest, "stop")),
-        answered.test(TUNED),
-        alpha=answered.call.alpha,
-        margin=answered.call.margin,
-    )
-
-
 def _cautions(answered: Answered, arms: list[ArmResult], general: General | None) -> list[str]:
     material = answered.material
     found: list[str] = []
@@ -167,17 +134,6 @@ def _cautions(answered: Answered, arms: list[ArmResult], general: General | None
         if (prompt.system or prompt.few_shot) and (arm.tuned_ci95 or (1.0, 1.0))[0] <= 0:
             found.append(f"arm {arm.name!r}: a better prompt may reach the same without training")
     return found
-
-
-def _sentence(first: TaskMetric | None) -> str:
-    if first is None:
-        return "nothing could be measured"
-    low, high = first.ci95
-    ends = f"95 % interval {low:.3g} to {high:.3g}, n = {first.n}"
-    if first.diff is None or first.tuned is None or first.p is None:
-        return f"{first.metric} {first.base:.3g} ({ends})"
-    change = f"{first.metric} {first.base:.3g} -> {first.tuned:.3g}, {first.diff:+.3g}"
-    return f"{change} ({ends}, p = {first.p:.2g})"
 
 
 def _facts(
@@ -203,6 +159,13 @@ def _facts(
     return facts
 
 
+def _flips(answered: Answered, first: TaskMetric | None) -> list[Flip]:
+    if first is None or first.tuned is None:
+        return []
+    base, tuned = answered.test(BASE), answered.test(TUNED)
+    return flips_of(METRICS[first.metric], answered.material.test.questions, base, tuned)
+
+
 def _how(material: Material) -> str:
     local = any(isinstance(side.target, LocalTarget) for side in material.sides)
     return (
@@ -212,35 +175,116 @@ def _how(material: Material) -> str:
     )
 
 
-def look_at(questions: Sequence[Question], answers: Answers) -> SideFormat:
-    """Return the share of missing and of cut answers, and their mean length."""
-    found = [answers.get(question.id, MISSING) for question in questions]
-    texts = [answer.text for answer in found if answer.text is not None]
-    return SideFormat(
-        missing_fraction=(len(found) - len(texts)) / len(found),
-        truncated_fraction=sum(a.finish_reason == "length" for a in found) / len(found),
-        mean_characters=round(sum(map(len, texts)) / len(texts), 1) if texts else 0.0,
+_MOST_IDS = 20
+
+
+def general_of(answered: Answered, name: str) -> General | None:
+    """Return what a side lost elsewhere, or None where that cannot be measured."""
+    job = answered.material.elsewhere
+    if job is None or not answered.material.competitors.changed(name):
+        return None
+    sides = answered.job(BASE, job.name), answered.job(name, job.name)
+    if not answered.same_tokens(name):
+        sides = _without_likelihood(sides[0]), _without_likelihood(sides[1])
+    call = answered.call
+    return compare_general(job, *sides, alpha=call.alpha, margin=call.margin)
+
+
+def _without_likelihood(answers: Answers) -> Answers:
+    return {key: answer._replace(nll=None) for key, answer in answers.items()}
+
+
+def contamination_of(answered: Answered, task: list[TaskMetric]) -> Contamination | None:
+    """Return which test rows training saw, and the result without them."""
+    material = answered.material
+    if material.train is None:
+        return None
+    questions = material.test.questions
+    overlap = find_overlap(questions, material.train.questions)
+    touched = overlap.any
+    return Contamination(
+        n_train=len(material.train.questions),
+        exact=len(overlap.exact),
+        same_prompt=len(overlap.same_prompt),
+        ngram13=len(overlap.ngram),
+        near=len(overlap.near),
+        fraction=sum(question.id in touched for question in questions) / len(questions),
+        ids=sorted(touched)[:_MOST_IDS],
+        without=_without(answered, task, touched) if touched else None,
     )
 
 
-def measure_speed(sides: dict[str, Answers], decisive: str, how: str) -> Latency | None:
-    """Return the latency of every side that was timed, or None.
-
-    Args:
-        sides: Side → its answers to the test.
-        decisive: The side whose figures stand first.
-        how: How the times were taken.
-    """
-    speeds: dict[str, Speed] = {}
-    for name, answers in sides.items():
-        times = sorted(a.seconds for a in answers.values() if a.seconds is not None)
-        if times:
-            speeds[name] = Speed(p50_ms=_quantile(times, 0.5), p95_ms=_quantile(times, 0.95))
-    if not speeds:
+def _without(answered: Answered, task: list[TaskMetric], touched: set[str]) -> Subset | None:
+    clean = [q for q in answered.material.test.questions if q.id not in touched]
+    if not clean or not task or task[0].tuned is None:
         return None
-    first = speeds.get(decisive) or next(iter(speeds.values()))
-    return Latency(p50_ms=first.p50_ms, p95_ms=first.p95_ms, sides=speeds, how=how)
+    sides = answered.test(BASE), answered.test(TUNED)
+    result = _paired(answered, METRICS[task[0].metric], clean, *sides)
+    if result is None:
+        return None
+    return Subset(
+        n=result.n,
+        base=result.base,
+        tuned=result.tuned,
+        diff=result.diff,
+        ci95=result.ci95,
+        p=result.p,
+    )
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
+def memorisation_of(answered: Answered) -> Memorisation | None:
+    """Return whether the tuned model knows its training rows, where that can be measured."""
+    job = answered.material.seen
+    if job is None or not answered.same_tokens(TUNED):
+        return None
+    return measure_memorisation(
+        job.questions,
+        answered.material.test.questions,
+        (answered.job(BASE, job.name), answered.job(TUNED, job.name)),
+        (answered.test(BASE), answered.test(TUNED)),
+    )
+
+
+def compare_arms(answered: Answered, task: list[TaskMetric]) -> list[ArmResult]:
+    """Return every arm that can be compared on the metric that decides."""
+    if not task:
+        return []
+    found = [
+        _compare(answered, name, arm, task[0].metric)
+        for name, arm in answered.material.competitors.arms.items()
+    ]
+    return [result for result in found if result is not None]
+
+
+def _compare(answered: Answered, name: str, arm: Arm, metric_name: str) -> ArmResult | None:
+    metric, questions = METRICS[metric_name], answered.material.test.questions
+    against = _paired(answered, metric, questions, answered.test(BASE), answered.test(name))
+    if against is None:
+        return None
+    tuned = None
+    if TUNED in answered.material.competitors.targets:
+        tuned = _paired(answered, metric, questions, answered.test(name), answered.test(TUNED))
+    return ArmResult(
+        name=name,
+        target=arm.target,
+        verdict=verdict_of(against, answered.call.margin, higher_is_better=metric.higher_is_better),
+        metric=metric.name,
+        score=against.tuned,
+        diff=against.diff,
+        ci95=against.ci95,
+        p=against.p,
+        general=general_of(answered, name),
+        tuned_diff=tuned.diff if tuned else None,
+        tuned_ci95=tuned.ci95 if tuned else None,
+    )
+
+
+def _paired(
+    answered: Answered,
+    metric: Metric,
+    questions: Sequence[Question],
+    first: Answers,
+    second: Answers,
+) -> PairedComparison | None:
+    call = answered.call
+    return compare_metric(metric, questions, first, second, alpha=call.alpha, margin=call.margin)

@@ -1,14 +1,24 @@
 """compare_eval: base and tuned on the same held-out rows, with a verdict that holds.
 
-What it needs is imported when it is called: servers import this module at their start.
+The way of one comparison: read, plan, have it approved, ask, judge, write. What a step needs is
+imported when it is taken: servers import this module at their start.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_UP, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from finetuning.evaluation.results import Arm, EvalComparison
-from finetuning.records import Usd
+from finetuning.errors import NotAllowedError
+from finetuning.evaluation.results import WHERE, Arm, EvalComparison, RemotePlan
+from finetuning.records import Json, NextCall, Usd
+
+if TYPE_CHECKING:
+    from finetuning.evaluation.inputs import Call
+    from finetuning.evaluation.material import Material
+    from finetuning.evaluation.targets import Side
 
 
 def compare_eval(
@@ -80,7 +90,191 @@ def compare_eval(
     Source: arXiv 2411.00640, arXiv 2503.01747 (checked 2026-11-20); knowledge: evaluation.md
     """
     given = dict(locals())
-    from finetuning.evaluation.call import Call
-    from finetuning.evaluation.comparison import run_comparison
+    from finetuning.evaluation.inputs import Call
 
     return run_comparison(Call(**given))
+
+
+def run_comparison(call: Call) -> EvalComparison:
+    """Return the verdict of one call (see ``compare_eval``), or the plan of a dry run."""
+    from finetuning.evaluation.assembly import assemble
+    from finetuning.evaluation.material import TUNED, Answered, gather
+    from finetuning.evaluation.report import provenance_of, read_training, write_all
+    from finetuning.evaluation.targets import ask_all
+    from finetuning.files import new_output_folder
+    from finetuning.runs import count_look
+
+    call.check()
+    folder = new_output_folder(
+        call.output_dir, where=WHERE, name="compare-eval", overwrite=call.overwrite
+    )
+    material = gather(call)
+    training = read_training(call.log, material.competitors.targets.get(TUNED))
+    sending = _sending(call, material)
+    if call.dry_run or (call.dry_run is None and sending.hosts and call.plan_id is None):
+        return plan_only(sending, call)
+    refuse_offline(material.sides)
+    require_approval(sending, call.plan_id)
+    outcome = ask_all(material.sides, call.max_tokens)
+    answered = Answered(call, material, outcome)
+    result = assemble(answered).model_copy(
+        update={
+            "training": training.note,
+            "test_looks": count_look(material.test.sha256),
+            "provenance": provenance_of(answered),
+        }
+    )
+    return write_all(result, answered, training.lines, folder)
+
+
+class Sending(NamedTuple):
+    """What a run would send.
+
+    Attributes:
+        arguments: The call's arguments, which the plan is bound to.
+        files: Files that are read, whose content the plan is bound to.
+        steps: What would happen, in words.
+        cost_usd: Most it can cost, or None where no price is known.
+        hosts: Machines that prompts would go to.
+    """
+
+    arguments: Mapping[str, Json]
+    files: Sequence[Path]
+    steps: list[str]
+    cost_usd: Decimal | None
+    hosts: Sequence[str]
+
+
+def _sending(call: Call, material: Material) -> Sending:
+    return Sending(
+        arguments=call.bound(),
+        files=list(material.files.values()),
+        steps=describe_steps(material),
+        cost_usd=price_sides(
+            material.sides,
+            call.max_tokens,
+            call.price_in_usd_per_mtok,
+            call.price_out_usd_per_mtok,
+        ),
+        hosts=material.competitors.remote,
+    )
+
+
+def describe_steps(material: Material) -> list[str]:
+    """Return what would happen, in words without row content."""
+    from finetuning.evaluation.targets import HttpTarget, LocalTarget
+
+    steps: list[str] = []
+    for side in material.sides:
+        asked = sum(len(job.questions) for job in side.jobs if job.generate)
+        scored = sum(len(job.questions) for job in side.jobs if job.nll)
+        if isinstance(side.target, LocalTarget):
+            steps.append(f"{side.name}: answer {asked} and score {scored} rows on this machine")
+        elif isinstance(side.target, HttpTarget):
+            place = "this machine" if side.target.loopback else side.target.host
+            steps.append(f"{side.name}: send {asked} prompts to {place}")
+        else:
+            steps.append(f"{side.name}: read recorded answers")
+    return steps
+
+
+def price_sides(
+    sides: Sequence[Side], max_tokens: int, price_in: Decimal | None, price_out: Decimal | None
+) -> Decimal | None:
+    """Return the most that remote sides can cost in USD, or None where no price is known.
+
+    Args:
+        sides: All sides.
+        max_tokens: Most tokens to write per answer.
+        price_in: USD per million tokens read, or None.
+        price_out: USD per million tokens written, or None.
+    """
+    from finetuning.evaluation.targets import HttpTarget
+    from finetuning.tokens import counter_for
+
+    questions = [
+        question
+        for side in sides
+        if isinstance(side.target, HttpTarget) and not side.target.loopback
+        for job in side.jobs
+        if job.generate
+        for question in job.questions
+    ]
+    if not questions:
+        return Decimal(0)
+    if price_in is None or price_out is None:
+        return None
+    sent = sum(counter_for().count([question.asked() for question in questions]))
+    total = sent * price_in + len(questions) * max_tokens * price_out
+    return (total / 1_000_000).quantize(Decimal("0.0001"), rounding=ROUND_UP)
+
+
+def plan_only(sending: Sending, call: Call) -> EvalComparison:
+    """Return the answer of a dry run; a plan to approve is kept where data would leave."""
+    plan = RemotePlan(
+        steps=sending.steps,
+        cost_usd=sending.cost_usd,
+        data_leaves_machine=bool(sending.hosts),
+    )
+    if not sending.hosts:
+        run = NextCall(tool=WHERE, args=call.again(dry_run=False), why="runs the comparison")
+        return EvalComparison(plan=plan, next=[run])
+    plan_id = _create(sending)
+    run = NextCall(
+        tool=WHERE,
+        args=call.again(dry_run=False, plan_id=plan_id),
+        why="runs the comparison once a person has approved the plan",
+    )
+    return EvalComparison(plan=plan, plan_id=plan_id, needs_approval=True, next=[run])
+
+
+def refuse_offline(sides: Sequence[Side]) -> None:
+    """Refuse servers elsewhere while offline mode is set.
+
+    Raises:
+        NotAllowedError: A server is not on this machine and offline mode is set.
+    """
+    from finetuning.evaluation.targets import HttpTarget
+    from finetuning.settings import settings
+
+    for target in (side.target for side in sides):
+        if isinstance(target, HttpTarget) and not target.loopback and settings().offline:
+            raise NotAllowedError(
+                "compare_eval",
+                f"{target.host!r} is another machine and FINE_TUNING_OFFLINE=1",
+                "a target on this machine",
+                "Use local:, run: or recorded:, or unset FINE_TUNING_OFFLINE",
+            )
+
+
+def require_approval(sending: Sending, plan_id: str | None) -> None:
+    """Refuse to send unless a person approved exactly this.
+
+    Raises:
+        NotAllowedError: Nobody approved, or a file, argument or price changed since.
+    """
+    from finetuning import approval
+
+    if sending.hosts:
+        approval.use_plan(
+            plan_id or _create(sending),
+            WHERE,
+            arguments=sending.arguments,
+            files=sending.files,
+            cost_usd=sending.cost_usd,
+        )
+
+
+def _create(sending: Sending) -> str:
+    from finetuning import approval
+
+    plan = approval.create_plan(
+        WHERE,
+        arguments=sending.arguments,
+        files=sending.files,
+        steps=sending.steps,
+        cost_usd=sending.cost_usd,
+        data_leaves_machine=True,
+        price_from_caller=True,  # price_in/out_usd_per_mtok are arguments of the call
+    )
+    return plan.plan_id

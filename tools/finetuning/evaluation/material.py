@@ -1,21 +1,147 @@
-"""Everything that is read before anything is asked, and the answers that came back."""
+"""Who competes on which rows: all that is read before anything is asked, and the answers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from finetuning.errors import BadInputError
-from finetuning.evaluation.call import WHERE, Call
-from finetuning.evaluation.competitors import BASE, Competitors, build_sides, name_competitors
-from finetuning.evaluation.general import general_job
-from finetuning.evaluation.metrics import Metric, choose_metrics
-from finetuning.evaluation.questions import QuestionSet, held_out_file, read_questions
-from finetuning.evaluation.scoring import Answers
-from finetuning.evaluation.seen import memorisation_job
-from finetuning.evaluation.targets import HttpTarget, Job, LocalTarget, Outcome, Side
-from finetuning.files import data_files
+from finetuning.evaluation.inputs import Call, Question, QuestionSet, held_out_file, read_questions
+from finetuning.evaluation.metrics import Answers, Metric, choose_metrics, short_references
+from finetuning.evaluation.results import WHERE, Arm
+from finetuning.evaluation.side_effects import memorisation_job
+from finetuning.evaluation.targets import (
+    HttpTarget,
+    Job,
+    LocalTarget,
+    Outcome,
+    RecordedTarget,
+    Side,
+    Target,
+    parse_target,
+)
+from finetuning.files import data_files, resolve_read
+
+BASE, TUNED = "base", "tuned"
+
+PACK: Final = Path(__file__).with_name("general_pack.jsonl")
+"""Short texts over six domains, written for this project (CC0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Competitors:
+    """The targets of one comparison.
+
+    Attributes:
+        targets: Name → target; ``base`` first, then ``tuned`` if there is one, then the arms.
+        arms: Name → what the caller said of the arm.
+    """
+
+    targets: dict[str, Target]
+    arms: dict[str, Arm]
+
+    @property
+    def remote(self) -> list[str]:
+        """Hosts that are not this machine."""
+        found = [t for t in self.targets.values() if isinstance(t, HttpTarget) and not t.loopback]
+        return sorted({target.host for target in found})
+
+    @property
+    def comparable(self) -> bool:
+        """Whether base and tuned both give likelihoods."""
+        named = [self.targets[name] for name in (BASE, TUNED) if name in self.targets]
+        return len(named) == 2 and all(isinstance(target, LocalTarget) for target in named)
+
+    def changed(self, name: str) -> bool:
+        """Say whether a side is another model than the base (not only another prompt)."""
+        base, side = self.targets[BASE], self.targets[name]
+        if isinstance(base, LocalTarget) and isinstance(side, LocalTarget):
+            return (base.base, base.adapter) != (side.base, side.adapter)
+        return base != side
+
+
+def name_competitors(base: str, tuned: str | None, arms: Sequence[Arm]) -> Competitors:
+    """Return the targets that the arguments name.
+
+    Raises:
+        BadInputError: A target cannot be used, a name is taken, or an arm changes the prompt of
+            answers that were recorded before.
+    """
+    targets = {BASE: parse_target(base, where="compare_eval: base")}
+    if tuned is not None:
+        targets[TUNED] = parse_target(tuned, where="compare_eval: tuned")
+    for arm in arms:
+        where = f"compare_eval: arm {arm.name!r}"
+        if arm.name in {*targets, TUNED} or "@" in arm.name:
+            raise BadInputError(
+                where, "the name is taken or holds '@'", "a name of its own", "Rename the arm"
+            )
+        target = parse_target(arm.target, where=where)
+        if isinstance(target, RecordedTarget) and (arm.system or arm.few_shot):
+            raise BadInputError(
+                where,
+                "recorded answers cannot be asked with another prompt",
+                "no system and no few_shot",
+                "Record the answers to the other prompt in a file of their own",
+            )
+        targets[arm.name] = target
+    return Competitors(targets, {arm.name: arm for arm in arms})
+
+
+def build_sides(
+    competitors: Competitors,
+    test: Sequence[Question],
+    examples: Sequence[Question],
+    elsewhere: Job | None,
+    seen: Job | None,
+) -> list[Side]:
+    """Return every side with its jobs; the first job of each is the test.
+
+    Args:
+        competitors: Who competes.
+        test: The held-out rows.
+        examples: Training rows, for arms with examples in the prompt.
+        elsewhere: Rows that have nothing to do with the task, or None.
+        seen: Training rows to look for memorisation, or None.
+    """
+    sides: list[Side] = []
+    for name, target in competitors.targets.items():
+        arm = competitors.arms.get(name)
+        job = Job("test", test)
+        if arm is not None and (arm.system or arm.few_shot):
+            shots = examples[: arm.few_shot or 0]
+            asked = [_with_prompt(question, arm.system, shots) for question in test]
+            job = Job(f"test@{name}", asked)
+        jobs = [job]
+        other_model = name in {BASE, TUNED} or competitors.changed(name)
+        if elsewhere is not None and isinstance(target, LocalTarget) and other_model:
+            jobs.append(elsewhere)
+        if seen is not None and name in {BASE, TUNED}:
+            jobs.append(seen)
+        sides.append(Side(name, target, jobs))
+    return sides
+
+
+def _with_prompt(question: Question, system: str | None, shots: Sequence[Question]) -> Question:
+    """Return the question with an instruction and examples before it."""
+    if question.messages is None:
+        before = [system] if system else []
+        before += [f"{shot.asked()}{shot.reference}" for shot in shots]
+        return replace(question, prompt="\n\n".join([*before, question.prompt or ""]))
+    own = [message for message in question.messages if message.get("role") == "system"]
+    rest = [message for message in question.messages if message.get("role") != "system"]
+    head = [{"role": "system", "content": system}] if system else own
+    turns = [
+        turn
+        for shot in shots
+        for turn in (
+            {"role": "user", "content": shot.asked()},
+            {"role": "assistant", "content": shot.reference},
+        )
+    ]
+    return replace(question, messages=(*head, *turns, *rest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +197,24 @@ def gather(call: Call) -> Material:
     return Material(test, train, elsewhere, seen, metrics, competitors, sides)
 
 
-def describe_steps(material: Material) -> list[str]:
-    """Return what would happen, in words without row content."""
-    steps: list[str] = []
-    for side in material.sides:
-        asked = sum(len(job.questions) for job in side.jobs if job.generate)
-        scored = sum(len(job.questions) for job in side.jobs if job.nll)
-        if isinstance(side.target, LocalTarget):
-            steps.append(f"{side.name}: answer {asked} and score {scored} rows on this machine")
-        elif isinstance(side.target, HttpTarget):
-            place = "this machine" if side.target.loopback else side.target.host
-            steps.append(f"{side.name}: send {asked} prompts to {place}")
-        else:
-            steps.append(f"{side.name}: read recorded answers")
-    return steps
+def general_job(general: str) -> Job | None:
+    """Return the rows to ask elsewhere.
+
+    Args:
+        general: ``builtin``, ``none``, or a file of prompt/completion, messages or text rows.
+
+    Raises:
+        BadInputError: The file cannot be read or holds no usable row.
+    """
+    if general == "none":
+        return None
+    where = "compare_eval: general"
+    path = PACK if general == "builtin" else resolve_read(general, where=where)
+    found = read_questions(path, where=where, texts=True).questions
+    rows = [replace(question, id=str(number)) for number, question in enumerate(found, 1)]
+    answered = [question for question in rows if question.asked()]
+    short = len(answered) == len(rows) and short_references([q.reference for q in rows])
+    return Job("general", rows, generate=short, nll=True)
 
 
 def _train(call: Call) -> QuestionSet | None:
@@ -113,7 +243,7 @@ def _refuse_examples_without_train(competitors: Competitors, train: QuestionSet 
 
 def _refuse_chats_without_template(competitors: Competitors) -> None:
     for name, target in competitors.targets.items():
-        if isinstance(target, LocalTarget) and not _has_template(Path(target.base)):
+        if isinstance(target, LocalTarget) and not target.has_template:
             raise BadInputError(
                 f"{WHERE}: {name}",
                 "the rows are chats and this base's tokenizer has no chat template",
@@ -121,13 +251,6 @@ def _refuse_chats_without_template(competitors: Competitors) -> None:
                 "Convert the data: fine-tuning prepare-data FILE --target trl_prompt_completion"
                 " --output-dir prepared",
             )
-
-
-def _has_template(base: Path) -> bool:
-    if any(base.glob("chat_template*")):
-        return True
-    config = base / "tokenizer_config.json"
-    return config.is_file() and '"chat_template"' in config.read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Metrics: chosen by what the references look like, scored row by row, right in every script."""
+"""Metrics of answers: chosen by what the references look like, right in every script.
+
+Scores row by row and per label, the form of the answers, and how long they took.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,28 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from finetuning.errors import UnknownNameError
+from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.results import Latency, SideFormat, Speed
+from finetuning.evaluation.targets import MISSING, Answer
 from finetuning.records import Json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Answers = Mapping[str, Answer]
 
 # One token is a run of letters and digits, or a single character of a script that does not
 # put spaces between words (Chinese, Japanese kana, Thai, Lao, Khmer, Burmese).
 _UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+
 _TOKEN: Final = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
 
 
@@ -110,7 +125,6 @@ def _bag_f1(right: Counter[Any], found: Counter[Any]) -> float:
 
 
 ReferenceKind = Literal["labels", "json", "short", "long"]
-
 MOST_LABELS: Final = 20
 _MOST_LABEL_CHARACTERS, _MOST_SHORT_CHARACTERS, _FEWEST_ROWS_PER_LABEL = 60, 80, 2
 
@@ -198,3 +212,76 @@ def matcher_for(references: Sequence[str]) -> Metric:
 def short_references(references: Sequence[str]) -> bool:
     """Say whether answers are short enough for exact match to mean something."""
     return kind_of(references) != "long"
+
+
+def label_counts(
+    questions: Sequence[Question], base: Answers, tuned: Answers
+) -> tuple[Floats, Floats]:
+    """Return true positives, false positives and false negatives of each gold label, per row."""
+    import numpy as np
+
+    names = sorted({label(question.reference) for question in questions})
+    place = {name: k for k, name in enumerate(names)}
+    sides: list[Floats] = []
+    for answers in (base, tuned):
+        counts = np.zeros((len(questions), 3, len(names)))
+        for row, question in enumerate(questions):
+            right = place[label(question.reference)]
+            said = place.get(label(answers.get(question.id, MISSING).text or ""))
+            if said == right:
+                counts[row, 0, right] = 1
+                continue
+            counts[row, 2, right] = 1
+            if said is not None:
+                counts[row, 1, said] = 1
+        sides.append(counts.reshape(len(questions), -1))
+    return sides[0], sides[1]
+
+
+def macro_f1(sums: Floats) -> Floats:
+    """Return the mean F1 over the gold labels that occur, shape (draws,).
+
+    Args:
+        sums: True positives, false positives and false negatives side by side, (draws, 3 labels).
+    """
+    import numpy as np
+
+    true, false, missed = np.split(sums, 3, axis=1)
+    parts = 2 * true + false + missed
+    f1 = np.divide(2 * true, parts, out=np.zeros_like(parts), where=parts > 0)
+    occurs = (true + missed) > 0
+    return np.asarray((f1 * occurs).sum(axis=1) / np.maximum(1, occurs.sum(axis=1)))
+
+
+def look_at(questions: Sequence[Question], answers: Answers) -> SideFormat:
+    """Return the share of missing and of cut answers, and their mean length."""
+    found = [answers.get(question.id, MISSING) for question in questions]
+    texts = [answer.text for answer in found if answer.text is not None]
+    return SideFormat(
+        missing_fraction=(len(found) - len(texts)) / len(found),
+        truncated_fraction=sum(a.finish_reason == "length" for a in found) / len(found),
+        mean_characters=round(sum(map(len, texts)) / len(texts), 1) if texts else 0.0,
+    )
+
+
+def measure_speed(sides: dict[str, Answers], decisive: str, how: str) -> Latency | None:
+    """Return the latency of every side that was timed, or None.
+
+    Args:
+        sides: Side → its answers to the test.
+        decisive: The side whose figures stand first.
+        how: How the times were taken.
+    """
+    speeds: dict[str, Speed] = {}
+    for name, answers in sides.items():
+        times = sorted(a.seconds for a in answers.values() if a.seconds is not None)
+        if times:
+            speeds[name] = Speed(p50_ms=_quantile(times, 0.5), p95_ms=_quantile(times, 0.95))
+    if not speeds:
+        return None
+    first = speeds.get(decisive) or next(iter(speeds.values()))
+    return Latency(p50_ms=first.p50_ms, p95_ms=first.p95_ms, sides=speeds, how=how)
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)

@@ -1,24 +1,69 @@
-"""One offline page for one comparison: verdict, intervals, flips, what it cost elsewhere."""
+"""What a comparison leaves behind: page, result, answers of every side, how it was made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal, cast
+import platform
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
 
-from finetuning import pages
-from finetuning.evaluation.results import EvalComparison, General, TaskMetric
-from finetuning.evaluation.words import Language, word
+from finetuning import pages, runs
+from finetuning.evaluation import sections
+from finetuning.evaluation.diagnose.curve import Curve
+from finetuning.evaluation.diagnose.labels import best_checkpoint, diagnose
+from finetuning.evaluation.diagnose.reading import read_log, to_curve
+from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.material import BASE, PACK, TUNED, Answered
+from finetuning.evaluation.metrics import Answers
+from finetuning.evaluation.results import WHERE, EvalComparison, TrainingNote
+from finetuning.evaluation.sections import Language, Say
+from finetuning.evaluation.targets import MISSING, RecordedTarget, Target
+from finetuning.files import resolve_read, sha256_file, write_json, write_jsonl, write_text
 from finetuning.pages import Series
+from finetuning.records import NextCall, page
+from finetuning.settings import settings
 
-MOST_HARMED, MOST_HELPED = 100, 10
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _DECADES = 100  # a loss that falls by more than this is drawn on a logarithmic axis
-_KINDS: Final[dict[str, Literal["good", "bad", "neutral", "warning"]]] = {
-    "improved": "good",
-    "worse": "bad",
-    "invalid": "bad",
-    "tied": "neutral",
-    "baseline": "neutral",
-}
+
+
+def write_all(
+    result: EvalComparison, answered: Answered, curve: Sequence[Series], folder: Path
+) -> EvalComparison:
+    """Write the report, the result and the answers; return the result with their paths.
+
+    The answers hold row content and stay in these files; the result holds ids only.
+
+    Args:
+        result: What was found, with all flips.
+        answered: The answers.
+        curve: Loss curves of the training, or none.
+        folder: Where to write.
+    """
+    outputs: dict[str, str] = {}
+    for side in answered.material.sides:
+        if not isinstance(side.target, RecordedTarget):
+            path = folder / f"answers_{_file_name(side.name)}.jsonl"
+            rows = _recorded(answered.material.test.questions, answered.test(side.name))
+            write_jsonl(path, rows)
+            outputs[side.name] = str(path)
+    report, data = folder / "report.html", folder / "result.json"
+    whole = result.model_copy(
+        update={
+            "outputs": outputs,
+            "report_file": str(report),
+            "result_file": str(data),
+            "next": _next(result, answered),
+        }
+    )
+    call = answered.call
+    whole = EvalComparison.model_validate(_rounded(whole.model_dump(mode="json")))
+    write_text(report, draw_report(whole, curve, call.language, _texts(answered)))
+    write_json(data, whole.model_dump(mode="json"))
+    shown, following = page(whole.flips, call.limit, call.offset, where="compare_eval")
+    changes = {"flips": shown, "next_offset": following, "provenance": _short(whole.provenance)}
+    return whole.model_copy(update=changes)
 
 
 def draw_report(
@@ -35,237 +80,50 @@ def draw_report(
         language: ``en`` or ``zh``.
         texts: id → reference and both answers, where a person allowed content to be shown.
     """
-
-    def say(key: str) -> str:
-        return word(key, language)
-
+    say = sections.speaker(language)
     title = say("baseline_title" if result.verdict == "baseline" else "title")
-    sections = [
-        *_verdict(result, language),
-        *_task(result, language),
-        *_general(result, language),
-        *_arms(result, language),
-        *_overlap(result, language),
-        *_curve(result, curve, language),
-        *_flips(result, language, texts or {}),
-        *_sides(result, language),
-        *_making(result, language),
+    parts = [
+        *sections.verdict(result, say),
+        *sections.task(result, say),
+        *sections.general(result, say),
+        *sections.arms(result, say),
+        *sections.overlap(result, say),
+        *_curve(result, curve, say),
+        *sections.flips(result, say, texts or {}),
+        *sections.sides(result, say),
+        *_making(result, say),
     ]
     targets = result.provenance.get("targets", {})
     subtitle = " · ".join(
         f"{say(name) if name in ('base', 'tuned') else name}: {spec}"
         for name, spec in targets.items()
     )
-    return pages.page(title, sections, language=language, subtitle=subtitle)
+    return pages.page(title, parts, language=language, subtitle=subtitle)
 
 
-def _verdict(result: EvalComparison, language: Language) -> list[str]:
-    verdict = result.verdict or "invalid"
-    kind = _KINDS.get(verdict, "warning")
-    if verdict == "improved" and result.ship == "no":
-        kind = "warning"
-    headline = word(verdict, language)
-    if result.ship is not None:
-        headline += f" · {word('ship', language)}: {word(result.ship, language)}"
-    parts = [pages.banner(kind, headline, result.sentence)]
-    if result.reasons:
-        parts += [pages.heading(word("why", language)), pages.bullet_list(result.reasons)]
-    if result.cautions:
-        parts += [pages.heading(word("cautions", language)), pages.bullet_list(result.cautions)]
-    return parts
-
-
-def _task(result: EvalComparison, language: Language) -> list[str]:
-    if not result.task:
-        return []
-    baseline = result.verdict == "baseline"
-    parts = [pages.heading(word("task", language))]
-    for higher in ("higher", "lower"):
-        entries = [entry for entry in result.task if entry.better == higher]
-        rows = [(e.metric, e.base if e.diff is None else e.diff, *e.ci95) for e in entries]
-        if not rows:
-            continue
-        axis = "nll_axis" if higher == "lower" else "base_axis" if baseline else "score_axis"
-        parts.append(
-            pages.interval_chart(
-                rows,
-                title=word("interval", language),
-                x_label=word(axis, language),
-                margin=None if baseline else result.margin,
-            )
-        )
-    if not baseline:
-        parts.append(pages.paragraph(f"{word('band', language)} (±{result.margin:g})."))
-    return [*parts, _task_table(result.task, language)]
-
-
-def _task_table(task: Sequence[TaskMetric], language: Language) -> str:
-    keys = ("metric", "rows", "base", "tuned", "difference", "p_holm", "wins", "mde")
-    heads = [word(key, language) for key in (*keys, "n_needed")]
-    rows = [
-        (
-            entry.metric,
-            str(entry.n),
-            entry.base,
-            entry.tuned,
-            f"{pages.format_number(entry.base if entry.diff is None else entry.diff)}"
-            f" {_interval(entry.ci95)}",
-            entry.p_holm,
-            None if entry.wins is None else f"{entry.wins} / {entry.ties} / {entry.losses}",
-            entry.mde,
-            None if entry.n_needed is None else str(entry.n_needed),
-        )
-        for entry in task
-    ]
-    return pages.table(heads, rows)
-
-
-def _general(result: EvalComparison, language: Language) -> list[str]:
-    found = [(word("tuned", language), result.general)]
-    found += [(arm.name, arm.general) for arm in result.arms]
-    kept: list[tuple[str, General]] = [(name, g) for name, g in found if g is not None]
-    if not kept:
-        return []
-    parts = [pages.heading(word("elsewhere", language))]
-    parts += [
-        pages.paragraph(f"{name}: {word(f'general_{general.verdict}', language)}")
-        for name, general in kept
-    ]
-    likelihoods = [
-        (name, g.delta_nll, *g.ci95) for name, g in kept if g.ci95 and g.delta_nll is not None
-    ]
-    if likelihoods:
-        parts.append(
-            pages.interval_chart(
-                likelihoods,
-                title=word("likelihood", language),
-                x_label=word("elsewhere_axis", language),
-                margin=kept[0][1].margin_nll,
-            )
-        )
-    matches = [(n, g.exact_match.diff, *g.exact_match.ci95) for n, g in kept if g.exact_match]
-    if matches:
-        parts.append(
-            pages.interval_chart(
-                matches,
-                title=word("exact_match", language),
-                x_label=word("match_axis", language),
-                margin=result.margin,
-            )
-        )
-    domains = [(name, value) for _, g in kept[:1] for name, value in g.by_domain.items()]
-    if domains:
-        axis = word("elsewhere_axis", language)
-        parts.append(pages.bar_chart(domains, title=word("domain", language), x_label=axis))
-    return parts
-
-
-def _arms(result: EvalComparison, language: Language) -> list[str]:
-    if not result.arms:
-        return []
-    keys = ("arm", "metric", "score", "against_base", "interval", "tuned_minus_arm")
-    rows = [
-        (
-            arm.name,
-            arm.metric,
-            arm.score,
-            arm.diff,
-            _interval(arm.ci95),
-            None
-            if arm.tuned_diff is None or arm.tuned_ci95 is None
-            else f"{pages.format_number(arm.tuned_diff)} {_interval(arm.tuned_ci95)}",
-        )
-        for arm in result.arms
-    ]
-    heading = pages.heading(word("arms", language))
-    return [heading, pages.table([word(key, language) for key in keys], rows)]
-
-
-def _overlap(result: EvalComparison, language: Language) -> list[str]:
-    parts: list[str] = []
-    if found := result.contamination:
-        pairs = [
-            (word(key, language), str(getattr(found, key)))
-            for key in ("exact", "same_prompt", "ngram13", "near")
-        ]
-        if found.without is not None:
-            clean = found.without
-            text = f"{pages.format_number(clean.diff)} {_interval(clean.ci95)}, n = {clean.n}"
-            pairs.append((word("without", language), text))
-        parts += [pages.heading(word("contamination", language)), pages.key_values(pairs)]
-    if known := result.memorisation:
-        auc = f"{pages.format_number(known.auc)} {_interval(known.auc_ci95)}"
-        parts += [
-            pages.heading(word("memorisation", language)),
-            pages.key_values([(word("auc", language), auc), (word("gap", language), known.gap)]),
-        ]
-    return parts
-
-
-def _curve(result: EvalComparison, curve: Sequence[Series], language: Language) -> list[str]:
+def _curve(result: EvalComparison, curve: Sequence[Series], say: Say) -> list[str]:
     if not curve:
         return []
     training = result.training
     best = training.best_checkpoint if training else None
-    marks = [] if best is None else [(float(best), word("best", language))]
-    parts = [pages.heading(word("curve", language))]
+    marks = [] if best is None else [(float(best), say("best"))]
+    parts = [pages.heading(say("curve"))]
     if training and training.diagnosis:
         parts.append(pages.paragraph(f"{training.diagnosis}: {training.fix}"))
     values = [y for line in curve for _, y in line.points if y > 0]
     chart = pages.line_chart(
         curve,
-        title=word("curve", language),
-        x_label=word("step_axis", language),
-        y_label=word("loss_axis", language),
+        title=say("curve"),
+        x_label=say("step_axis"),
+        y_label=say("loss_axis"),
         marks=marks,
         log_y=bool(values) and max(values) > _DECADES * min(values),
     )
     return [*parts, chart]
 
 
-def _flips(
-    result: EvalComparison, language: Language, texts: dict[str, tuple[str, str, str]]
-) -> list[str]:
-    if not result.flips:
-        return []
-    keys = ["row", "line", "base", "tuned"]
-    shown = [word(key, language) for key in keys]
-    if texts:
-        shown += [word(key, language) for key in ("reference", "base", "tuned")]
-    lower = bool(result.task) and result.task[0].better == "lower"
-    harmed = [flip for flip in result.flips if (flip.to < flip.from_) != lower]
-    helped = [flip for flip in result.flips if (flip.to < flip.from_) == lower]
-    rows = [
-        (flip.id, str(flip.line), flip.from_, flip.to, *texts.get(flip.id, ()))
-        for flip in (*harmed[:MOST_HARMED], *helped[:MOST_HELPED])
-    ]
-    parts = [pages.heading(word("flips", language)), pages.table(shown, rows)]
-    if result.total > len(rows):
-        parts.append(pages.paragraph(f"{result.total - len(rows)} {word('flips_more', language)}."))
-    return parts
-
-
-def _sides(result: EvalComparison, language: Language) -> list[str]:
-    if not result.format:
-        return []
-    speeds = result.latency.sides if result.latency else {}
-    heads = [word(key, language) for key in ("arm", "missing", "truncated", "characters", "speed")]
-    rows = [
-        (
-            name,
-            look.missing_fraction,
-            look.truncated_fraction,
-            look.mean_characters,
-            f"{speeds[name].p50_ms:g} / {speeds[name].p95_ms:g}" if name in speeds else None,
-        )
-        for name, look in result.format.items()
-    ]
-    parts = [pages.heading(word("answers", language)), pages.table(heads, rows)]
-    return [*parts, pages.paragraph(result.latency.how)] if result.latency else parts
-
-
-def _making(result: EvalComparison, language: Language) -> list[str]:
-    pairs: list[tuple[str, str]] = [(word("looks", language), str(result.test_looks))]
+def _making(result: EvalComparison, say: Say) -> list[str]:
+    pairs: list[tuple[str, str]] = [(say("looks"), str(result.test_looks))]
     for name, value in result.provenance.items():
         if isinstance(value, dict):
             fields = cast("dict[str, object]", value)
@@ -274,8 +132,141 @@ def _making(result: EvalComparison, language: Language) -> list[str]:
             pairs += [(name, str(item)) for item in cast("list[object]", value)]
         else:
             pairs.append((name, str(value)))
-    return [pages.heading(word("made_from", language)), pages.key_values(pairs)]
+    return [pages.heading(say("made_from")), pages.key_values(pairs)]
 
 
-def _interval(ends: tuple[float, float]) -> str:
-    return f"[{pages.format_number(ends[0])}, {pages.format_number(ends[1])}]"
+class Training(NamedTuple):
+    """What is known of a training: a note for the result and lines for the report."""
+
+    note: TrainingNote | None = None
+    lines: tuple[Series, ...] = ()
+
+
+def read_training(log: str | None, tuned: Target | None) -> Training:
+    """Return the training of the tuned model, from its log or from the run store.
+
+    Args:
+        log: A training log, or None to look up the run of a ``run:`` target.
+        tuned: The tuned model, if any.
+
+    Raises:
+        BadInputError: The log cannot be read.
+    """
+    curve: Curve | None = None
+    if log is not None:
+        curve = read_log(resolve_read(log, where="compare_eval: log"), where=log)
+    elif tuned is not None and tuned.spec.startswith("run:"):
+        steps = runs.steps_of(tuned.spec.removeprefix("run:"))
+        curve = to_curve(steps, "run store") if steps else None
+    if curve is None:
+        return Training()
+    labels = diagnose(curve)
+    note = TrainingNote(
+        diagnosis=labels[0].label if labels else None,
+        fix=labels[0].fix if labels else "",
+        best_checkpoint=best_checkpoint(curve),
+        n_points=len(curve.points),
+    )
+    found = [(name, curve.series(name)) for name in ("loss", "eval_loss")]
+    lines = [
+        Series(name, [(float(step), value) for step, value in points])
+        for name, points in found
+        if points
+    ]
+    return Training(note, tuple(lines))
+
+
+def _short(value: Any) -> Any:
+    """Return provenance with digests of 12 characters; the result file keeps them whole."""
+    if isinstance(value, dict):
+        return {name: _short(item) for name, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_short(item) for item in cast("list[Any]", value)]
+    return value[:12] if isinstance(value, str) and _DIGEST.fullmatch(value) else value
+
+
+def _rounded(value: Any) -> Any:
+    """Return JSON with floats of six digits (p-values eight): what a reader and a host can use."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {
+            name: float(f"{item:.8g}")
+            if name.startswith("p") and isinstance(item, float)
+            else _rounded(item)
+            for name, item in fields.items()
+        }
+    if isinstance(value, list):
+        return [_rounded(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def _recorded(questions: list[Question], answers: Answers) -> Iterator[dict[str, Any]]:
+    for question in questions:
+        answer = answers.get(question.id, MISSING)
+        yield {
+            "id": question.id,
+            "output": answer.text or "",
+            "finish_reason": answer.finish_reason,
+            "nll": answer.nll,
+        }
+
+
+def _file_name(side: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in side)
+
+
+def _texts(answered: Answered) -> dict[str, tuple[str, str, str]]:
+    """Return reference and both answers by id, where a person allowed content to be shown."""
+    if not settings().show_content or TUNED not in answered.material.competitors.targets:
+        return {}
+    base, tuned = answered.test(BASE), answered.test(TUNED)
+    return {
+        q.id: (
+            q.reference,
+            base.get(q.id, MISSING).text or "",
+            tuned.get(q.id, MISSING).text or "",
+        )
+        for q in answered.material.test.questions
+    }
+
+
+def _next(result: EvalComparison, answered: Answered) -> list[NextCall]:
+    """Return the calls that make sense after this verdict."""
+    calls: list[NextCall] = []
+    target = answered.material.competitors.targets.get(TUNED)
+    if target is not None and target.spec.startswith("run:"):
+        run_id = target.spec.removeprefix("run:")
+        why = "reads the training curve: what to change, and the best checkpoint"
+        calls.append(NextCall(tool="diagnose_run", args={"run_id": run_id}, why=why))
+    if result.fit_facts:
+        why = "decides with these measured scores whether training is worth it"
+        calls.append(NextCall(tool="assess_fit", args={"facts": result.fit_facts}, why=why))
+    return calls
+
+
+def provenance_of(answered: Answered) -> dict[str, object]:
+    """Return what a reader needs to repeat the comparison: targets, digests, settings."""
+    call, material = answered.call, answered.material
+    files = dict(material.files)
+    if material.elsewhere is not None:
+        builtin = call.general == "builtin"
+        files["general"] = PACK if builtin else resolve_read(call.general, where=WHERE)
+    targets = material.competitors.targets
+    for name, target in targets.items():
+        if isinstance(target, RecordedTarget):
+            files[f"recorded:{name}"] = Path(target.path)
+    return {
+        "targets": {name: target.spec for name, target in targets.items()},
+        "sha256": {name: sha256_file(path) for name, path in files.items()},
+        "settings": {
+            "max_tokens": call.max_tokens,
+            "decoding": "greedy",
+            "seed": 0,
+            "metrics": [metric.name for metric in material.metrics],
+            "cluster_column": call.cluster_column,
+        },
+        "python": platform.python_version(),
+        **answered.outcome.provenance,
+    }

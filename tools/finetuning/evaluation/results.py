@@ -1,12 +1,16 @@
-"""The shapes that compare_eval takes and returns."""
+"""The shapes that compare_eval takes and returns, and when a result is one to ship."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from finetuning.records import Fraction, Model, ToolResult, Usd
+
+WHERE: Final = "compare_eval"
+"""The tool's name, for error texts and plans."""
 
 Verdict = Literal["improved", "worse", "tied", "underpowered", "invalid", "baseline"]
 Ship = Literal["yes", "no", "needs_more_data"]
@@ -17,7 +21,7 @@ EXIT_CODES: dict[str, int] = {"worse": 1, "underpowered": 3, "invalid": 4}
 """Exit code of a verdict; all others are 0."""
 
 
-class Arm(Model):
+class Arm(Model, defer_build=True):
     """One more competitor beside base and tuned."""
 
     name: str = Field(min_length=1, max_length=60, description="Its name in the result.")
@@ -28,7 +32,7 @@ class Arm(Model):
     )
 
 
-class TaskMetric(Model):
+class TaskMetric(Model, defer_build=True):
     """One metric on the held-out rows (diff = tuned - base)."""
 
     metric: str
@@ -49,7 +53,7 @@ class TaskMetric(Model):
     method: str
 
 
-class GeneralMatch(Model):
+class GeneralMatch(Model, defer_build=True):
     """Exact match on rows that have nothing to do with the task."""
 
     base: float
@@ -59,7 +63,7 @@ class GeneralMatch(Model):
     p: float
 
 
-class General(Model):
+class General(Model, defer_build=True):
     """What the training cost elsewhere."""
 
     n: int
@@ -75,7 +79,7 @@ class General(Model):
     verdict: GeneralVerdict
 
 
-class ArmResult(Model):
+class ArmResult(Model, defer_build=True):
     """How one arm did against the base, and the tuned model against it."""
 
     name: str
@@ -91,7 +95,7 @@ class ArmResult(Model):
     tuned_ci95: Pair | None = None
 
 
-class Subset(Model):
+class Subset(Model, defer_build=True):
     """The first metric again, without some of the rows."""
 
     n: int
@@ -102,7 +106,7 @@ class Subset(Model):
     p: float
 
 
-class Contamination(Model):
+class Contamination(Model, defer_build=True):
     """Test rows that training saw, exactly or nearly."""
 
     n_train: int
@@ -115,7 +119,7 @@ class Contamination(Model):
     without: Subset | None = Field(default=None, description="Result without these rows.")
 
 
-class Memorisation(Model):
+class Memorisation(Model, defer_build=True):
     """Whether the tuned model knows its training rows better than unseen ones."""
 
     n_train: int
@@ -127,7 +131,7 @@ class Memorisation(Model):
     auc_ci95: Pair
 
 
-class SideFormat(Model):
+class SideFormat(Model, defer_build=True):
     """How one side's answers look."""
 
     missing_fraction: Fraction
@@ -135,21 +139,21 @@ class SideFormat(Model):
     mean_characters: float
 
 
-class Speed(Model):
+class Speed(Model, defer_build=True):
     """Wall time until an answer was there."""
 
     p50_ms: float
     p95_ms: float
 
 
-class Latency(Speed):
+class Latency(Speed, defer_build=True):
     """Of the tuned model (of the base where there is none), and of every side."""
 
     sides: dict[str, Speed]
     how: str
 
 
-class Flip(Model):
+class Flip(Model, defer_build=True, populate_by_name=True):
     """One row whose answer changed; harm first, never its text."""
 
     id: str
@@ -157,10 +161,8 @@ class Flip(Model):
     from_: float = Field(alias="from", description="Score of base.")
     to: float = Field(description="Score of tuned.")
 
-    model_config = Model.model_config | {"populate_by_name": True, "serialize_by_alias": True}
 
-
-class TrainingNote(Model):
+class TrainingNote(Model, defer_build=True):
     """What the training log of the tuned model says."""
 
     diagnosis: str | None = Field(description="Top class of diagnose_run; None: too few points.")
@@ -169,7 +171,7 @@ class TrainingNote(Model):
     n_points: int
 
 
-class RemotePlan(Model):
+class RemotePlan(Model, defer_build=True):
     """What a run would send and cost."""
 
     steps: list[str]
@@ -177,7 +179,7 @@ class RemotePlan(Model):
     data_leaves_machine: bool
 
 
-class EvalComparison(ToolResult):
+class EvalComparison(ToolResult, defer_build=True):
     """Whether the tuned model is really better, and what it cost elsewhere."""
 
     verdict: Verdict | None = Field(default=None, description="None after a dry run.")
@@ -223,3 +225,46 @@ class EvalComparison(ToolResult):
             return f"dry run: {'; '.join(self.plan.steps) if self.plan else 'nothing was run'}"
         ship = f"; ship: {self.ship}" if self.ship else ""
         return f"{self.verdict}: {self.sentence}{ship}"
+
+
+def decide_ship(
+    verdict: Verdict,
+    task: Sequence[TaskMetric],
+    general: General | None,
+    contamination: Contamination | None,
+    *,
+    margin: float,
+    alpha: float,
+) -> tuple[Ship | None, list[str]]:
+    """Return whether to ship, with the reasons against it.
+
+    Args:
+        verdict: Of the first metric.
+        task: All metrics.
+        general: What the training cost elsewhere, if measured.
+        contamination: Overlap of test and training rows, if measured.
+        margin: Loss of another metric that does not matter.
+        alpha: Two-sided error rate over all metrics.
+    """
+    if verdict == "baseline":
+        return None, []
+    if verdict in {"invalid", "underpowered"}:
+        return "needs_more_data", []
+    if verdict == "worse":
+        return "no", [f"{task[0].metric} is worse"]
+    if verdict == "tied":
+        return "no", ["nothing was gained; ship only if it is cheaper or faster"]
+    reasons = [f"{entry.metric} is worse" for entry in task[1:] if _lost(entry, margin, alpha)]
+    if general is not None and general.verdict == "worse":
+        reasons.append("general ability is worse")
+    if reasons:
+        return "no", reasons
+    clean = contamination.without if contamination and contamination.fraction > 0 else None
+    if contamination and contamination.fraction > 0 and (clean is None or clean.p >= alpha):
+        return "needs_more_data", ["the gain is not shown on rows that training did not see"]
+    return "yes", []
+
+
+def _lost(entry: TaskMetric, margin: float, alpha: float) -> bool:
+    loss = (entry.diff or 0.0) * (-1 if entry.better == "higher" else 1)
+    return loss > margin and entry.p_holm is not None and entry.p_holm < alpha

@@ -1,26 +1,21 @@
-"""Scores of every side, compared row by row."""
+"""Scores of every side compared row by row, and the verdict that follows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
 
-from finetuning.evaluation.metrics import Metric, label
-from finetuning.evaluation.questions import Question
-from finetuning.evaluation.results import TaskMetric
+from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.metrics import METRICS, Answers, Metric, label_counts, macro_f1
+from finetuning.evaluation.results import Flip, TaskMetric, Verdict
 from finetuning.evaluation.targets import MISSING, Answer
 from finetuning.statistics import PairedComparison, compare_paired, compare_totals, holm
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-
-Answers = Mapping[str, Answer]
-
 NLL_DIGITS = 5
 """Likelihoods are compared to this many digits: below is rounding noise of batches."""
+
+_MATCHES: Final = ("accuracy", "exact_match", "json_match")
 
 
 def row_scores(metric: Metric, questions: Sequence[Question], answers: Answers) -> list[float]:
@@ -115,6 +110,30 @@ def compare_task(
     ]
 
 
+def _entry(metric: Metric, result: PairedComparison, p_holm: float) -> TaskMetric:
+    wins, losses = result.wins, result.losses
+    if not metric.higher_is_better:
+        wins, losses = losses, wins
+    return TaskMetric(
+        metric=metric.name,
+        n=result.n,
+        base=result.base,
+        tuned=result.tuned,
+        diff=result.diff,
+        ci95=result.ci95,
+        p=result.p,
+        p_holm=p_holm,
+        wins=wins,
+        ties=result.ties,
+        losses=losses,
+        mde=result.mde,
+        n_needed=result.n_needed,
+        clusters=result.clusters,
+        better="higher" if metric.higher_is_better else "lower",
+        method=result.method,
+    )
+
+
 def measure_base(
     metrics: Sequence[Metric], questions: Sequence[Question], base: Answers, *, alpha: float
 ) -> list[TaskMetric]:
@@ -142,68 +161,99 @@ def measure_base(
     return entries
 
 
-def label_counts(
-    questions: Sequence[Question], base: Answers, tuned: Answers
-) -> tuple[Floats, Floats]:
-    """Return true positives, false positives and false negatives of each gold label, per row."""
-    import numpy as np
-
-    names = sorted({label(question.reference) for question in questions})
-    place = {name: k for k, name in enumerate(names)}
-    sides: list[Floats] = []
-    for answers in (base, tuned):
-        counts = np.zeros((len(questions), 3, len(names)))
-        for row, question in enumerate(questions):
-            right = place[label(question.reference)]
-            said = place.get(label(answers.get(question.id, MISSING).text or ""))
-            if said == right:
-                counts[row, 0, right] = 1
-                continue
-            counts[row, 2, right] = 1
-            if said is not None:
-                counts[row, 1, said] = 1
-        sides.append(counts.reshape(len(questions), -1))
-    return sides[0], sides[1]
-
-
-def macro_f1(sums: Floats) -> Floats:
-    """Return the mean F1 over the gold labels that occur, shape (draws,).
-
-    Args:
-        sums: True positives, false positives and false negatives side by side, (draws, 3 labels).
-    """
-    import numpy as np
-
-    true, false, missed = np.split(sums, 3, axis=1)
-    parts = 2 * true + false + missed
-    f1 = np.divide(2 * true, parts, out=np.zeros_like(parts), where=parts > 0)
-    occurs = (true + missed) > 0
-    return np.asarray((f1 * occurs).sum(axis=1) / np.maximum(1, occurs.sum(axis=1)))
-
-
-def _entry(metric: Metric, result: PairedComparison, p_holm: float) -> TaskMetric:
-    wins, losses = result.wins, result.losses
-    if not metric.higher_is_better:
-        wins, losses = losses, wins
-    return TaskMetric(
-        metric=metric.name,
-        n=result.n,
-        base=result.base,
-        tuned=result.tuned,
-        diff=result.diff,
-        ci95=result.ci95,
-        p=result.p,
-        p_holm=p_holm,
-        wins=wins,
-        ties=result.ties,
-        losses=losses,
-        mde=result.mde,
-        n_needed=result.n_needed,
-        clusters=result.clusters,
-        better="higher" if metric.higher_is_better else "lower",
-        method=result.method,
-    )
-
-
 def _no_score(_reference: str, _output: str) -> float:
     return 0.0
+
+
+def flips_of(
+    metric: Metric, questions: Sequence[Question], base: Answers, tuned: Answers
+) -> list[Flip]:
+    """Return the rows whose score changed, the most harmed first."""
+    if metric.score is None and metric.needs == "text":
+        metric = METRICS["accuracy"]
+    rows = scorable(metric, questions, base, tuned)
+    both = (row_scores(metric, rows, side) for side in (base, tuned))
+    scores = zip(rows, *both, strict=True)
+    sign = 1 if metric.higher_is_better else -1
+    changed = [(sign * (b - a), q, a, b) for q, a, b in scores if a != b]
+    changed.sort(key=lambda item: (item[0], item[1].line))
+    return [
+        Flip.model_validate({"id": question.id, "line": question.line, "from": before, "to": after})
+        for _, question, before, after in changed
+    ]
+
+
+def sentence_of(first: TaskMetric | None) -> str:
+    """Return the metric that decides in one line: values, difference, interval."""
+    if first is None:
+        return "nothing could be measured"
+    low, high = first.ci95
+    ends = f"95 % interval {low:.3g} to {high:.3g}, n = {first.n}"
+    if first.diff is None or first.tuned is None or first.p is None:
+        return f"{first.metric} {first.base:.3g} ({ends})"
+    change = f"{first.metric} {first.base:.3g} -> {first.tuned:.3g}, {first.diff:+.3g}"
+    return f"{change} ({ends}, p = {first.p:.2g})"
+
+
+def judge(
+    metric: Metric,
+    pair: PairedComparison,
+    questions: Sequence[Question],
+    tuned: Answers,
+    *,
+    margin: float,
+) -> tuple[Verdict, list[str]]:
+    """Return the verdict of the metric that decides, with what must be known about it.
+
+    Args:
+        metric: The metric that decides.
+        pair: What it says of tuned against base.
+        questions: The rows.
+        tuned: Answers of the tuned model.
+        margin: Difference that does not matter, at least 0.
+    """
+    verdict = verdict_of(pair, margin, higher_is_better=metric.higher_is_better)
+    same = None
+    if verdict == "improved":
+        same = _against_commonest(metric, questions, tuned, alpha=pair.alpha, margin=margin)
+    if same is None or verdict_of(same, margin, higher_is_better=True) == "improved":
+        return verdict, []
+    note = (
+        f"always giving the commonest answer scores {same.base:.3g}: the tuned model is not shown "
+        "to be better than that, so its gain over the base may be the form of the answers alone"
+    )
+    return ("tied" if same.p < same.alpha else "underpowered"), [note]
+
+
+def _against_commonest(
+    metric: Metric, questions: Sequence[Question], tuned: Answers, *, alpha: float, margin: float
+) -> PairedComparison | None:
+    """Compare the tuned model with one that gives every row the commonest right answer.
+
+    A model that learnt the form of the answers and nothing else beats a base that knows not even
+    the form; it does not beat this. None where no right answer repeats, or the metric is no match.
+    """
+    commonest, times = Counter(q.reference.strip() for q in questions).most_common(1)[0]
+    if metric.name not in _MATCHES or times == 1:
+        return None
+    always = dict.fromkeys((question.id for question in questions), Answer(commonest, "stop"))
+    return compare_metric(metric, questions, always, tuned, alpha=alpha, margin=margin)
+
+
+def verdict_of(comparison: PairedComparison, margin: float, *, higher_is_better: bool) -> Verdict:
+    """Return what one comparison says.
+
+    ``tied`` when the whole interval lies inside the margin, else ``improved`` or ``worse`` when
+    it leaves out zero, else ``underpowered``.
+
+    Args:
+        comparison: Of tuned against base.
+        margin: Difference that does not matter, at least 0.
+        higher_is_better: Direction of the metric.
+    """
+    low, high = comparison.ci
+    if -margin < low and high < margin:
+        return "tied"
+    if comparison.p >= comparison.alpha:
+        return "underpowered"
+    return "improved" if (comparison.diff > 0) == higher_is_better else "worse"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetuning.evaluation.targets.asking import ask_all, refuse_offline
+from finetuning.evaluation.targets.asking import ask_all
 from finetuning.evaluation.targets.protocol import (
     MISSING,
     Answer,
@@ -28,5 +28,4 @@ __all__ = [
     "Target",
     "ask_all",
     "parse_target",
-    "refuse_offline",
 ]

@@ -1,14 +1,24 @@
-"""Ask every side every question, each kind of target in its own way."""
+"""Every side is asked every question: local models in one child process, servers over HTTP.
+
+The child imports torch once for all sides; a server gets a few requests at a time, retried when
+it is busy.
+"""
 
 from __future__ import annotations
 
-import math
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning.errors import NotAllowedError
-from finetuning.evaluation.targets.child import ask_local
+from finetuning import runs
+from finetuning.errors import BadInputError, RunFailedError, require
+from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.targets.protocol import (
     Answer,
     HttpTarget,
@@ -17,13 +27,18 @@ from finetuning.evaluation.targets.protocol import (
     Outcome,
     RecordedTarget,
     Side,
+    read_recorded,
 )
-from finetuning.evaluation.targets.server import ask_server
-from finetuning.files import read_records
-from finetuning.records import Finding, Record
-from finetuning.settings import settings
 
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+AT_ONCE: Final = 8
+TIMEOUT_SECONDS: Final = 120.0
+_TRIES, _BUSY, _LARGEST_BYTES = 3, frozenset({429, 500, 502, 503, 504}), 16 << 20
+_LONGEST_WAIT_SECONDS = 30.0
 _MOST_ERRORS = 0.05
+_LAST_LINES: Final = 3
 
 
 def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
@@ -62,22 +77,6 @@ def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
     return Outcome(answers, faults, notes, provenance)
 
 
-def refuse_offline(sides: Sequence[Side]) -> None:
-    """Refuse servers elsewhere while offline mode is set.
-
-    Raises:
-        NotAllowedError: A server is not on this machine and offline mode is set.
-    """
-    for target in (side.target for side in sides):
-        if isinstance(target, HttpTarget) and not target.loopback and settings().offline:
-            raise NotAllowedError(
-                "compare_eval",
-                f"{target.host!r} is another machine and FINE_TUNING_OFFLINE=1",
-                "a target on this machine",
-                "Use local:, run: or recorded:, or unset FINE_TUNING_OFFLINE",
-            )
-
-
 def _broken(side: str, rows: dict[str, Answer]) -> list[str]:
     errors = sum(answer.finish_reason == "error" for answer in rows.values())
     if errors <= _MOST_ERRORS * len(rows):
@@ -85,54 +84,207 @@ def _broken(side: str, rows: dict[str, Answer]) -> list[str]:
     return [f"{side}: {errors} of {len(rows)} requests failed"]
 
 
-def read_recorded(
-    target: RecordedTarget, side: str, job: Job
-) -> tuple[dict[str, Answer], list[str], list[str]]:
-    """Return the recorded answers to a job's questions, the faults and the notes.
-
-    Rows without ``id`` are matched by line number; ``sample`` 0 is compared. A row may carry
-    ``nll``, the likelihood that an earlier evaluation measured.
+def ask_local(
+    sides: Sequence[Side], max_tokens: int
+) -> tuple[dict[str, dict[str, dict[str, Answer]]], dict[str, Any]]:
+    """Return what local models answer (side → job → id → answer) and what ran.
 
     Args:
-        target: Where the answers are.
-        side: Name of the side, for the texts.
-        job: The questions asked.
+        sides: Sides whose target is a :class:`LocalTarget`.
+        max_tokens: Most tokens to write per answer.
+
+    Raises:
+        MissingExtraError: The extra ``local`` is not installed.
+        BadInputError: The model cannot be loaded or cannot do what is asked.
+        RunFailedError: The child process broke.
     """
-    found: dict[str, Answer] = {}
-    repeated = broken = 0
-    for record in read_records(Path(target.path)):
-        if isinstance(record, Finding):
-            broken += 1
-            continue
-        if record.data.get("sample", 0) != 0:
-            continue
-        key = _key(record)
-        repeated += key in found
-        found[key] = _answer(record)
-    asked = {question.id for question in job.questions}
-    matched = asked & found.keys()
-    faults: list[str] = []
-    notes: list[str] = []
-    if repeated:
-        faults.append(f"{side}: {repeated} recorded answers repeat an id")
-    if not matched:
-        faults.append(f"{side}: no recorded answer belongs to a row of the data")
-    if broken:
-        notes.append(f"{side}: {broken} lines of the recorded file cannot be read")
-    if len(found) > len(matched) and matched:
-        notes.append(f"{side}: {len(found) - len(matched)} recorded answers belong to no row")
-    return {key: found[key] for key in matched}, faults, notes
+    require("torch", feature="a local model as target", extra="local")
+    require("transformers", feature="a local model as target", extra="local")
+    with tempfile.TemporaryDirectory(prefix="fine-tuning-") as folder:
+        request, response = Path(folder) / "request.json", Path(folder) / "response.json"
+        request.write_text(json.dumps(_request(sides, max_tokens)), encoding="utf-8")
+        errors = _run(request, response)
+        if not response.is_file():
+            raise RunFailedError(
+                "compare_eval",
+                f"the process that runs the local model ended early ({errors})",
+                "an answer for every row",
+                "Check the memory of this machine, or evaluate a smaller model",
+            )
+        reply = cast("dict[str, Any]", json.loads(response.read_text(encoding="utf-8")))
+    if "error" in reply:
+        raise BadInputError("compare_eval", *cast("list[str]", reply["error"]))
+    answers = {
+        side: {
+            job: {key: Answer(*cast("list[Any]", row)) for key, row in rows.items()}
+            for job, rows in cast("dict[str, dict[str, Any]]", jobs).items()
+        }
+        for side, jobs in cast("dict[str, Any]", reply["answers"]).items()
+    }
+    return answers, cast("dict[str, Any]", reply["provenance"])
 
 
-def _key(record: Record) -> str:
-    name = record.data.get("id")
-    return str(name) if isinstance(name, str | int) and name != "" else str(record.line)
+def _request(sides: Sequence[Side], max_tokens: int) -> dict[str, Any]:
+    """Return the request: models grouped by base, jobs once with the sides that share them."""
+    models: dict[str, dict[str, Any]] = {}
+    for side in sides:
+        target = cast("LocalTarget", side.target)
+        model = models.setdefault(target.base, {"base": target.base, "adapters": {}, "jobs": {}})
+        model["adapters"][side.name] = target.adapter
+        for job in side.jobs:
+            entry = model["jobs"].setdefault(
+                job.name,
+                {
+                    "sides": [],
+                    "generate": job.generate,
+                    "nll": job.nll,
+                    "questions": [_row(question) for question in job.questions],
+                },
+            )
+            entry["sides"].append(side.name)
+    return {"max_tokens": max_tokens, "models": list(models.values())}
 
 
-def _answer(record: Record) -> Answer:
-    output, nll = record.data.get("output"), record.data.get("nll")
-    likelihood = float(nll) if isinstance(nll, int | float) and math.isfinite(nll) else None
-    if not isinstance(output, str) or not output.strip():
-        return Answer(nll=likelihood)
-    reason = record.data.get("finish_reason")
-    return Answer(output, "length" if reason == "length" else "stop", nll=likelihood)
+def _row(question: Question) -> dict[str, Any]:
+    return {
+        "id": question.id,
+        "prompt": question.prompt,
+        "messages": question.messages,
+        "reference": question.reference,
+    }
+
+
+def _run(request: Path, response: Path) -> str:
+    """Run the child to its end, pass its progress on, and return its last words."""
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        **{k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"},
+    }
+    command = [sys.executable, "-m", "finetuning.evaluation.local", str(request), str(response)]
+    last: list[str] = []
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,  # stays open: the child ends when this process is gone
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
+    ) as child:
+        try:
+            for line in child.stderr or ():
+                if not _report(line):
+                    last = [*last, line.strip()][-_LAST_LINES:]
+            code = child.wait()
+        except BaseException:
+            child.kill()
+            raise
+    return f"exit code {code}" + (f", {_kind(last[-1])}" if code and last else "")
+
+
+def _report(line: str) -> bool:
+    """Pass one line of progress to the listener; say whether it was one."""
+    if not line.startswith("progress "):
+        return False
+    done, total, what = line.removeprefix("progress ").rstrip("\n").split(" ", 2)
+    runs.progress(int(done), int(total), what)
+    return True
+
+
+def _kind(line: str) -> str:
+    """Return the kind of an error without its text, which could hold row content."""
+    return line.split(":", 1)[0][:60]
+
+
+def ask_server(target: HttpTarget, side: str, job: Job, max_tokens: int) -> dict[str, Answer]:
+    """Return the server's answers to a job's questions, with greedy decoding.
+
+    Chat rows go to ``/chat/completions``, raw prompts to ``/completions``. No key is sent and
+    no redirect is followed. A request that fails three times is an answer of kind ``error``.
+
+    Args:
+        target: The server and the model's name on it.
+        side: Name of the side, for the progress text.
+        job: The questions.
+        max_tokens: Most tokens to write per answer.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def ask(question: Question) -> Answer:
+        return _ask(target, question, max_tokens)
+
+    done: dict[str, Answer] = {}
+    total = len(job.questions)
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        waiting = pool.map(ask, job.questions)
+        for number, (question, answer) in enumerate(zip(job.questions, waiting, strict=True), 1):
+            done[question.id] = answer
+            runs.progress(number, total, f"asking {side}")
+    return done
+
+
+def _ask(target: HttpTarget, question: Question, max_tokens: int) -> Answer:
+    body: dict[str, Any] = {"model": target.model, "temperature": 0, "max_tokens": max_tokens}
+    if question.messages is None:
+        path, body["prompt"] = "/completions", question.prompt
+    else:
+        path, body["messages"] = "/chat/completions", list(question.messages)
+    started = time.perf_counter()
+    status, wait, data = _post(target, path, body)
+    for _ in range(_TRIES - 1):
+        if status not in _BUSY:
+            break
+        time.sleep(min(wait, _LONGEST_WAIT_SECONDS))
+        status, wait, data = _post(target, path, body)
+    if status != 200:
+        return Answer(finish_reason="error")
+    return _read(data, time.perf_counter() - started)
+
+
+def _post(target: HttpTarget, path: str, body: dict[str, Any]) -> tuple[int, float, bytes]:
+    """Return the status, the seconds to wait before a retry, and the body of a response.
+
+    A connection that fails counts as a server that is busy.
+    """
+    from http.client import HTTPException
+
+    connection = _connect(target)
+    try:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", target.path + path, json.dumps(body), headers)
+        response = connection.getresponse()
+        wait = response.getheader("Retry-After", "")
+        data = response.read(_LARGEST_BYTES)
+        return response.status, float(wait) if wait.isdigit() else 0.5, data
+    except (OSError, HTTPException):
+        return 503, 0.2, b""
+    finally:
+        connection.close()
+
+
+def _connect(target: HttpTarget) -> HTTPConnection:
+    from http.client import HTTPConnection, HTTPSConnection
+
+    kind = HTTPSConnection if target.secure else HTTPConnection
+    return kind(target.host, target.port, timeout=TIMEOUT_SECONDS)
+
+
+def _read(data: bytes, seconds: float) -> Answer:
+    try:
+        payload = json.loads(data)
+        choice = payload["choices"][0]
+        text = choice["text"] if "text" in choice else choice["message"]["content"]
+        usage = cast("dict[str, Any]", payload.get("usage") or {})
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return Answer(finish_reason="error")
+    written = usage.get("completion_tokens")
+    cut = choice.get("finish_reason") == "length"
+    return Answer(
+        text if isinstance(text, str) and text.strip() else None,
+        ("length" if cut else "stop") if isinstance(text, str) and text.strip() else "missing",
+        seconds,
+        written if isinstance(written, int) else None,
+    )
