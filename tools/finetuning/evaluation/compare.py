@@ -44,7 +44,7 @@ def compare_eval(
     limit: int | None = 10,
     offset: int = 0,
 ) -> EvalComparison:
-    """Compare a tuned model with its base on held-out rows, and say whether to ship it.
+    """Compare a tuned model with its base on held-out rows and say whether to ship.
 
     Paired verdict with an interval, what was lost elsewhere, memorisation, contamination. Without
     `tuned` it measures the base: do that before any training. A target is `local:DIR`,
