@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
+from finetuning_skill.demo.command import run_demo
+from finetuning_skill.demo.setting import ASSETS, DemoArm, DemoResult, DemoStep
 
-ASSETS: Final = Path(__file__).parent
-"""Folder with ``base/``, ``orders.csv``, ``general_replay.jsonl``, ``general_eval.jsonl``."""
+__all__ = ["ASSETS", "DemoArm", "DemoResult", "DemoStep", "run_demo"]

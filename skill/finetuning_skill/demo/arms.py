@@ -1,0 +1,147 @@
+"""The two arms: one trained with general rows mixed in, one without, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from finetuning.errors import RunFailedError
+from finetuning_skill import dispatch
+from finetuning_skill.demo.screen import end_runs, unstoppable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from finetuning.training import Launch, RunState, TrainingPlan
+    from finetuning_skill.demo.screen import Screen
+
+WITH: Final = "with replay"
+WITHOUT: Final = "without replay"
+MOST_SECONDS: Final = 60.0
+"""An arm that would train longer than this, by the estimate, gets fewer epochs."""
+
+_FIXED: Final = (
+    "learning_rate",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "max_length",
+    "r",
+)
+_LAST_TENTHS: Final = 10
+
+
+def configure(
+    screen: Screen, base: Path, prepared: dict[str, Path], folder: Path
+) -> dict[str, TrainingPlan]:
+    """Choose settings for the arm with replay, and give the other arm the very same.
+
+    Raises:
+        RunFailedError: The run was refused or does not fit this machine.
+    """
+    with screen.step("configure_training", "settings, each with its reason") as note:
+        first = _plan(base, prepared[WITH], folder / "training-with-replay", {})
+        estimate = (first.time_seconds or {}).get("p50", 0.0)
+        if estimate > MOST_SECONDS:
+            epochs = float(first.config["num_train_epochs"]) * MOST_SECONDS / estimate
+            epochs = max(1, int(epochs * _LAST_TENTHS)) / _LAST_TENTHS
+            shorter = {"num_train_epochs": epochs}
+            first = _plan(base, prepared[WITH], folder / "training-shortened", shorter)
+            screen.note(f"{epochs:g} epochs instead of more, so that an arm takes about a minute")
+        same = {name: first.config[name] for name in _FIXED}
+        second = _plan(base, prepared[WITHOUT], folder / "training-without-replay", same)
+        note(first.summary(), first.exit_code())
+    return {WITH: first, WITHOUT: second}
+
+
+def _plan(base: Path, data: Path, folder: Path, overrides: dict[str, Any]) -> TrainingPlan:
+    arguments = {
+        "base_model": str(base),
+        "data": str(data),
+        "method": "sft",
+        "overrides": overrides,
+        "output_dir": str(folder),
+        "goal": "show what training gains, what it forgets, and that replay keeps it",
+    }
+    plan = cast("TrainingPlan", dispatch.call("configure_training", arguments, surface="cli"))
+    if not plan.files:
+        raise RunFailedError(
+            "configure_training", plan.summary(), "a run that fits", "Use a smaller base or file"
+        )
+    return plan
+
+
+def train(screen: Screen, plans: dict[str, TrainingPlan]) -> dict[str, RunState]:
+    """Train both arms in background processes and follow them to their end.
+
+    Whatever stops this call stops the runs, too.
+
+    Raises:
+        RunFailedError: A run did not succeed; its log is named.
+    """
+    started: dict[str, str] = {}
+    try:
+        with screen.step("launch_lora", "both arms, side by side") as note:
+            for name, plan in plans.items():
+                with unstoppable():
+                    arguments = {"config": plan.files[0]}
+                    launch = cast("Launch", dispatch.call("launch_lora", arguments, surface="cli"))
+                    started[name] = _run_id(launch)
+            states = _follow(screen, started)
+            said = [f"{name}: {_last(state)}" for name, state in states.items()]
+            note("; ".join(said), 0)
+    except BaseException:
+        end_runs(started.values())
+        raise
+    return states
+
+
+def _run_id(launch: Launch) -> str:
+    if launch.run_id is None:
+        raise RunFailedError(
+            "launch_lora", launch.summary(), "a run that starts", "Read what it says"
+        )
+    return launch.run_id
+
+
+def _follow(screen: Screen, started: dict[str, str]) -> dict[str, RunState]:
+    states: dict[str, RunState] = {}
+    while len(states) < len(started) or any(not _ended(state) for state in states.values()):
+        for name, run_id in started.items():
+            if name not in states or not _ended(states[name]):
+                states[name] = _read(run_id)
+        _show(screen, states)
+    for name, state in states.items():
+        if state.status != "succeeded":
+            raise RunFailedError(
+                "launch_lora",
+                f"the arm {name} ended as {state.status} ({state.error or 'no reason recorded'})",
+                "a run that succeeds",
+                f"Read its log: {state.log_file}",
+            )
+    return states
+
+
+def _read(run_id: str) -> RunState:
+    arguments = {"run_id": run_id, "wait_seconds": 1, "limit": None}
+    return cast("RunState", dispatch.call("get_run", arguments, surface="cli"))
+
+
+def _ended(state: RunState) -> bool:
+    return state.status not in {"queued", "running"}
+
+
+def _show(screen: Screen, states: dict[str, RunState]) -> None:
+    known = [state.progress for state in states.values() if state.progress is not None]
+    done = sum(progress.step or 0 for progress in known)
+    totals = [progress.total_steps for progress in known]
+    total = sum(n for n in totals if n) if all(totals) and len(totals) == len(states) else None
+    losses = [f"{progress.loss:.3g}" for progress in known if progress.loss is not None]
+    screen.progress(done, total, f"training (loss {' and '.join(losses) or 'not known yet'}), step")
+
+
+def _last(state: RunState) -> str:
+    result = state.result or {}
+    loss = result.get("train_loss")
+    held_out = result.get("eval_loss")
+    text = f"{result.get('steps')} steps"
+    text += "" if loss is None else f", loss {loss:.2g}"
+    return text + ("" if held_out is None else f" (held out {held_out:.2g})")

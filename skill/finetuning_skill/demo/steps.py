@@ -1,0 +1,179 @@
+"""The steps before and after the training, each a call of the tool that a person would call."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from finetuning import files
+from finetuning.errors import BadInputError, RunFailedError
+from finetuning.records import Record
+from finetuning_skill import dispatch
+from finetuning_skill.demo.arms import WITH, WITHOUT
+from finetuning_skill.demo.setting import ASSETS, REPLAY_FRACTION, WHERE, Setting
+
+if TYPE_CHECKING:
+    from finetuning.costs import CostEstimate
+    from finetuning.data_prep import PreparedData
+    from finetuning.evaluation import EvalComparison, RunDiagnosis
+    from finetuning.fit import FitAssessment
+    from finetuning.training import RunState
+    from finetuning_skill.demo.screen import Screen
+
+TARGET: Final = "trl_prompt_completion"
+BASE_SECONDS: Final = 60.0
+MOST_TEST_ROWS: Final = 300
+MARGIN: Final = 0.05
+
+
+def decide(screen: Screen, setting: Setting) -> FitAssessment:
+    """Ask whether to fine-tune; the demo goes on whatever the answer is, and says so."""
+    arguments = {"facts": setting.facts, "data": str(setting.source)}
+    result = screen.call("assess_fit", "should this be fine-tuned at all?", arguments)
+    if result.exit_code() != 0:
+        screen.note("the demo goes on all the same: it costs minutes, no money, and measures")
+    return cast("FitAssessment", result)
+
+
+def prepare(screen: Screen, setting: Setting, folder: Path) -> dict[str, PreparedData]:
+    """Clean, redact and split the raw file twice: with general rows in train, and without.
+
+    Raises:
+        BadInputError: The file holds too few usable rows.
+    """
+    arguments: dict[str, Any] = {
+        "sources": [str(setting.source)],
+        "target": TARGET,
+        "prompt_column": setting.prompt_column,
+        "completion_column": setting.completion_column,
+        "redact": "mask",
+    }
+    replay = {"path": str(ASSETS / "general_replay.jsonl"), "fraction": REPLAY_FRACTION}
+    ways = {WITH: {"replay": replay}, WITHOUT: {}}
+    found: dict[str, PreparedData] = {}
+    with screen.step("prepare_data", "convert, drop copies, redact, split") as note:
+        for name, more in ways.items():
+            target = folder / f"prepared-{name.replace(' ', '-')}"
+            whole = {**arguments, **more, "output_dir": str(target)}
+            result = dispatch.call("prepare_data", whole, surface="cli")
+            found[name] = cast("PreparedData", result)
+        note(found[WITH].summary(), found[WITH].exit_code())
+    _check_prepared(found)
+    return found
+
+
+def _check_prepared(found: dict[str, PreparedData]) -> None:
+    rows = found[WITHOUT].rows
+    if min(rows.train, rows.validation, rows.test) == 0:
+        raise BadInputError(
+            WHERE,
+            f"the file gave {rows.train} rows to train on and {rows.test} to test",
+            "rows for train, validation and test",
+            f"Read why rows were left out: {found[WITHOUT].rejected_file}",
+        )
+    if files.sha256_file(Path(found[WITH].files["test"])) != files.sha256_file(
+        Path(found[WITHOUT].files["test"])
+    ):
+        raise RunFailedError(
+            WHERE, "the two arms got different test rows", "the same rows", "Report this fault"
+        )
+
+
+def validate(screen: Screen, prepared: PreparedData) -> None:
+    """Check the training file as the trainer will read it.
+
+    Raises:
+        BadInputError: It has errors.
+    """
+    arguments = {"path": prepared.files["train"], "target": TARGET, "max_findings": 5}
+    result = screen.call("validate_jsonl", "is every row what the trainer expects?", arguments)
+    if result.exit_code() != 0:
+        raise BadInputError(
+            prepared.files["train"], result.summary(), "a valid training file", "Mend the raw file"
+        )
+
+
+def make_base(screen: Screen, prepared: PreparedData, folder: Path) -> Path:
+    """Train a byte-level base on the questions of the training rows and on general rows."""
+    from finetuning.training.weights import build_byte_base
+
+    own, general = _rows(Path(prepared.files["train"])), _rows(ASSETS / "general_replay.jsonl")
+    texts = [{"text": row["prompt"]} for row in own]
+    texts += [{"text": row["prompt"] + row["completion"]} for row in general]
+    texts_file = folder / "base-texts.jsonl"
+    files.write_jsonl(texts_file, texts)
+    with screen.step("base model", "a byte-level base, made from the questions") as note:
+        made = build_byte_base(texts_file, folder / "base", BASE_SECONDS)
+        note(f"{made.parameters:,} parameters, {made.steps} steps on {made.tokens:,} tokens", 0)
+    return folder / "base"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return [row.data for row in files.read_records(path) if isinstance(row, Record)]
+
+
+def estimate(screen: Screen, base: Path, data: Path, folder: Path) -> CostEstimate:
+    """Say what the training will cost."""
+    arguments = {
+        "provider": "local",
+        "model": str(base),
+        "method": "sft",
+        "data": str(data),
+        "output_dir": str(folder / "cost"),
+    }
+    return cast("CostEstimate", screen.call("estimate_cost", "what will it cost?", arguments))
+
+
+def compare(
+    screen: Screen,
+    setting: Setting,
+    base: Path,
+    prepared: PreparedData,
+    states: dict[str, RunState],
+    folder: Path,
+) -> EvalComparison:
+    """Ask the base and both arms the held-out rows and the general rows, in one process."""
+    test, longest = _test_file(Path(prepared.files["test"]), folder)
+    arguments = {
+        "data": str(test),
+        "base": f"local:{base}",
+        "tuned": f"run:{states[WITH].run_id}",
+        "arms": [{"name": WITHOUT, "target": f"run:{states[WITHOUT].run_id}"}],
+        "general": setting.general,
+        "train": prepared.files["train"],
+        "margin": MARGIN,
+        "max_tokens": longest,
+        "output_dir": str(folder / "comparison"),
+        "limit": 10,
+    }
+    why = "base and both arms on rows that no training saw"
+    return cast("EvalComparison", screen.call("compare_eval", why, arguments))
+
+
+def _test_file(path: Path, folder: Path) -> tuple[Path, int]:
+    """Return the rows to test on, 300 at most, and a bound on the tokens of an answer."""
+    rows = _rows(path)
+    if len(rows) > MOST_TEST_ROWS:
+        rows = random.Random(0).sample(rows, MOST_TEST_ROWS)
+        path = folder / "test-sample.jsonl"
+        files.write_jsonl(path, rows)
+    # no token is shorter than a byte
+    longest = max(len(row["completion"].encode()) for row in rows)
+    return path, min(512, longest + 8)
+
+
+def diagnose(screen: Screen, states: dict[str, RunState], folder: Path) -> dict[str, RunDiagnosis]:
+    """Read both training curves."""
+    found: dict[str, RunDiagnosis] = {}
+    with screen.step("diagnose_run", "what do the training curves say?") as note:
+        for name, state in states.items():
+            arguments = {
+                "run_id": state.run_id,
+                "output_dir": str(folder / f"curve-{name.replace(' ', '-')}"),
+            }
+            result = dispatch.call("diagnose_run", arguments, surface="cli")
+            found[name] = cast("RunDiagnosis", result)
+        said = [f"{name}: {each.diagnosis}" for name, each in found.items()]
+        note("; ".join(said), found[WITH].exit_code())
+    return found
