@@ -20,6 +20,7 @@ MOST_SECONDS: Final = 60.0
 """An arm that would train longer than this, by the estimate, gets fewer epochs."""
 
 _FIXED: Final = (
+    "seed",
     "learning_rate",
     "num_train_epochs",
     "per_device_train_batch_size",
@@ -38,12 +39,12 @@ def configure(
         RunFailedError: The run was refused or does not fit this machine.
     """
     with screen.step("configure_training", "settings, each with its reason") as note:
-        first = _plan(base, prepared[WITH], folder / "training-with-replay", {})
+        first = _plan(base, prepared[WITH], folder / "training-with-replay", {"seed": 0})
         estimate = (first.time_seconds or {}).get("p50", 0.0)
         if estimate > MOST_SECONDS:
             epochs = float(first.config["num_train_epochs"]) * MOST_SECONDS / estimate
             epochs = max(1, int(epochs * _LAST_TENTHS)) / _LAST_TENTHS
-            shorter = {"num_train_epochs": epochs}
+            shorter = {"seed": 0, "num_train_epochs": epochs}
             first = _plan(base, prepared[WITH], folder / "training-shortened", shorter)
             screen.note(f"{epochs:g} epochs instead of more, so that an arm takes about a minute")
         same = {name: first.config[name] for name in _FIXED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -9,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning import runs
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS: Final = 2.0
+LEAVING_SECONDS: Final = 10.0
 NEEDED: Final = ("torch", "transformers", "trl", "peft", "tokenizers")
 PLAIN_SECONDS: Final = 5.0
 """Without a terminal, progress is written at most this often."""
@@ -52,7 +53,7 @@ class Screen:
             note(result.summary(), result.exit_code())
         return result
 
-    @contextmanager
+    @contextlib.contextmanager
     def step(self, name: str, why: str) -> Generator[Callable[[str, int], None]]:
         """Show one step; the block gets a function that takes its summary and exit code."""
         self._number += 1
@@ -142,7 +143,7 @@ def need_training_packages() -> None:
             )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _handlers(handler: Any, numbers: Iterable[signal.Signals]) -> Generator[None]:
     """Handle signals otherwise inside the block (only the main thread may)."""
     if threading.current_thread() is not threading.main_thread():
@@ -156,7 +157,7 @@ def _handlers(handler: Any, numbers: Iterable[signal.Signals]) -> Generator[None
             signal.signal(number, old)
 
 
-@contextmanager
+@contextlib.contextmanager
 def stop_like_ctrl_c() -> Generator[None]:
     """Make a kill or a closed terminal stop the block the way Ctrl-C does."""
 
@@ -167,7 +168,7 @@ def stop_like_ctrl_c() -> Generator[None]:
         yield
 
 
-@contextmanager
+@contextlib.contextmanager
 def unstoppable() -> Generator[None]:
     """Let the block finish before a stop takes effect (it must be short)."""
     asked: list[int] = []
@@ -181,7 +182,7 @@ def unstoppable() -> Generator[None]:
         raise KeyboardInterrupt
 
 
-@contextmanager
+@contextlib.contextmanager
 def whole_or_nothing(folder: Path) -> Generator[None]:
     """Remove the folder again unless the block ends well."""
     try:
@@ -193,15 +194,30 @@ def whole_or_nothing(folder: Path) -> Generator[None]:
 
 
 def end_runs(run_ids: Iterable[str]) -> None:
-    """Stop the runs that still work, and wait until they have ended."""
+    """Stop the runs that still work, and wait until their processes are gone."""
     for run_id in run_ids:
         with unstoppable():
-            dispatch.call(
-                "cancel_run", {"run_id": run_id, "grace_seconds": GRACE_SECONDS}, surface="cli"
-            )
+            process = runs.read_run(run_id).pid
+            arguments = {"run_id": run_id, "grace_seconds": GRACE_SECONDS}
+            dispatch.call("cancel_run", arguments, surface="cli")
+            if process is not None:
+                _wait_until_gone(process)
 
 
-@contextmanager
+def _wait_until_gone(process: int) -> None:
+    """Wait for a process that has reported its end to leave, and end it if it does not."""
+    until = time.monotonic() + LEAVING_SECONDS
+    while time.monotonic() < until:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
+
+
+@contextlib.contextmanager
 def one_thread(wanted: bool) -> Generator[None]:
     """Start the children of the block with one compute thread, if ``wanted``.
 

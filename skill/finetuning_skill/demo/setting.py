@@ -15,8 +15,12 @@ from finetuning.records import Fraction, Model, ToolResult, Usd
 ASSETS: Final = Path(__file__).resolve().parent
 """Folder with ``base/``, ``orders.csv``, ``general_replay.jsonl``, ``general_eval.jsonl``."""
 
-REPLAY_FRACTION: Final = 0.25
-"""Share of general rows in the training file of the arm with replay."""
+REPLAY_FRACTION: Final = 0.33
+"""Share of general rows in the training file of the arm with replay.
+
+Measured 2026-11-20 with nine seeds: general exact match .95 to .995 (eight of them .98 or more);
+with a share of .25 and five seeds .935 to .995; without replay 0 to .02.
+"""
 
 WHERE: Final = "demo"
 SHIPPED_FACTS: Final[dict[str, Any]] = {

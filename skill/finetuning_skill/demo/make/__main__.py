@@ -12,8 +12,8 @@ from finetuning_skill.demo.make import language, raw_orders
 from finetuning_skill.demo.make.tokenizer import build_tokenizer, save_tokenizer
 from finetuning_skill.demo.make.train_base import exact_match, save_model, train
 
-REPLAY_ROWS = 260
-EVALUATION_ROWS = 100
+REPLAY_ROWS = 400
+EVALUATION_ROWS = 200
 
 
 def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     """Write every asset; with ``--data-only`` the base model is left as it is."""
     parser = argparse.ArgumentParser(prog="python -m finetuning_skill.demo.make")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--steps", type=int, default=2500, help="training steps of the base")
+    parser.add_argument("--steps", type=int, default=1500, help="training steps of the base")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-only", action="store_true")
     options = parser.parse_args()

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import random
+    from collections.abc import Sequence
 
-ITEMS: Final = (
+ITEMS: Final[Sequence[str]] = (
     "lamps chairs tables desks shelves mirrors clocks vases rugs stools benches baskets "
     "frames pillows blankets curtains mugs plates bowls candles"
 ).split()
-COLOURS: Final = "red blue green black white yellow grey brown orange purple".split()
-CITIES: Final = (
+COLOURS: Final[Sequence[str]] = "red blue green black white yellow grey brown orange purple".split()
+CITIES: Final[Sequence[str]] = (
     "Berlin Paris Madrid Rome Vienna Oslo Lisbon Dublin Prague Warsaw Athens Zurich "
     "Hamburg Lyon Porto Milan"
 ).split()
-DAYS: Final = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+DAYS: Final[Sequence[str]] = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 QUANTITIES: Final = tuple(range(2, 25))
 MASK_TAGS: Final = ("[EMAIL]", "[PHONE]")
 """What redaction leaves in place of personal data; each is one word of the tokenizer."""
@@ -109,7 +110,7 @@ def _list_row(rng: random.Random) -> tuple[str, str]:
     words = [str(value) for value in asdict(order).values()]
     words += [rng.choice(ITEMS), rng.choice(CITIES), rng.choice(COLOURS)]
     rng.shuffle(words)
-    words = words[: rng.randint(2, 6)]
+    words = words[: rng.randint(2, 4)]
     wish = rng.choice(("Repeat the list", "First of the list", "Last of the list"))
     answer = {"R": ", ".join(words), "F": words[0], "L": words[-1]}[wish[0]]
     return f"{wish}: {', '.join(words)}\nAnswer:", answer
