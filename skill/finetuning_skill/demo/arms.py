@@ -39,21 +39,26 @@ def configure(
         RunFailedError: The run was refused or does not fit this machine.
     """
     with screen.step("configure_training", "settings, each with its reason") as note:
-        first = _plan(base, prepared[WITH], folder / "training-with-replay", {"seed": 0})
+        first = plan_run(base, prepared[WITH], folder / "training-with-replay", {"seed": 0})
         estimate = (first.time_seconds or {}).get("p50", 0.0)
         if estimate > MOST_SECONDS:
             epochs = float(first.config["num_train_epochs"]) * MOST_SECONDS / estimate
             epochs = max(1, int(epochs * _LAST_TENTHS)) / _LAST_TENTHS
             shorter = {"seed": 0, "num_train_epochs": epochs}
-            first = _plan(base, prepared[WITH], folder / "training-shortened", shorter)
+            first = plan_run(base, prepared[WITH], folder / "training-shortened", shorter)
             screen.note(f"{epochs:g} epochs instead of more, so that an arm takes about a minute")
         same = {name: first.config[name] for name in _FIXED}
-        second = _plan(base, prepared[WITHOUT], folder / "training-without-replay", same)
+        second = plan_run(base, prepared[WITHOUT], folder / "training-without-replay", same)
         note(first.summary(), first.exit_code())
     return {WITH: first, WITHOUT: second}
 
 
-def _plan(base: Path, data: Path, folder: Path, overrides: dict[str, Any]) -> TrainingPlan:
+def plan_run(base: Path, data: Path, folder: Path, overrides: dict[str, Any]) -> TrainingPlan:
+    """Choose the settings of one run and write them down.
+
+    Raises:
+        RunFailedError: The run was refused or does not fit this machine.
+    """
     arguments = {
         "base_model": str(base),
         "data": str(data),
@@ -109,16 +114,19 @@ def _follow(screen: Screen, started: dict[str, str]) -> dict[str, RunState]:
         for name, run_id in started.items():
             if name not in states or not _ended(states[name]):
                 states[name] = _read(run_id)
+                _check(name, states[name])
         _show(screen, states)
-    for name, state in states.items():
-        if state.status != "succeeded":
-            raise RunFailedError(
-                "launch_lora",
-                f"the arm {name} ended as {state.status} ({state.error or 'no reason recorded'})",
-                "a run that succeeds",
-                f"Read its log: {state.log_file}",
-            )
     return states
+
+
+def _check(name: str, state: RunState) -> None:
+    if _ended(state) and state.status != "succeeded":
+        raise RunFailedError(
+            "launch_lora",
+            f"the arm {name} ended as {state.status} ({state.error or 'no reason recorded'})",
+            "a run that succeeds",
+            f"Read its log: {state.log_file}",
+        )
 
 
 def _read(run_id: str) -> RunState:

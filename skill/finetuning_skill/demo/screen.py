@@ -201,10 +201,10 @@ def end_runs(run_ids: Iterable[str]) -> None:
             arguments = {"run_id": run_id, "grace_seconds": GRACE_SECONDS}
             dispatch.call("cancel_run", arguments, surface="cli")
             if process is not None:
-                _wait_until_gone(process)
+                wait_until_gone(process)
 
 
-def _wait_until_gone(process: int) -> None:
+def wait_until_gone(process: int) -> None:
     """Wait for a process that has reported its end to leave, and end it if it does not."""
     until = time.monotonic() + LEAVING_SECONDS
     while time.monotonic() < until:

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning import files
+from finetuning import files, tokens
 from finetuning.errors import BadInputError, RunFailedError
 from finetuning.records import Record
 from finetuning_skill import dispatch
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 TARGET: Final = "trl_prompt_completion"
 BASE_SECONDS: Final = 60.0
-MOST_TEST_ROWS: Final = 300
+MOST_TEST_ROWS: Final = 200
+MOST_ANSWER_TOKENS: Final = 256
+ANSWER_ROOM_TOKENS: Final = 8
+"""An answer may be this much longer than the longest right one before it is cut."""
 MARGIN: Final = 0.05
 
 
@@ -59,11 +62,17 @@ def prepare(screen: Screen, setting: Setting, folder: Path) -> dict[str, Prepare
             result = dispatch.call("prepare_data", whole, surface="cli")
             found[name] = cast("PreparedData", result)
         note(found[WITH].summary(), found[WITH].exit_code())
-    _check_prepared(found)
+    check_prepared(found)
     return found
 
 
-def _check_prepared(found: dict[str, PreparedData]) -> None:
+def check_prepared(found: dict[str, PreparedData]) -> None:
+    """Check that every part has rows and that both arms are tested on the same ones.
+
+    Raises:
+        BadInputError: A part of the split is empty.
+        RunFailedError: The test rows differ.
+    """
     rows = found[WITHOUT].rows
     if min(rows.train, rows.validation, rows.test) == 0:
         raise BadInputError(
@@ -134,7 +143,7 @@ def compare(
     folder: Path,
 ) -> EvalComparison:
     """Ask the base and both arms the held-out rows and the general rows, in one process."""
-    test, longest = _test_file(Path(prepared.files["test"]), folder)
+    test, longest = _test_file(Path(prepared.files["test"]), base, folder)
     arguments = {
         "data": str(test),
         "base": f"local:{base}",
@@ -151,16 +160,16 @@ def compare(
     return cast("EvalComparison", screen.call("compare_eval", why, arguments))
 
 
-def _test_file(path: Path, folder: Path) -> tuple[Path, int]:
-    """Return the rows to test on, 300 at most, and a bound on the tokens of an answer."""
+def _test_file(path: Path, base: Path, folder: Path) -> tuple[Path, int]:
+    """Return the rows to test on, and the most tokens that an answer to them may take."""
     rows = _rows(path)
     if len(rows) > MOST_TEST_ROWS:
         rows = random.Random(0).sample(rows, MOST_TEST_ROWS)
         path = folder / "test-sample.jsonl"
         files.write_jsonl(path, rows)
-    # no token is shorter than a byte
-    longest = max(len(row["completion"].encode()) for row in rows)
-    return path, min(512, longest + 8)
+    counter = tokens.counter_for(tokenizer_dir=base)
+    longest = max(counter.count([row["completion"] for row in rows]))
+    return path, min(MOST_ANSWER_TOKENS, longest + ANSWER_ROOM_TOKENS)
 
 
 def diagnose(screen: Screen, states: dict[str, RunState], folder: Path) -> dict[str, RunDiagnosis]:

@@ -1,0 +1,263 @@
+"""The demo's parts: what it refuses, how it shows its steps, how it stops."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from finetuning import runs
+from finetuning.data_prep import PreparedData
+from finetuning.errors import BadInputError, MissingExtraError, RunFailedError
+from finetuning.training import TrainingPlan
+from finetuning_skill import dispatch
+from finetuning_skill.demo import ASSETS, arms, run_demo, screen, steps
+from finetuning_skill.demo.setting import DemoResult, choose_setting
+
+HOLD_STILL = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+
+
+def test_columns_without_a_file_are_refused() -> None:
+    with pytest.raises(BadInputError, match="columns were named without a file"):
+        run_demo(prompt_column="question")
+
+
+@pytest.mark.parametrize("name", ["data", "base_model"])
+def test_a_missing_path_changes_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInputError, match=f"demo: {name}"):
+        run_demo(output_dir=str(tmp_path / "out"), **{name: str(tmp_path / "none")})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_results_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("kept", encoding="utf-8")
+    with pytest.raises(BadInputError, match="already holds files"):
+        run_demo(output_dir=str(tmp_path))
+    assert (tmp_path / "kept.txt").read_text(encoding="utf-8") == "kept"
+
+
+def test_a_file_with_too_few_rows_is_refused_and_nothing_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "few.csv"
+    path.write_text("question,answer\nWhat is red?,a colour\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match="rows for train, validation and test"):
+        run_demo(str(path), "question", "answer", output_dir=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    assert "the demo goes on all the same" in capsys.readouterr().err
+
+
+def test_a_column_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("question,answer\nWhat is red?,a colour\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match="replies"):
+        run_demo(str(path), "question", "replies", output_dir=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_found_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "NEEDED", ("a_package_that_is_not_there",))
+    with pytest.raises(MissingExtraError, match=r"fine-tuning-skill\[local\]"):
+        run_demo(output_dir=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_own_base_is_measured_with_the_built_in_pack(tmp_path: Path) -> None:
+    own = Path(shutil.copytree(ASSETS / "base", tmp_path / "base"))
+    assert choose_setting(None, None, None, str(own)).general == "builtin"
+    assert choose_setting(None, None, None, None).general.endswith("general_eval.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [("improved", 0), ("tied", 0), ("worse", 1), ("underpowered", 3), ("invalid", 4)],
+)
+def test_the_exit_code_follows_the_verdict(verdict: str, code: int) -> None:
+    result = DemoResult(
+        verdict=verdict,
+        ship=None,
+        sentence="said",
+        fit_verdict="sft",
+        metric="json_match",
+        base_task_score=0.0,
+        base_general_exact_match=None,
+        arms=[],
+        rows={},
+        cost_usd=None,
+        steps=[],
+        seconds=1.0,
+        audit_valid=True,
+        audit_records=1,
+        audit_head_digest="0",
+        report_file="report.html",
+        result_file="result.json",
+        output_dir="out",
+    )
+    assert result.exit_code() == code
+    assert result.summary() == f"{verdict}: said; report: report.html"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_bar_shows_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    shown = screen.Screen(1)
+    with shown.step("prepare_data", "why") as note:
+        runs.progress(1, None, "reading rows")
+        runs.progress(3, 4, "reading rows")
+        note("[bold]4 rows[/bold]", 1)
+    text = terminal.getvalue()
+    assert "[1/1] prepare_data: why" in text
+    assert "reading rows" in text
+    assert "[bold]4 rows[/bold]" in text  # what a tool says is never markup
+    assert shown.steps[0].exit_code == 1
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(screen, "PLAIN_SECONDS", 0.0)
+    shown = screen.Screen(1)
+    with shown.step("prepare_data", "why"):
+        runs.progress(1, None, "reading rows")
+        monkeypatch.setattr(screen, "PLAIN_SECONDS", 1000.0)
+        runs.progress(2, 4, "never shown")
+    text = capsys.readouterr().err
+    assert "reading rows: 1\n" in text
+    assert "never shown" not in text
+
+
+def test_a_stop_takes_effect_when_the_short_block_is_done() -> None:
+    done: list[str] = []
+
+    def short_block() -> None:
+        with screen.unstoppable():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("all of it")
+
+    with pytest.raises(KeyboardInterrupt):
+        short_block()
+    assert done == ["all of it"]
+
+
+def test_in_another_thread_signals_stay_as_they_are() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def work() -> None:
+        with screen.stop_like_ctrl_c():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_the_thread_count_of_the_person_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with screen.one_thread(wanted=True):
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    with screen.one_thread(wanted=True):
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_process_that_does_not_leave_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen, "LEAVING_SECONDS", 0.1)
+    run = runs.create_run("byte_base", arguments={})
+    child = subprocess.Popen([sys.executable, "-c", HOLD_STILL], start_new_session=True)
+    screen.wait_until_gone(child.pid)
+    assert child.wait(timeout=30) == -signal.SIGKILL
+    screen.wait_until_gone(child.pid)
+    screen.end_runs([run.run_id])
+    assert runs.read_run(run.run_id).status == "cancelled"
+
+
+def prepared_with(folder: Path, line: str) -> PreparedData:
+    result = cast(
+        "PreparedData",
+        dispatch.call(
+            "prepare_data",
+            {
+                "sources": [str(ASSETS / "orders.csv")],
+                "target": "trl_prompt_completion",
+                "output_dir": str(folder / "prepared"),
+                "prompt_column": "message",
+                "completion_column": "record",
+                "split": [0.02, 0.49, 0.49],
+            },
+        ),
+    )
+    broken = folder / "broken.jsonl"
+    broken.write_text(line + "\n", encoding="utf-8")
+    return result.model_copy(update={"files": {**result.files, "test": str(broken)}})
+
+
+def test_an_invalid_training_file_stops_the_demo(tmp_path: Path) -> None:
+    prepared = prepared_with(tmp_path, json.dumps({"prompt": 1}))
+    swapped = prepared.model_copy(update={"files": {"train": prepared.files["test"]}})
+    with pytest.raises(BadInputError, match="a valid training file"):
+        steps.validate(screen.Screen(1), swapped)
+
+
+def test_arms_with_different_test_rows_are_not_compared(tmp_path: Path) -> None:
+    other = prepared_with(tmp_path, json.dumps({"prompt": "a", "completion": "b"}))
+    same = other.model_copy(
+        update={"files": {**other.files, "test": str(tmp_path / "prepared" / "test.jsonl")}}
+    )
+    with pytest.raises(RunFailedError, match="different test rows"):
+        steps.check_prepared({arms.WITH: other, arms.WITHOUT: same})
+
+
+def test_a_long_training_is_shortened_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared_with(tmp_path, "{}")
+    monkeypatch.setattr(arms, "MOST_SECONDS", 0.5)
+    ways: dict[str, Path] = dict.fromkeys((arms.WITH, arms.WITHOUT), tmp_path / "prepared")
+    plans = arms.configure(screen.Screen(1), ASSETS / "base", ways, tmp_path)
+    epochs = [plan.config["num_train_epochs"] for plan in plans.values()]
+    assert epochs[0] == epochs[1] < 3
+    assert f"{epochs[0]:g} epochs instead of more" in capsys.readouterr().err
+
+
+def test_a_refused_configuration_stops_the_demo(tmp_path: Path) -> None:
+    prepared_with(tmp_path, "{}")
+    with pytest.raises(RunFailedError, match="a run that fits"):
+        arms.plan_run(
+            ASSETS / "base", tmp_path / "prepared", tmp_path / "plan", {"learning_rate": 1e-6}
+        )
+
+
+@pytest.mark.slow
+def test_when_one_arm_breaks_the_other_is_ended(tmp_path: Path) -> None:
+    prepared_with(tmp_path, "{}")
+    good = arms.plan_run(ASSETS / "base", tmp_path / "prepared", tmp_path / "good", {})
+    base = Path(shutil.copytree(ASSETS / "base", tmp_path / "base"))
+    bad = arms.plan_run(base, tmp_path / "prepared", tmp_path / "bad", {})
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    plans: dict[str, TrainingPlan] = {arms.WITH: bad, arms.WITHOUT: good}
+    with pytest.raises(RunFailedError, match=r"the arm with replay ended as \w+"):
+        arms.train(screen.Screen(1), plans)
+    assert {run.status for run in runs.list_runs()} <= runs.TERMINAL
