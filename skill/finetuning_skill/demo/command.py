@@ -82,7 +82,7 @@ def _run(setting: Setting, folder: Path, screen: Screen) -> DemoResult:
     verified = _seal(screen, comparison, folder)
     story = report.Story(
         setting=setting,
-        base=base.name if setting.base is not None else "made from this file",
+        base=_name_of(setting),
         fit=fit,
         prepared=prepared,
         cost=cost,
@@ -97,6 +97,13 @@ def _run(setting: Setting, folder: Path, screen: Screen) -> DemoResult:
     result = _result(story, folder, time.monotonic() - started)
     files.write_json(folder / "result.json", result.model_dump(mode="json"))
     return result
+
+
+def _name_of(setting: Setting) -> str:
+    """Say in words which base model it is."""
+    if setting.base is None:
+        return "made from this file"
+    return "the tiny one that is shipped" if setting.tiny_base else setting.base.name
 
 
 def _seal(screen: Screen, comparison: EvalComparison, folder: Path) -> AuditVerification:

@@ -66,7 +66,7 @@ def draw_page(story: Story) -> str:
         *_audit(story),
         *_steps(story),
     ]
-    subtitle = f"{story.setting.source.name}, base model {story.base}"
+    subtitle = f"{story.setting.source.name}, base model: {story.base}"
     return pages.page("From a raw file to a verdict", sections, subtitle=subtitle)
 
 
@@ -116,8 +116,8 @@ def _in_words(story: Story) -> str:
     lost = arm.general.exact_match if arm.general else None
     if kept is not None and lost is not None:
         text += (
-            f" Of the general rows that the base answers ({kept.base:.2f}), the adapter {WITH} "
-            f"still answers {kept.tuned:.2f}, the one {WITHOUT} {lost.tuned:.2f}."
+            f" Of the general rows the base answers {kept.base:.2f}, the adapter {WITH} "
+            f"{kept.tuned:.2f}, the one {WITHOUT} {lost.tuned:.2f}."
         )
     return text
 
@@ -185,9 +185,7 @@ def _training(story: Story) -> list[str]:
     knobs = [
         (k, str(plan.config[k]), plan.why.get(k, "")) for k in _SHOWN_KNOBS if k in plan.config
     ]
-    read = [
-        (name, f"{found.diagnosis}: {found.summary()}") for name, found in story.diagnoses.items()
-    ]
+    read = [(name, found.summary()) for name, found in story.diagnoses.items()]
     return [
         pages.heading("Training curves of both arms"),
         pages.line_chart(
@@ -206,11 +204,9 @@ def _forgetting(story: Story) -> list[str]:
     tuned, arm = story.comparison.general, story.comparison.arms[0].general
     if tuned is None or arm is None:
         return []
-    what = (
-        "questions, lists and pairs that the base can answer"
-        if story.setting.tiny_base
-        else "the built-in pack of short texts"
-    )
+    what = "the built-in pack of short texts"
+    if story.setting.tiny_base:
+        what = "questions, lists and pairs of the kind that the base was trained on"
     parts = [
         pages.heading("What the training forgot"),
         pages.paragraph(f"Measured on {tuned.n} general rows: {what}. No arm trained on them."),
