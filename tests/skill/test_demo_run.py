@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
-from finetuning_skill.demo import ASSETS, arms, run_demo, steps
+from finetuning_skill.demo import ASSETS, arms, report, run_demo, steps
 
 pytestmark = pytest.mark.slow
 
@@ -198,6 +198,13 @@ def test_an_own_file_gets_a_base_made_from_it(
     monkeypatch.setattr(steps, "MOST_TEST_ROWS", 5)
     monkeypatch.setattr(arms, "MOST_SECONDS", 2.0)
     monkeypatch.setenv("FINE_TUNING_ROOTS", str(tmp_path))
+    draw, told = report.draw_page, list[report.Story]()
+
+    def keep(story: report.Story) -> str:
+        told.append(story)
+        return draw(story)
+
+    monkeypatch.setattr(report, "draw_page", keep)
     result = run_demo(
         data=str(small_file(tmp_path, 60)),
         prompt_column="question",
@@ -209,7 +216,29 @@ def test_an_own_file_gets_a_base_made_from_it(
     assert (tmp_path / "out" / "base" / "tokenizer.json").is_file()
     assert "[10/10] verify_audit_log" in capsys.readouterr().err
     assert result.arms[0].general_delta_nll is not None
-    assert Path(result.report_file).is_file()
+    assert "What the training forgot" in Path(result.report_file).read_text(encoding="utf-8")
+    check_other_outcomes(told[0])
+
+
+def check_other_outcomes(story: report.Story) -> None:
+    """Draw the page of runs that came out otherwise."""
+    found = story.comparison
+    assert found.general is not None
+    answers_long = found.general.model_copy(update={"exact_match": None, "ci95": None})
+    arm = found.arms[0].model_copy(update={"general": answers_long})
+    cases: list[dict[str, Any]] = [
+        {"verdict": "worse", "ship": "no", "general": None, "cautions": [], "reasons": []},
+        {"verdict": "improved", "ship": "yes", "general": answers_long, "arms": [arm]},
+    ]
+    bad, good = (
+        report.draw_page(replace(story, comparison=found.model_copy(update=case))) for case in cases
+    )
+    assert 'class="banner bad"' in bad
+    assert "What the training forgot" not in bad
+    assert 'class="banner good"' in good
+    assert "General rows answered exactly" not in good
+    own_base = replace(story.setting, base=Path("models/own"))
+    assert "built-in pack" in report.draw_page(replace(story, setting=own_base))
 
 
 def read_until(stream: IO[str], mark: str) -> str:
