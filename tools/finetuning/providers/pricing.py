@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 from pydantic import ConfigDict
@@ -12,6 +14,7 @@ from finetuning.errors import UnknownNameError
 from finetuning.providers.catalogue import (
     UNPRICED,
     Confidence,
+    Exchange,
     ModelEntry,
     Price,
     PriceKind,
@@ -19,6 +22,7 @@ from finetuning.providers.catalogue import (
     all_providers,
     find_model,
     load_provider,
+    params_of,
 )
 from finetuning.records import Model, Usd
 
@@ -28,6 +32,10 @@ STALE_DAYS: Final = 90
 
 REFUSED_DAYS: Final = 180
 """A price read longer ago is refused unless the person accepts it."""
+
+
+_MICRO: Final = Decimal("0.000001")
+"""Converted prices are rounded to a millionth of a dollar."""
 
 
 class UnknownPriceError(UnknownNameError):
@@ -138,10 +146,11 @@ def _covers(row: Price, model: ModelEntry) -> bool:
         return model.id in row.models
     if row.min_params_b is None and row.max_params_b is None:
         return True
-    if model.params_b is None:
+    params = params_of(model)
+    if params is None:
         return False
-    return (row.min_params_b is None or model.params_b >= row.min_params_b) and (
-        row.max_params_b is None or model.params_b <= row.max_params_b
+    return (row.min_params_b is None or params >= row.min_params_b) and (
+        row.max_params_b is None or params <= row.max_params_b
     )
 
 
@@ -165,19 +174,37 @@ def same_gpu(row: str | None, wanted: str) -> bool:
         return False
 
 
-def _used(entry: Provider, model: ModelEntry, row: Price, day: dt.date) -> PriceUsed:
+def _used(entry: Provider, model: ModelEntry, row: Price, day: dt.date) -> PriceUsed | None:
+    """Return the row as a price in dollars; None where no rate of its currency is known."""
     source = entry.sources[row.source]
+    usd, usd_high, unit = row.amount, row.amount_high, row.unit
+    conditions, checked = row.conditions, source.checked_on
+    if unit.startswith("cny_"):
+        rate = cny_per_usd(day)
+        if rate is None:
+            return None
+        converted = f"{row.amount} CNY at {rate.cny_per_usd} CNY per USD of {rate.date}"
+        usd, usd_high = ((cny / rate.cny_per_usd).quantize(_MICRO) for cny in (usd, usd_high))
+        unit, checked = unit.replace("cny_", "usd_"), min(checked, rate.date)
+        conditions = "; ".join(part for part in (converted, conditions) if part)
     return PriceUsed(
         name=f"{entry.id}/{model.id}:{row.kind}" + (f":{row.gpu}" if row.gpu else ""),
-        usd=row.usd,
-        usd_high=row.usd_high,
-        unit=row.unit,
-        conditions=row.conditions,
+        usd=usd,
+        usd_high=usd_high,
+        unit=unit,
+        conditions=conditions,
         source=source.url,
         as_of=source.checked,
         confidence=source.confidence,
-        age_days=max(0, (day - source.checked_on).days),
+        age_days=max(0, (day - checked).days),
     )
+
+
+@functools.cache
+def cny_per_usd(day: dt.date) -> Exchange | None:
+    """Return the newest dated exchange rate up to a day; None where the catalogue has none."""
+    rates = [rate for entry in all_providers(mentioning="cny_per_usd") for rate in entry.exchange]
+    return max((rate for rate in rates if rate.date <= day), key=lambda r: r.date, default=None)
 
 
 def _priced_names(provider: str, kind: PriceKind, day: dt.date) -> list[str]:
@@ -210,7 +237,7 @@ def listed_gpus(provider: str, kind: PriceKind, day: dt.date) -> list[str]:
     """Return the GPUs that a provider rents at a known price, cheapest first."""
     entry = load_provider(provider)
     rows = [r for r in entry.prices if r.kind == kind and r.gpu and _usable(entry, r, day)]
-    return [row.gpu for row in sorted(rows, key=lambda r: r.usd) if row.gpu and not row.variant]
+    return [row.gpu for row in sorted(rows, key=lambda r: r.amount) if row.gpu and not row.variant]
 
 
 def reference_bases() -> list[tuple[str, str]]:
