@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import sys
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
@@ -154,10 +155,11 @@ def _covers(row: Price, model: ModelEntry) -> bool:
     )
 
 
-def _specificity(row: Price) -> tuple[int, int, dt.date]:
-    """Order rows: the model's own first, then bands, then the newest."""
+def _specificity(row: Price) -> tuple[int, int, dt.date, int]:
+    """Order rows: the model's own first, then bands, then the newest, then the shortest tier."""
     banded = row.min_params_b is not None or row.max_params_b is not None
-    return ("*" not in row.models, banded, row.valid_from or dt.date.min)
+    shortest = -(row.max_tokens_in or sys.maxsize)
+    return ("*" not in row.models, banded, row.valid_from or dt.date.min, shortest)
 
 
 def same_gpu(row: str | None, wanted: str) -> bool:
