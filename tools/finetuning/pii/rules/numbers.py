@@ -57,7 +57,8 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "bank_account",
-        r"(?i)account|acct|\ba/c|kontonummer|compte|cuenta|conta|账号|帐号|账户|帐户|卡号|iban",
+        r"(?i)(?:(?:account|acct|a/c) ?(?:n|#)|(?:bank|checking|savings) (?:account|acct)"
+        r"|kontonummer|de compte|de cuenta|conta corrente|账号|帐号|账户|帐户|卡号)[^0-9]{0,32}[0-9]",
         r"(?i:\b(?:(?:bank |checking |savings |current |deposit )?(?:account|acct|a/c)"
         r"(?: ?(?:number|num|no\.?|nr\.?|#))|(?:bank|checking|savings) (?:account|acct)"
         r"|kontonummer|numéro de compte|número de cuenta|conta corrente)"
@@ -210,8 +211,8 @@ RECORD_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "health_plan",
-        r"(?i)member|health|insurance|subscriber|beneficiary|medicare|medicaid|\bmbi\b|\bnhs\b|"
-        r"医保|社保",
+        r"(?i)(?:plan|insurance|member|policy|subscriber|beneficiary|medicare|medicaid|nhs)"
+        r" (?:id|n|#)|health (?:plan|insurance)|\bmbi\b|医保|社保",
         r"(?:(?i:\b(?:health )?(?:plan|insurance) (?:member |beneficiary |policy )?"
         r"(?:id|number|no\.?)|"
         r"\b(?:member|subscriber|beneficiary|medicare|medicaid)(?: (?:id|number|no\.?|#))|"

@@ -198,8 +198,9 @@ def _accept_password(match: re.Match[str]) -> Place | None:
 PASSWORD_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "password",
-        r"(?i)passw|pwd|passphrase|passcode|kennwort|mot de passe|contraseña|senha|wachtwoord|密码|"
-        r"口令|パスワード",
+        rf"(?:{_PASSWORD_CUE})[\"'`]?[ \t]{{0,3}}"
+        r"(?:[:=：＝是为]|(?i:is|was|ist|est|es)[ \t:]|[ \t]{0,3}[\"'`]?"
+        "[^\\s0-9\x80-\U0010ffff]{0,63}[0-9\x80-\U0010ffff])",
         rf"(?:{_PASSWORD_CUE})[\"'`]?"
         r"([ \t]{0,3}(?:(?i:is now|is|was|ist|est|es)(?=[ \t:])|:=|=>|=|:|：|是|为)?"
         r"[ \t]{0,3}[:=]?[ \t]{0,3}[\"'`]?)([^\s\0\"'`,，。]{4,64})",
