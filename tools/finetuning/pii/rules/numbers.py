@@ -58,7 +58,8 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "bank_account",
         r"(?i)(?:(?:account|acct|a/c) ?(?:n|#)|(?:bank|checking|savings) (?:account|acct)"
-        r"|kontonummer|de compte|de cuenta|conta corrente|账号|帐号|账户|帐户|卡号)[^0-9]{0,32}[0-9]",
+        r"|kontonummer|de compte|de cuenta|conta corrente|账号|帐号|账户|帐户|卡号)"
+        r"[^0-9]{0,32}[0-9]",
         r"(?i:\b(?:(?:bank |checking |savings |current |deposit )?(?:account|acct|a/c)"
         r"(?: ?(?:number|num|no\.?|nr\.?|#))|(?:bank|checking|savings) (?:account|acct)"
         r"|kontonummer|numéro de compte|número de cuenta|conta corrente)"

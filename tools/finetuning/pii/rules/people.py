@@ -91,6 +91,7 @@ def _accept_pair(match: re.Match[str]) -> Place | None:
 
 
 _GIVEN_ANY: Final = "|".join(sorted(checks.GIVEN | checks.AMBIGUOUS_GIVEN))
+_ANY_NAME: Final = "|".join(sorted(checks.GIVEN | checks.AMBIGUOUS_GIVEN | checks.FAMILY))
 _HAN_NAME: Final = rf"(?:欧阳|司马|上官|诸葛|[{checks.CHINESE_FAMILY}])[一-鿿]{{1,2}}"
 
 NAME_RULES: Final[tuple[Rule, ...]] = (
@@ -102,7 +103,7 @@ NAME_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "person_name",
-        rf"(?i:{_WEAK_CUE})[,:!.]?[ \n]{{1,3}}[A-ZÀ-ÞŁŠŽ]",
+        rf"(?i:{_WEAK_CUE})[,:!.]?[ \n]{{1,3}}(?:{_ANY_NAME})",
         rf"(?i:{_WEAK_CUE})[,:!.]?[ \n]{{1,3}}((?!I\b){_NAME})",
         accept=_accept_weak,
     ),
