@@ -50,6 +50,18 @@ CONVERT_CODES: Final[dict[str, Code]] = {
         '{"text": …}, target openai_chat',
         "Choose the target trl_text or together_text",
     ),
+    "no_turns": Code(
+        "error",
+        "Nothing that a person said is left: only notes, bots, deleted messages and events.",
+        "a ticket that was merged into another",
+        "Nothing to do, or let bots answer with role_map, for example {'bot': 'assistant'}",
+    ),
+    "review_rejected": Code(
+        "error",
+        "A person rejected the row on a review sheet.",
+        "decision reject in reviews_file",
+        "Nothing to do: the person decided",
+    ),
     "annotators_disagree": Code(
         "error",
         "Several annotators answered this prompt and no answer has most votes.",
@@ -91,6 +103,18 @@ NOTES: Final[dict[str, str]] = {
     "reference_moved": "The answer became the reference that a grader reads.",
     "times_unreadable": "Times could not be read, so the turns kept the order of the file.",
     "leading_turns_cut": "Answers before the first question were left out.",
+    "internal_notes_left_out": "Notes that support wrote for itself were left out.",
+    "bots_left_out": "Messages of bots were left out; role_map={'bot': 'assistant'} keeps them.",
+    "events_left_out": "What the program wrote by itself (status, merge, set-up) was left out.",
+    "deleted_left_out": "Deleted or redacted messages were left out.",
+    "attachments_left_out": "Files and pictures were left out; the words around them stay.",
+    "quotes_left_out": "The quoted mail below an answer, or the mail's signature, was left out.",
+    "branches_left_out": "Parts of a session that were taken back and typed anew were left out.",
+    "unanswered_calls_left_out": "Tool calls that never got a result were left out.",
+    "unmatched_results_left_out": "Tool results without their call were left out.",
+    "roles_by_requester": "The export does not say who is staff: all but the requester answer.",
+    "parts_not_in_export": "The conversation has more parts than the export holds.",
+    "edited_in_review": "A person edited the row on a review sheet.",
     "one_of_several": "The row is one of several that came from one row or conversation.",
 }
 

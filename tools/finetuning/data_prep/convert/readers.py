@@ -6,19 +6,22 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, cast
 
-from finetuning.data_prep.convert.codes import Unusable
+from finetuning.data_prep.convert.codes import NOTES, Unusable
 from finetuning.data_prep.convert.tables import Columns, cell_text
+from finetuning.data_prep.convert.transcripts import REPAIRS
 from finetuning.data_prep.convert.turns import Turns, objects
 from finetuning.data_prep.examples import Example, Message
 from finetuning.records import Json, Record
 
 COMPANIONS: Final = frozenset(
     "id _id uid doc_id url source title meta metadata lang language date timestamp author "
-    "subset split license".split()
+    "subset split license conversation_id satisfaction".split()
 )
 """Keys that stand beside a row's content and are no part of it."""
 
-_CHAT_KEYS: Final = {"messages", "tools", "functions", "system", "parallel_tool_calls", "weight"}
+_CHAT_KEYS: Final = {
+    "messages", "tools", "functions", "system", "parallel_tool_calls", "weight", REPAIRS,
+}  # fmt: skip
 _SYSTEM_COLUMNS: Final = ("system", "system_prompt")
 _TRUE: Final = frozenset("true 1 1.0 yes good up thumbs_up like liked positive 👍".split())
 _FALSE: Final = frozenset(
@@ -81,6 +84,11 @@ def system_turn(text: Json) -> list[Message]:
 def read_chat(reading: Reading) -> Example:
     """Read ``messages`` (OpenAI and its kin, TRL, Mistral, Cohere, Claude 3 on Bedrock)."""
     data = reading.data
+    if REPAIRS in data:
+        repairs = cast("list[Json]", data[REPAIRS]) if isinstance(data[REPAIRS], list) else []
+        reading.turns.notes += [note for note in repairs if isinstance(note, str) and note in NOTES]
+        if not data["messages"]:
+            raise Unusable("no_turns")
     turns = system_turn(data.get("system")) + reading.turns.chat(data["messages"])
     extra = {key: data[key] for key in data if key not in _CHAT_KEYS | COMPANIONS}
     return Example(reading.record, "chat", turns, tools=tools_of(data), extra=extra)

@@ -182,6 +182,16 @@ def time_key(value: Json) -> float | None:
     return moment.timestamp()
 
 
+def in_order(rows: Iterable[dict[str, Json]], key: str) -> list[dict[str, Json]]:
+    """Return rows by their time where every row has one, else as they are."""
+    listed = list(rows)
+    times = [time_key(row.get(key)) for row in listed]
+    known = [time for time in times if time is not None]
+    if len(known) < len(listed):
+        return listed
+    return [listed[at] for at in sorted(range(len(listed)), key=known.__getitem__)]
+
+
 def group_turns(records: Sequence[Record], column: str) -> list[list[Record]]:
     """Gather the rows of each conversation, in the order in which the conversations begin.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,13 +23,14 @@ from finetuning.data_prep.convert import (
     turn_columns,
 )
 from finetuning.data_prep.convert.codes import Unusable
+from finetuning.data_prep.convert.exports import export_kind, open_source
 from finetuning.data_prep.convert.rows import read_row
 from finetuning.data_prep.examples import Example, tool_calls_of
 from finetuning.data_prep.preparation.options import WHERE, Options, check_turn_columns
 from finetuning.data_prep.results import ExamplesMode
 from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate.codes import finding
-from finetuning.files import data_files, read_records, resolve_read, sniff_format
+from finetuning.files import data_files, resolve_read, sniff_format
 from finetuning.records import Finding, Record
 from finetuning.runs import progress
 
@@ -58,12 +60,15 @@ def source_files(path: str, *, where: str) -> dict[str, Path]:
         files = data_files(path, where=where)
         filled = {f"{path.rstrip('/')}/{file.name}": file for file in files.values()}
         return {name: file for name, file in filled.items() if file.stat().st_size} or filled
-    sniff_format(found)
+    if export_kind(found) is None:
+        sniff_format(found)
     return {path: found}
 
 
-def read_source(path: str, *, where: str) -> Iterator[Source]:
-    """Read every row of a source.
+def read_source(
+    path: str, *, where: str, role_map: Mapping[str, str] | None = None
+) -> Iterator[Source]:
+    """Read every row of a source; those of an export are conversations.
 
     Raises:
         NotAllowedError: It lies outside the readable folders.
@@ -71,7 +76,7 @@ def read_source(path: str, *, where: str) -> Iterator[Source]:
     """
     for name, file in source_files(path, where=where).items():
         progress(0, None, "reading rows")
-        yield Source(name, [_shallow(row) for row in read_records(file, source=name)])
+        yield Source(name, [_shallow(row) for row in open_source(file, name, role_map)])
 
 
 def _shallow(row: Record | Finding) -> Record | Finding:
@@ -107,7 +112,9 @@ def gather(options: Options) -> tuple[Converted, bool]:
     sources = [
         source
         for path in options.sources
-        for source in read_source(path, where=f"{WHERE}: sources")
+        for source in read_source(
+            path, where=f"{WHERE}: sources", role_map=options.columns.role_map
+        )
     ]
     check_columns(options.columns, _names(sources), where=WHERE)
     converter = Converter(options.target, options.columns, options.examples)
@@ -170,7 +177,11 @@ def _format(path: str, where: str) -> str:
     files = source_files(path, where=where)
     if len(files) > 1 or next(iter(files)) != path:
         return "prepared"
-    return sniff_format(Path(next(iter(files.values()))))
+    (found,) = files.values()
+    kind = export_kind(found)
+    if kind is not None and (found.is_dir() or zipfile.is_zipfile(found)):
+        return "zip" if found.is_file() else "folder"
+    return sniff_format(found)
 
 
 def _is_id_or_time(cells: Sequence[str]) -> bool:
@@ -276,4 +287,7 @@ def survey_source(path: str, *, where: str) -> SourceSurvey:
     sample = records[:_SAMPLE_ROWS]
     shape, columns = _columns(sample, names) if sample else ("unknown", Columns())
     target = _target(shape, sample, columns) if sample else None
+    kind = None if form == "prepared" else export_kind(resolve_read(path, where=where, kind="any"))
+    if kind is not None:
+        shape, columns, target = kind, Columns(), "trl_messages"
     return SourceSurvey(form, sources, records, names, shape, columns, target)
