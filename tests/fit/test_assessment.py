@@ -17,7 +17,7 @@ from finetuning.fit import FitAssessment, FitFacts, assess_fit
 from finetuning.fit.facts import PROSE, known_facts, read_facts
 from finetuning.fit.results import Verdict
 from finetuning.fit.rulebook import (
-    FOLDER,
+    RULES,
     Condition,
     compile_all,
     compile_one,
@@ -377,7 +377,7 @@ GATE_CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"provider": "local"}, "provider", "pass"),
     ({"provider": "together", "provider_customer": "new"}, "provider", "pass"),
     ({"provider": "cohere"}, "provider", "fail"),
-    ({"provider": "crusoe"}, "provider", "unknown"),
+    ({"provider": "openai"}, "provider", "unknown"),
     ({"provider": "openai", "provider_model": "no-such-model"}, "provider", "unknown"),
     ({"provider": "together", "provider_customer": "new"}, "feasible", "pass"),
     ({"provider": "local", "params": 8e9, "gpu_memory_gb": 24}, "feasible", "pass"),
@@ -483,13 +483,13 @@ def test_an_edited_rule_that_does_not_fit_is_refused_with_the_reason(
     name: str, tmp_path: Path
 ) -> None:
     old, new, reason = BROKEN[name]
-    for path in FOLDER.glob("*.toml"):
-        text = path.read_text(encoding="utf-8").replace(old, new)
-        (tmp_path / path.name).write_text(text, encoding="utf-8")
+    text = RULES.read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "rules.toml").write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(RunFailedError, match=reason):
-        read_rules(tmp_path)
+        read_rules(tmp_path / "rules.toml")
 
 
 def test_a_missing_rule_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match="fit rules"):
-        read_rules(tmp_path)
+        read_rules(tmp_path / "rules.toml")

@@ -14,19 +14,12 @@ from finetuning.fit.results import (
     GATES,
     STANDING,
     TRAINS,
-    Citation,
-    Contradiction,
     FitAssessment,
-    FlipPoint,
-    Gate,
-    NextExperiment,
-    Question,
     Verdict,
 )
-from finetuning.records import NextCall
 
 if TYPE_CHECKING:
-    from finetuning.fit.deciding import Decision
+    from finetuning.fit.deciding import Decision, Open
     from finetuning.fit.derived import View
     from finetuning.fit.rulebook import CompiledRule, Rule, RuleBook
 
@@ -66,34 +59,36 @@ def assess_fit(facts: FitFacts, data: str | None = None) -> FitAssessment:
     given = known_facts(read_facts(facts))
     measured, proposed = ({}, []) if data is None else _measure(data)
     contradictions = [
-        Contradiction(fact=name, given=plain(given[name]), measured=plain(value))
+        {"fact": name, "given": plain(given[name]), "measured": plain(value)}
         for name, value in measured.items()
         if name in given and _differ(given[name], value)
     ]
-    merged = known_facts(read_facts({**measured, **given}))
+    merged = {**measured, **given}
+    merged = {name: merged[name] for name in FitFacts.model_fields if name in merged}
     book = rule_book()
-    result = _answer(book, merged, decide(book, merged))
-    cautions = result.cautions + [
-        f"{item.fact} was stated as {item.given} and measured as {item.measured}: "
+    answer = _answer(book, merged, decide(book, merged))
+    answer["cautions"] += [
+        f"{item['fact']} was stated as {item['given']} and measured as {item['measured']}: "
         "the stated value was used"
         for item in contradictions
     ]
-    return result.model_copy(
-        update={
+    return FitAssessment.model_validate(
+        {
+            **answer,
             "contradictions": contradictions,
-            "cautions": cautions,
             "fit_facts": {name: plain(value) for name, value in merged.items()},
-            "next": _next(result, merged, proposed),
+            "next": _next(answer, merged, proposed),
         }
     )
 
 
-def _measure(data: str) -> tuple[dict[str, Any], list[NextCall]]:
+def _measure(data: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the facts that a look at the data gives, and the call that it proposes."""
     from finetuning.data_prep import inspect_data
 
     seen = inspect_data(data)
-    return known_facts(read_facts(dict(seen.fit_facts))), list(seen.next)
+    calls = [call.model_dump(mode="json") for call in seen.next]
+    return known_facts(read_facts(dict(seen.fit_facts))), calls
 
 
 def _differ(given: Any, measured: Any) -> bool:
@@ -103,25 +98,23 @@ def _differ(given: Any, measured: Any) -> bool:
     return bool(abs(given - measured) > 0.05 * max(abs(given), abs(measured)))
 
 
-def _next(result: FitAssessment, facts: dict[str, Any], proposed: list[NextCall]) -> list[NextCall]:
+def _next(
+    answer: dict[str, Any], facts: dict[str, Any], proposed: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Return the calls that make sense now and can be made as they stand."""
-    calls = [call for call in proposed if call.tool == "prepare_data"][:1]
-    if any(question.tool == "inspect_environment" for question in result.questions):
-        calls.append(NextCall(tool="inspect_environment", why="Answers a question"))
+    calls = [call for call in proposed if call["tool"] == "prepare_data"][:1]
+    if any(question["tool"] == "inspect_environment" for question in answer["questions"]):
+        calls.append({"tool": "inspect_environment", "why": "Answers a question"})
     wanted = ("provider", "provider_model", "training_tokens")
-    if all(name in facts for name in wanted) and result.verdict in _PRICED:
-        calls.append(
-            NextCall(
-                tool="estimate_cost",
-                args={
-                    "provider": facts["provider"],
-                    "model": facts["provider_model"],
-                    "method": facts.get("method_wanted", "sft"),
-                    "training_tokens": facts["training_tokens"],
-                },
-                why="Price it with the provider's own rule",
-            )
-        )
+    if all(name in facts for name in wanted) and answer["verdict"] in _PRICED:
+        arguments = {
+            "provider": facts["provider"],
+            "model": facts["provider_model"],
+            "method": facts.get("method_wanted", "sft"),
+            "training_tokens": facts["training_tokens"],
+        }
+        why = "Price it with the provider's own rule"
+        calls.append({"tool": "estimate_cost", "args": arguments, "why": why})
     return calls[:3]
 
 
@@ -131,8 +124,8 @@ _PRICED: Final[frozenset[Verdict]] = frozenset(
 """Verdicts after which the price of a job is the next thing to know."""
 
 
-def _answer(book: RuleBook, facts: Mapping[str, Any], decision: Decision) -> FitAssessment:
-    """Return the whole answer to a decision.
+def _answer(book: RuleBook, facts: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
+    """Return the fields of the answer to a decision; they are checked once, as a whole.
 
     Args:
         book: The rules.
@@ -144,46 +137,44 @@ def _answer(book: RuleBook, facts: Mapping[str, Any], decision: Decision) -> Fit
 
     view, verdict = decision.view, decision.verdict
     gates = _gates(book, view)
-    questions = [
-        Question(
-            fact=item.probe.fact,
-            ask=item.probe.ask,
-            values=[plain(value) for value in item.probe.values],
-            flips_to=item.flips,
-            once={name: plain(value) for name, value in item.once.items()},
-            how_to_measure=item.probe.how,
-            tool=item.probe.tool,
-        )
-        for item in open_questions(book, facts, decision)
-    ]
-    flips = [
-        FlipPoint.model_validate(
-            {"fact": f.fact, "from": plain(f.now), "to": plain(f.then), "verdict": f.verdict}
-        )
-        for f in flip_points(book, facts, verdict)
-    ]
+    questions = open_questions(book, facts, decision)
     used, advice = _used_rules(book, decision), _fired(book.advice, view)
     acceptable, runner_up = _acceptable(book, decision)
-    return FitAssessment(
-        verdict=verdict,
-        why=_words(decision.deciding.why, view),
-        acceptable=acceptable,
-        runner_up=runner_up,
-        confidence=_confidence(questions, gates, decision),
-        conditions=_conditions(used, view),
-        gates=gates,
-        axis=decision.candidate.axis,
-        decisive_facts=_decisive(decision, facts),
-        questions=questions,
-        flip_points=flips,
-        must_do=[_words(rule.must_do, view) for rule in advice if rule.must_do],
-        cautions=[_words(rule.caution, view) for rule in advice if rule.caution],
-        next_experiment=_experiment(book, view, verdict),
-        rules_fired=[rule.id for rule in (*used, *advice)],
-        citations=_citations(book, (*used, *advice)),
-        as_of=day_of(view),
-        undecided=not facts or all(gate.status == "unknown" for gate in gates),
-    )
+    return {
+        "verdict": verdict,
+        "why": _words(decision.deciding.why, view),
+        "acceptable": acceptable,
+        "runner_up": runner_up,
+        "confidence": _confidence(questions, gates, decision),
+        "conditions": _conditions(used, view),
+        "gates": gates,
+        "axis": decision.candidate.axis,
+        "decisive_facts": _decisive(decision, facts),
+        "questions": [_question(item) for item in questions],
+        "flip_points": [
+            {"fact": f.fact, "from": plain(f.now), "to": plain(f.then), "verdict": f.verdict}
+            for f in flip_points(book, facts, verdict)
+        ],
+        "must_do": [_words(rule.must_do, view) for rule in advice if rule.must_do],
+        "cautions": [_words(rule.caution, view) for rule in advice if rule.caution],
+        "next_experiment": _experiment(book, view, verdict),
+        "rules_fired": [rule.id for rule in (*used, *advice)],
+        "citations": _citations(book, (*used, *advice)),
+        "as_of": day_of(view),
+        "undecided": not facts or all(gate["status"] == "unknown" for gate in gates),
+    }
+
+
+def _question(item: Open) -> dict[str, Any]:
+    return {
+        "fact": item.probe.fact,
+        "ask": item.probe.ask,
+        "values": [plain(value) for value in item.probe.values],
+        "flips_to": item.flips,
+        "once": {name: plain(value) for name, value in item.once.items()},
+        "how_to_measure": item.probe.how,
+        "tool": item.probe.tool,
+    }
 
 
 def _words(text: str, view: View) -> str:
@@ -213,8 +204,8 @@ def _acceptable(book: RuleBook, decision: Decision) -> tuple[list[Verdict], Verd
     return list(named), None
 
 
-def _confidence(questions: list[Question], gates: list[Gate], decision: Decision) -> float:
-    unknown = sum(gate.status == "unknown" for gate in gates)
+def _confidence(questions: list[Open], gates: list[dict[str, str]], decision: Decision) -> float:
+    unknown = sum(gate["status"] == "unknown" for gate in gates)
     loose = 0.05 if len(decision.deciding.acceptable) > 1 else 0.0
     flipping = sum(not question.once for question in questions)
     value = _CERTAIN - _PER_QUESTION * flipping - _PER_UNKNOWN_GATE * unknown - loose
@@ -237,22 +228,22 @@ def _decisive(decision: Decision, facts: Mapping[str, Any]) -> list[str]:
     return [name for name in facts if name in view.read]
 
 
-def _gates(book: RuleBook, view: View) -> list[Gate]:
+def _gates(book: RuleBook, view: View) -> list[dict[str, str]]:
     """Return the four gates: a rule that fired speaks first, else what is known passes."""
-    gates: list[Gate] = []
+    gates: list[dict[str, str]] = []
     for stage in GATES:
         said = [rule for rule in _fired(book.gates, view) if rule.stage == stage]
         if said:
             failed = [rule for rule in said if rule.status == "fail"]
             why = "; ".join(_words(rule.why, view) for rule in failed or said)
-            gates.append(Gate(name=stage, status="fail" if failed else "unknown", why=why))
+            status = "fail" if failed else "unknown"
         else:
             status, why = STANDING[stage](view)
-            gates.append(Gate(name=stage, status=status, why=why))
+        gates.append({"name": stage, "status": status, "why": why})
     return gates
 
 
-def _experiment(book: RuleBook, view: View, verdict: Verdict) -> NextExperiment:
+def _experiment(book: RuleBook, view: View, verdict: Verdict) -> dict[str, Any]:
     """Return the verdict's next step, priced on the cheapest current base or training."""
     from finetuning.fit.circumstances import day_of
     from finetuning.providers.market import market
@@ -263,19 +254,14 @@ def _experiment(book: RuleBook, view: View, verdict: Verdict) -> NextExperiment:
     if step.train_tokens:
         rate = known.train_usd_per_mtok or Decimal(0)
         usd = Decimal(0) if view["own_hardware"] else rate * step.train_tokens / 1_000_000
-    return NextExperiment(what=step.what, hours=step.hours, usd=usd.quantize(Decimal("0.01")))
+    return {"what": step.what, "hours": step.hours, "usd": usd.quantize(Decimal("0.01"))}
 
 
-def _citations(book: RuleBook, rules: tuple[Rule, ...]) -> list[Citation]:
+def _citations(book: RuleBook, rules: tuple[Rule, ...]) -> list[dict[str, str]]:
     names = dict.fromkeys(name for rule in rules for name in rule.evidence)
+    fields = ("claim", "as_of", "source", "confidence")
     return [
-        Citation(
-            id=name,
-            claim=book.evidence[name].claim,
-            as_of=book.evidence[name].as_of,
-            source=book.evidence[name].source,
-            confidence=book.evidence[name].confidence,
-        )
+        {"id": name, **{field: getattr(book.evidence[name], field) for field in fields}}
         for name in names
     ]
 

@@ -1,19 +1,18 @@
-"""What follows about the circumstances: who takes the job, where it fits, whether it pays.
-
-Whether it pays is computed from prices and traffic, never read from a volume.
-"""
+"""What follows about the circumstances: who takes the job, under which licence, where it fits."""
 
 from __future__ import annotations
 
 import datetime as dt
 import functools
 from collections.abc import Callable, Mapping
-from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from finetuning.errors import UnknownNameError
 from finetuning.providers import Customer
 from finetuning.providers.terms import Availability, availability
+
+if TYPE_CHECKING:
+    from finetuning.providers.catalogue import ModelEntry, Provider
 
 Facts = Mapping[str, Any]
 
@@ -30,19 +29,23 @@ _EU: Final = frozenset(
 )
 """Codes that mean the European Union or one of its members."""
 
-LABOUR_USD: Final = Decimal(5_000)
-"""People's time for a tuning project when nothing is said: two to three weeks of one engineer.
-An assumption of this project, named in the answer."""
-
-_CYCLES: Final = 3
-_HORIZON: Final = 12
-
 
 class Standing(NamedTuple):
-    """What the catalogue says about a provider for these facts."""
+    """What the catalogue says about a provider for these facts.
+
+    Attributes:
+        known: Who can start a job and until when, or None for a provider it does not hold.
+        methods: What is offered: for the model where it is known, else by the provider.
+        tunes_model: Whether the model can be tuned at all; None where it is not known.
+        last_base_ends: The day the last of its tunable bases ends, where every one has a day.
+        keeps_tools: Whether the tuned model can still call tools.
+    """
 
     known: Availability | None
     methods: tuple[str, ...]
+    tunes_model: bool | None = None
+    last_base_ends: dt.date | None = None
+    keeps_tools: bool | None = None
 
 
 @functools.lru_cache(maxsize=512)
@@ -52,14 +55,36 @@ def _standing(
     from finetuning.providers.catalogue import find_model, load_provider
 
     try:
-        methods = tuple(load_provider(provider).billing)
-        if model is not None:
-            methods = find_model(provider, model).methods
-        return Standing(availability(provider, model, customer, day), methods)
+        entry = load_provider(provider)
     except UnknownNameError:
-        if model is not None:
-            return _standing(provider, None, customer, day)
         return Standing(None, ())
+    if model is not None:
+        name = model.split(":")[1] if model.startswith("ft:") and ":" in model[3:] else model
+        try:
+            found = find_model(provider, name)
+        except UnknownNameError:
+            relatives = [m.id for m in entry.models if m.family and m.family in name.casefold()]
+            gone = [availability(provider, each, customer, day) for each in relatives]
+            if gone and all(each.status == "closed" for each in gone):
+                return Standing(gone[-1], (), False)
+        else:
+            known = availability(provider, found.id, customer, day)
+            return Standing(
+                known, found.methods, bool(found.methods), known.base_retires_on, found.tools
+            )
+    bases = [availability(provider, m.id, None, day).base_retires_on for m in _tunable(entry, day)]
+    known_ends = [end for end in bases if end is not None]
+    last = max(known_ends) if known_ends and len(known_ends) == len(bases) else None
+    return Standing(availability(provider, None, customer, day), tuple(entry.billing), None, last)
+
+
+def _tunable(entry: Provider, day: dt.date) -> list[ModelEntry]:
+    """Return the bases of a provider that somebody could still tune on a day."""
+    return [
+        model
+        for model in entry.models
+        if model.methods and availability(entry.id, model.id, None, day).status != "closed"
+    ]
 
 
 def day_of(facts: Facts) -> dt.date:
@@ -68,13 +93,16 @@ def day_of(facts: Facts) -> dt.date:
     return day or dt.datetime.now(tz=dt.UTC).date()
 
 
-def _known(facts: Facts) -> Availability | None:
+def _stands(facts: Facts) -> Standing:
     if facts["provider"] is None:
-        return None
-    standing = _standing(
+        return Standing(None, ())
+    return _standing(
         facts["provider"], facts["provider_model"], facts["provider_customer"], day_of(facts)
     )
-    return standing.known
+
+
+def _known(facts: Facts) -> Availability | None:
+    return _stands(facts).known
 
 
 def _about(read: Callable[[Availability], Any]) -> Callable[[Facts], Any]:
@@ -89,8 +117,7 @@ def _offers_method(facts: Facts) -> bool | None:
     wanted = facts["method_wanted"]
     if wanted is None or _known(facts) is None:
         return None
-    day = day_of(facts)
-    return wanted in _standing(facts["provider"], facts["provider_model"], None, day).methods
+    return wanted in _stands(facts).methods
 
 
 def _dates(known: Availability) -> str:
@@ -129,10 +156,11 @@ def _at_most(needed: float | None, there: float | None) -> bool | None:
 
 
 def _days_left(facts: Facts) -> int | None:
-    known = _known(facts)
-    if known is None or known.base_retires_on is None:
+    """Return the days until the base ends; without a named base, until the last one does."""
+    standing = _stands(facts)
+    if standing.last_base_ends is None:
         return None
-    return (known.base_retires_on - known.as_of).days
+    return (standing.last_base_ends - day_of(facts)).days
 
 
 def _licence_family(facts: Facts) -> str | None:
@@ -147,112 +175,18 @@ def _licence_family(facts: Facts) -> str | None:
     return "other"
 
 
+def _llama_name_missing(facts: Facts) -> bool | None:
+    if facts["licence_family"] != "llama" or facts["product_name"] is None:
+        return None
+    return not facts["product_name"].strip().casefold().startswith("llama")
+
+
 def _llama4_in_eu(facts: Facts) -> bool | None:
     base, place = facts["base_model"], facts["jurisdiction"]
     if base is None or place is None:
         return None
     name = base.casefold().replace("_", "-").replace("-", "")
     return "llama4" in name and place.strip().upper() in _EU
-
-
-class Bill(NamedTuple):
-    """A month of the same requests, in dollars: today, cached, on a cheap base, tuned."""
-
-    current: Decimal
-    cached: Decimal | None
-    cheap_base: Decimal | None
-    tuned: Decimal | None
-
-
-def _bill(facts: Facts) -> Bill | None:
-    """Price the month; None where the volume or today's price is not known."""
-    from finetuning.providers.market import market
-
-    requests = facts["requests_per_month"]
-    tokens_in, tokens_out = facts["tokens_in"], facts["tokens_out"]
-    price_in, price_out = facts["price_in_usd_per_mtok"], facts["price_out_usd_per_mtok"]
-    spend = facts["monthly_spend_usd"]  # a tried answer is a plain number, a known one a Decimal
-    static = min(facts["static_prompt_tokens"] or 0, tokens_in or 0)
-    shaped = None not in (requests, tokens_in, tokens_out)
-    current = None if spend is None else Decimal(spend)
-    if shaped and price_in is not None and price_out is not None:
-        current = _monthly(requests, tokens_in, tokens_out, price_in, price_out)
-    if current is None:
-        return None
-    if not shaped:
-        return Bill(current, None, None, None)
-    cached = None
-    if facts["price_cached_usd_per_mtok"] is not None and price_in is not None:
-        saved = price_in - facts["price_cached_usd_per_mtok"]
-        cached = current - requests * static * saved / 1_000_000
-    known = market(day_of(facts))
-    cheap = known.base_usd(tokens_in, static, tokens_out) * requests
-    tuned = known.tuned_usd(tokens_in - static, tokens_out)
-    return Bill(current, cached, cheap, None if tuned is None else tuned * requests)
-
-
-def _monthly(
-    requests: int, tokens_in: int, tokens_out: int, price_in: Decimal, price_out: Decimal
-) -> Decimal:
-    return requests * (tokens_in * price_in + tokens_out * price_out) / 1_000_000
-
-
-def _saving(facts: Facts) -> Decimal | None:
-    """Return what a tuned model saves a month against the best way that is good enough."""
-    bill: Bill | None = facts["bill"]
-    if bill is None or bill.tuned is None:
-        return None
-    others = [bill.current, bill.cached]
-    if facts["cheap_base_suffices"] is not False:
-        others.append(bill.cheap_base)
-    return min(price for price in others if price is not None) - bill.tuned
-
-
-def _pays(facts: Facts) -> bool | None:
-    """Say whether the saving earns the project back within a year, discounted."""
-    saving: Decimal | None = facts["monthly_saving"]
-    if saving is None:
-        return None
-    if saving <= 0:
-        return False
-    from finetuning.costs.economics import Case, Spread, net_present_value
-    from finetuning.providers.market import market
-
-    rows = max(facts["n_examples"] or 0, facts["n_teacher_outputs"] or 0)
-    tokens = facts["training_tokens"] or rows * (facts["tokens_in"] + facts["tokens_out"])
-    rate = market(day_of(facts)).train_usd_per_mtok
-    case = Case(
-        training=(rate or Decimal(0)) * tokens * 3 / 1_000_000,
-        training_spread=Spread(),
-        cycles=_CYCLES,
-        labour=LABOUR_USD,
-        requests=Decimal(1),
-        now_request=saving,
-        horizon=_HORIZON,
-    )
-    return net_present_value(case) > 0
-
-
-def _most_saving(facts: Facts) -> Decimal | None:
-    """Return the most that any way could save in a year."""
-    bill: Bill | None = facts["bill"]
-    if bill is None:
-        return None
-    known = [price for price in (bill.cached, bill.cheap_base, bill.tuned) if price is not None]
-    least = min(known) if known else Decimal(0)
-    return (_HORIZON * (bill.current - min(least, bill.current))).quantize(Decimal(1))
-
-
-def _cached_fraction(facts: Facts) -> float | None:
-    bill: Bill | None = facts["bill"]
-    if bill is None or bill.cached is None or not bill.current:
-        return None
-    return round(float((bill.current - bill.cached) / bill.current), 2)
-
-
-def _rounded_saving(facts: Facts) -> Decimal | None:
-    saving: Decimal | None = facts["monthly_saving"]
-    return None if saving is None else saving.quantize(Decimal(1))
 
 
 DERIVED: Final[dict[str, Callable[[Facts], Any]]] = {
@@ -263,6 +197,8 @@ DERIVED: Final[dict[str, Callable[[Facts], Any]]] = {
     "provider_status": _about(lambda known: known.status),
     "provider_why": _about(lambda known: known.why),
     "provider_dates": _about(_dates),
+    "provider_tunes_model": lambda facts: _stands(facts).tunes_model,
+    "provider_keeps_tools": lambda facts: _stands(facts).keeps_tools,
     "provider_closing": _about(lambda known: known.status == "existing_only"),
     "provider_offers_method": _offers_method,
     "base_ends_in_days": _days_left,
@@ -277,12 +213,6 @@ DERIVED: Final[dict[str, Callable[[Facts], Any]]] = {
     "fits_on_device": lambda facts: _at_most(facts["least_serving_gb"], facts["device_ram_gb"]),
     "licence_family": _licence_family,
     "llama4_in_eu": _llama4_in_eu,
-    "bill": _bill,
-    "monthly_saving": _saving,
-    "saving_per_month_usd": _rounded_saving,
-    "tuning_pays": _pays,
-    "most_saving_per_year_usd": _most_saving,
-    "cached_saves_fraction": _cached_fraction,
-    "labour_usd": lambda facts: LABOUR_USD,
+    "llama_name_missing": _llama_name_missing,
 }
-"""Derived facts about place, provider, licence and money, by name."""
+"""Derived facts about place, provider and licence, by name."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from finetuning.fit import circumstances
+from finetuning.fit import circumstances, money
+from finetuning.fit.money import MONEY_AND_SPEED
 
 Facts = Mapping[str, Any]
 Derivation = Callable[[Facts], Any]
@@ -14,7 +15,6 @@ _CONTEXT: Final = frozenset({"missing_knowledge", "stale_knowledge"})
 _BEHAVIOUR: Final = frozenset({"style", "format", "inconsistency", "refusals", "wrong_tool"})
 _SKILL: Final = frozenset({"reasoning", "language"})
 _TASTE: Final = frozenset({"style", "inconsistency", "refusals"})
-_MONEY: Final = frozenset({"cost", "latency"})
 _STRICT_TASKS: Final = frozenset({"extraction", "tool_calling", "classification"})
 
 _SCORES: Final = (
@@ -70,40 +70,12 @@ def _eval_exists(facts: Facts) -> bool | None:
     return True if any(facts[name] is not None for name in _SCORES) else None
 
 
-def _latency_fails(facts: Facts) -> bool | None:
-    now, target = facts["latency_p95_ms"], facts["latency_target_ms"]
-    if now is not None and target is not None and now > target:
-        return True
-    return _fails(facts, frozenset({"latency"}))
-
-
-def _cost_fails(facts: Facts) -> bool | None:
-    spend, budget = facts["monthly_spend_usd"], facts["budget_monthly_usd"]
-    if spend is not None and budget is not None and spend > budget:
-        return True
-    return _fails(facts, frozenset({"cost"}))
-
-
-def _money_or_speed_only(facts: Facts) -> bool | None:
-    given = facts["failure_modes"]
-    if given:
-        return _MONEY.issuperset(given)
-    return None
-
-
-def _quality_holds(facts: Facts) -> bool:
-    margin = facts["margin"]
-    return bool(
-        facts["quality_ok"] or facts["money_or_speed_only"] or (margin is not None and margin >= 0)
-    )
-
-
 def _quality_fails(facts: Facts) -> bool | None:
     given = facts["failure_modes"]
     margin = facts["margin"]
     if given is None:
         return True if margin is not None and margin < 0 else None
-    left = set(given) - _MONEY - {"none"}
+    left = set(given) - MONEY_AND_SPEED - {"none"}
     if facts["context_helps"] is not False:
         left -= _CONTEXT
     return bool(left)
@@ -128,6 +100,27 @@ def _syntax_fails(facts: Facts) -> bool | None:
     if "syntax" in given:
         return True
     return "format" in given and broken is None and facts["task_kind"] in _STRICT_TASKS
+
+
+def _syntax_decides(facts: Facts) -> bool | None:
+    """Say whether broken syntax is what stands between now and the target.
+
+    A small share of broken answers beside another fault that costs three times as much is mended
+    on the way, and decides nothing.
+    """
+    broken, given = facts["invalid_syntax_fraction"], facts["failure_modes"]
+    now, target = facts["prompt_score"], facts["target_score"]
+    others = set(given or ()) - MONEY_AND_SPEED - {"syntax", "format", "none"}
+    if facts["syntax_fails"] and others and None not in (broken, now):
+        return bool(3 * broken >= (1.0 if target is None else target) - now)
+    return cast("bool | None", facts["syntax_fails"])
+
+
+def _larger_model_tried(facts: Facts) -> bool | None:
+    tried, best = facts["prompts_tried"], facts["best_model_tried"]
+    if best or (tried is not None and "larger_model" in tried):
+        return True
+    return None if tried is None and best is None else False
 
 
 def _prompting_done(facts: Facts) -> bool | None:
@@ -160,7 +153,7 @@ def _labels_why(facts: Facts) -> str | None:
     agreement, conflict = facts["label_agreement"], facts["label_conflict_fraction"]
     target = facts["target_score"]
     if conflict is not None and conflict > _MOST_CONFLICTS:
-        return f"{conflict:.0%} of the inputs carry two answers"
+        return f"{conflict:.0%} of the inputs carry two conflicting answers"
     if agreement is None:
         return None if conflict is None else ""
     if agreement < _LEAST_AGREEMENT:
@@ -168,17 +161,6 @@ def _labels_why(facts: Facts) -> str | None:
     if target is not None and agreement < target - 0.02:
         return f"annotators agree on {agreement:.0%} and the target is {target:.0%}"
     return ""
-
-
-def _cheap_base_suffices(facts: Facts) -> bool | None:
-    cheap, target, now = (
-        facts["cheap_base_score"],
-        facts["target_score"],
-        facts["prompt_score"],
-    )
-    if cheap is None or (target is None and now is None):
-        return None
-    return bool(cheap >= (target if target is not None else now - 0.02))
 
 
 def _most_rows(facts: Facts) -> int | None:
@@ -220,19 +202,11 @@ DERIVED: Final[dict[str, Derivation]] = {
     "skill_fails": lambda facts: _fails(facts, frozenset({"reasoning"})),
     "language_fails": lambda facts: _fails(facts, frozenset({"language"})),
     "taste_fails": lambda facts: _fails(facts, _TASTE),
-    "latency_fails": _latency_fails,
-    "cost_fails": _cost_fails,
-    "money_or_speed_only": _money_or_speed_only,
-    "money_or_speed_fails": lambda facts: bool(facts["latency_fails"] or facts["cost_fails"]),
-    "latency_decides": lambda facts: (
-        None if facts["latency_fails"] is None else facts["latency_fails"] and _quality_holds(facts)
-    ),
-    "cost_decides": lambda facts: (
-        None if facts["cost_fails"] is None else facts["cost_fails"] and _quality_holds(facts)
-    ),
     "quality_fails": _quality_fails,
     "context_helps": _context_helps,
     "syntax_fails": _syntax_fails,
+    "syntax_decides": _syntax_decides,
+    "larger_model_tried": _larger_model_tried,
     "prompting_done": _prompting_done,
     "rag_tried": _rag_tried,
     "rows_needed": lambda facts: _rows_wanted(facts)[0],
@@ -243,8 +217,8 @@ DERIVED: Final[dict[str, Derivation]] = {
     "rows_for_encoder": _rows_for_encoder,
     "labels_why": _labels_why,
     "labels_bad": lambda facts: None if facts["labels_why"] is None else bool(facts["labels_why"]),
-    "cheap_base_suffices": _cheap_base_suffices,
     **circumstances.DERIVED,
+    **money.DERIVED,
 }
 """Name → how it follows. Names may build on each other; there is no circle."""
 

@@ -1,4 +1,4 @@
-"""The rules: read once from the rule files, checked, and compiled to tests of facts.
+"""The rules: read once from rules.toml, checked, and compiled to tests of facts.
 
 A test is true, false, or unknown where a fact is absent.
 """
@@ -123,7 +123,7 @@ def _check_of(condition: Condition) -> Callable[[Any], bool]:
     return lambda value: all(check(value) for check in used)
 
 
-FOLDER: Final = Path(__file__).parent / "rules"
+RULES: Final = Path(__file__).with_name("rules.toml")
 
 DECIDED: Final = (
     "candidate",
@@ -262,24 +262,21 @@ def _compiled(rows: Any) -> list[CompiledRule]:
     return [CompiledRule(rule) for rule in msgspec.convert(rows, tuple[Rule, ...])]
 
 
-def read_rules(folder: Path) -> RuleBook:
-    """Read the rule files of a folder; each table stands in one of them.
+def read_rules(path: Path) -> RuleBook:
+    """Read a file of rules.
 
     Raises:
-        RunFailedError: A file is not TOML, breaks the schema, or names what does not exist.
+        RunFailedError: It is not TOML, breaks the schema, or names what does not exist.
     """
     import tomllib
 
-    tables: dict[str, Any] = {}
     try:
-        for path in sorted(folder.glob("*.toml")):
-            tables |= tomllib.loads(path.read_text(encoding="utf-8"))
-        return RuleBook(tables)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError) as error:
+        return RuleBook(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError) as error:
         raise RunFailedError(
             "fit rules",
             f"{type(error).__name__}: {error}",
-            "rule files as finetuning.fit.rulebook describes them",
+            "rules as finetuning.fit.rulebook describes them",
             "Undo the last edit",
         ) from error
 
@@ -287,4 +284,4 @@ def read_rules(folder: Path) -> RuleBook:
 @functools.cache
 def rule_book() -> RuleBook:
     """Return the rules that ship, read on first use."""
-    return read_rules(FOLDER)
+    return read_rules(RULES)
