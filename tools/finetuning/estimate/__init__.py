@@ -10,42 +10,64 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finetuning.estimate.architecture import (
-        KNOWN_MODELS,
         Architecture,
+        Targets,
+        known_models,
         lora_parameters,
         read_architecture,
     )
-    from finetuning.estimate.resources import (
+    from finetuning.estimate.devices import (
         CPU_THREAD_FLOPS,
         GPUS,
-        MEMORY_ERROR_FRACTIONS,
         Gpu,
-        Stack,
+        MeasuredPoint,
         find_gpu,
-        memory_terms,
+        measured_points,
+        nearest_measured_point,
         training_flops,
-        training_memory_gb,
         training_time_seconds,
+    )
+    from finetuning.estimate.memory import (
+        MEMORY_ERROR_FRACTIONS,
+        Quantisation,
+        Stack,
+        Tuning,
+        memory_terms,
+        training_memory_gb,
     )
 
 __all__ = [
     "CPU_THREAD_FLOPS",
     "GPUS",
-    "KNOWN_MODELS",
     "MEMORY_ERROR_FRACTIONS",
     "Architecture",
     "Gpu",
+    "MeasuredPoint",
+    "Quantisation",
     "Stack",
+    "Targets",
+    "Tuning",
     "find_gpu",
+    "known_models",
     "lora_parameters",
+    "measured_points",
     "memory_terms",
+    "nearest_measured_point",
     "read_architecture",
     "training_flops",
     "training_memory_gb",
     "training_time_seconds",
 ]
 
-_OF_A_MODEL = {"KNOWN_MODELS", "Architecture", "lora_parameters", "read_architecture"}
+_OF_A_MODEL = {"Architecture", "Targets", "known_models", "lora_parameters", "read_architecture"}
+_OF_MEMORY = {
+    "MEMORY_ERROR_FRACTIONS",
+    "Quantisation",
+    "Stack",
+    "Tuning",
+    "memory_terms",
+    "training_memory_gb",
+}
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and so every wrong name
 
@@ -53,7 +75,8 @@ if not TYPE_CHECKING:  # type checkers see the imports above, and so every wrong
         """Import a public name from its module."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = "architecture" if name in _OF_A_MODEL else "resources"
+        home = "memory" if name in _OF_MEMORY else "devices"
+        home = "architecture" if name in _OF_A_MODEL else home
         value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
         globals()[name] = value
         return value

@@ -7,66 +7,15 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.files import resolve_read
 from finetuning.records import Model
 
-CHECKED: Final = "2026-11-20"
-_HUB: Final = "https://huggingface.co/{}/blob/main/config.json"
-_FAMILIES: Final = {
-    "llama": (128_256, 131_072),
-    "qwen3": (151_936, 40_960),
-    "gemma3_text": (262_144, 131_072),
-}
-"""Vocabulary and longest context of a family."""
-
-
-def _shape(family: str, hub_id: str, *sizes: int, tied: bool) -> dict[str, Any]:
-    """Return a row in the words of ``config.json``, with its source and the day it was checked."""
-    hidden, layers, ffn, heads, kv_heads, head_dim = sizes
-    vocabulary, context = _FAMILIES[family]
-    return {
-        "model_type": family,
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "intermediate_size": ffn,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "head_dim": head_dim,
-        "vocab_size": vocabulary,
-        "tie_word_embeddings": tied,
-        "max_position_embeddings": context,
-        "source": _HUB.format(hub_id),
-        "as_of": CHECKED,
-    }
-
-
-_llama = functools.partial(_shape, "llama")
-_qwen3 = functools.partial(_shape, "qwen3")
-_gemma3 = functools.partial(_shape, "gemma3_text", tied=True)
-
-KNOWN_MODELS: Final[dict[str, dict[str, Any]]] = {
-    "llama-3.2-1b": _llama("meta-llama/Llama-3.2-1B", 2048, 16, 8192, 32, 8, 64, tied=True),
-    "llama-3.2-3b": _llama("meta-llama/Llama-3.2-3B", 3072, 28, 8192, 24, 8, 128, tied=True),
-    "llama-3.1-8b": _llama("meta-llama/Llama-3.1-8B", 4096, 32, 14_336, 32, 8, 128, tied=False),
-    "llama-3.1-70b": _llama("meta-llama/Llama-3.1-70B", 8192, 80, 28_672, 64, 8, 128, tied=False),
-    "llama-3.3-70b": _llama(
-        "meta-llama/Llama-3.3-70B-Instruct", 8192, 80, 28_672, 64, 8, 128, tied=False
-    ),
-    "qwen3-0.6b": _qwen3("Qwen/Qwen3-0.6B", 1024, 28, 3072, 16, 8, 128, tied=True),
-    "qwen3-1.7b": _qwen3("Qwen/Qwen3-1.7B", 2048, 28, 6144, 16, 8, 128, tied=True),
-    "qwen3-4b": _qwen3("Qwen/Qwen3-4B", 2560, 36, 9728, 32, 8, 128, tied=True),
-    "qwen3-8b": _qwen3("Qwen/Qwen3-8B", 4096, 36, 12_288, 32, 8, 128, tied=False),
-    "qwen3-14b": _qwen3("Qwen/Qwen3-14B", 5120, 40, 17_408, 40, 8, 128, tied=False),
-    "qwen3-32b": _qwen3("Qwen/Qwen3-32B", 5120, 64, 25_600, 64, 8, 128, tied=False),
-    "gemma-3-1b": _gemma3("google/gemma-3-1b-it", 1152, 26, 6912, 4, 1, 256),
-    "gemma-3-4b": _gemma3("google/gemma-3-4b-it", 2560, 34, 10_240, 8, 4, 256),
-    "gemma-3-12b": _gemma3("google/gemma-3-12b-it", 3840, 48, 15_360, 16, 8, 256),
-    "gemma-3-27b": _gemma3("google/gemma-3-27b-it", 5376, 62, 21_504, 32, 16, 128),
-}
-"""Name in lower case, without organisation or tuning suffix → shape of the text model."""
+Targets = Literal["all", "attention", "mlp", "qv"]
+"""Linear layers that carry an adapter: all of them, those of attention, of the feed-forward
+block, or queries and values alone."""
 
 _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
@@ -74,15 +23,38 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "n_heads": ("num_attention_heads", "n_head", "num_heads"),
     "vocab_size": ("vocab_size",),
 }
-_UNGATED: Final = frozenset({"gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "phi", "falcon"})
+_UNGATED: Final = frozenset(
+    {"gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "opt", "phi", "falcon"}
+)
 """Families whose feed-forward block has two matrices instead of three."""
-_SUFFIX: Final = re.compile(r"[-_](instruct|it|base|pt|chat)([-_]\d+)?$")
+_FOUR_NORMS: Final = ("gemma2", "gemma3", "gemma4")
+_SUFFIX: Final = re.compile(r"[-_](instruct|it|base|pt|chat|hf)([-_]\d+)?$")
 _MOST_HEADER_BYTES: Final = 100_000_000
 """Longest safetensors header that is read (the format's own limit, safetensors 0.6)."""
 
 
+@functools.cache
+def read_tables() -> dict[str, Any]:
+    """Return the shipped tables: shapes of public models, and measured points with sources."""
+    text = Path(__file__).with_name("tables.json").read_text(encoding="utf-8")
+    return cast("dict[str, Any]", json.loads(text))
+
+
+def known_models() -> dict[str, dict[str, Any]]:
+    """Return name → shape of each public base of the table, in the words of ``config.json``.
+
+    A name stands in lower case, without organisation or tuning suffix; ``parameters`` is the
+    count of transformers 5.23 for the text model.
+    """
+    return cast("dict[str, dict[str, Any]]", read_tables()["models"])
+
+
 class Architecture(Model, defer_build=True):
-    """Shape of a decoder-only model; ``parameters`` counts tied embeddings once."""
+    """Shape of a decoder-only model; ``parameters`` counts tied embeddings once.
+
+    In a mixture of experts ``intermediate_size`` is that of one expert, and
+    ``shared_intermediate_size`` that of the block every token passes.
+    """
 
     name: str
     family: str
@@ -98,15 +70,28 @@ class Architecture(Model, defer_build=True):
     max_position_embeddings: int | None = None
     n_experts: int = 0
     n_experts_per_token: int = 0
+    shared_intermediate_size: int = 0
+    per_layer_embedding_size: int = 0
     parameters: int
     active_parameters: int
     source: str
     as_of: str | None = None
 
     @property
+    def head_parameters(self) -> int:
+        """Parameters of the LM head, which is the embedding too where they are tied."""
+        return self.vocab_size * self.hidden_size
+
+    @property
     def embedding_parameters(self) -> int:
-        """Parameters of the embedding and, where it is not tied to it, of the LM head."""
-        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+        """Parameters of all embeddings and of an LM head of its own: what stays unquantised."""
+        tables = self.head_parameters * (1 if self.tie_word_embeddings else 2)
+        return tables + self.vocab_size * self.n_layers * self.per_layer_embedding_size
+
+    @property
+    def multiplied_parameters(self) -> int:
+        """Parameters that one token is multiplied with: looking up an embedding is free."""
+        return self.active_parameters - self.embedding_parameters + self.head_parameters
 
 
 def read_architecture(base_model: str | Path) -> Architecture:
@@ -121,10 +106,10 @@ def read_architecture(base_model: str | Path) -> Architecture:
         BadInputError: The folder has no usable ``config.json``.
     """
     text = str(base_model)
-    if not isinstance(base_model, Path) and (known := KNOWN_MODELS.get(_plain_name(text))):
-        return _from_config(known, name=text, source=known["source"], as_of=known["as_of"])
+    if not isinstance(base_model, Path) and (known := known_models().get(plain_name(text))):
+        return _of_the_table(known, text)
     if not Path(text).expanduser().exists() and not isinstance(base_model, Path):
-        raise UnknownNameError("base_model", "base model", text, KNOWN_MODELS)
+        raise UnknownNameError("base_model", "base model", text, known_models())
     place = resolve_read(base_model, where="base_model", kind="any")
     folder = place.parent if place.is_file() else place
     config = _read_config(folder)
@@ -132,20 +117,25 @@ def read_architecture(base_model: str | Path) -> Architecture:
     sizes = _sizes_on_disk(folder)
     if not sizes:
         return shape
-    total = sum(sizes.values())
     tied = not any(name.endswith("lm_head.weight") for name in sizes)
-    return shape.model_copy(
-        update={
-            "tie_word_embeddings": tied,
-            "active_parameters": total - (shape.parameters - shape.active_parameters),
-            "parameters": total,
-        }
-    )
+    return _counted(shape, sum(sizes.values())).model_copy(update={"tie_word_embeddings": tied})
 
 
-def _plain_name(text: str) -> str:
-    name = text.rpartition("/")[2].lower().removeprefix("meta-")
-    return _SUFFIX.sub("", name)
+def plain_name(text: str) -> str:
+    """Return a model's name as the table writes it."""
+    return _SUFFIX.sub("", text.rpartition("/")[2].lower().removeprefix("meta-"))
+
+
+def _of_the_table(row: Mapping[str, Any], name: str) -> Architecture:
+    checked = str(read_tables()["checked"])
+    shape = _from_config(row, name=name, source=str(row["source"]), as_of=checked)
+    return _counted(shape, int(row["parameters"]))
+
+
+def _counted(shape: Architecture, total: int) -> Architecture:
+    """Return the shape with a known count instead of the computed one."""
+    idle = shape.parameters - shape.active_parameters
+    return shape.model_copy(update={"parameters": total, "active_parameters": total - idle})
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -207,21 +197,27 @@ def _from_config(
     hidden, heads = values["hidden_size"], values["n_heads"]
     family = str(config.get("model_type", "unknown"))
     experts = int(config.get("num_experts") or config.get("num_local_experts") or 0)
-    ffn = config.get("intermediate_size") or config.get("n_inner") or 4 * hidden
+    chosen = int(config.get("num_experts_per_tok") or config.get("top_k_experts") or 0)
+    ffn = int(config.get("intermediate_size") or config.get("n_inner") or 4 * hidden)
+    shared = int(config.get("shared_expert_intermediate_size") or 0)
+    if experts and family.startswith("gemma4"):
+        shared = ffn  # its dense block stands beside the experts
     if experts:
-        ffn = config.get("moe_intermediate_size") or ffn
+        ffn = int(config.get("moe_intermediate_size") or ffn)
     shape = Architecture(
         name=name,
         family=family,
         **values,
-        intermediate_size=int(ffn),
+        intermediate_size=ffn,
         n_kv_heads=int(config.get("num_key_value_heads") or heads),
         head_dim=int(config.get("head_dim") or hidden // heads),
         gated_mlp=family not in _UNGATED,
         tie_word_embeddings=bool(config.get("tie_word_embeddings", family.startswith("gemma"))),
         max_position_embeddings=config.get("max_position_embeddings") or config.get("n_positions"),
         n_experts=experts,
-        n_experts_per_token=int(config.get("num_experts_per_tok") or 0),
+        n_experts_per_token=chosen,
+        shared_intermediate_size=shared,
+        per_layer_embedding_size=int(config.get("hidden_size_per_layer_input") or 0),
         parameters=0,
         active_parameters=0,
         source=source,
@@ -230,7 +226,7 @@ def _from_config(
     return shape.model_copy(
         update={
             "parameters": _parameters(shape, experts or 1),
-            "active_parameters": _parameters(shape, shape.n_experts_per_token or 1),
+            "active_parameters": _parameters(shape, chosen or 1),
         }
     )
 
@@ -247,23 +243,28 @@ def _parameters(shape: Architecture, experts: int) -> int:
     h, attention = shape.hidden_size, shape.n_heads * shape.head_dim
     keys = shape.n_kv_heads * shape.head_dim
     matrices = 3 if shape.gated_mlp else 2
-    layer = 2 * h * attention + 2 * h * keys + experts * matrices * h * shape.intermediate_size
+    blocks = experts * shape.intermediate_size + shape.shared_intermediate_size
+    layer = 2 * h * attention + 2 * h * keys + matrices * h * blocks
     layer += h * shape.n_experts  # the router
-    norms = 4 if shape.family.startswith("gemma3") else 2
-    layer += norms * h
-    if shape.family.startswith(("qwen3", "gemma3")):
+    layer += (4 if shape.family.startswith(_FOUR_NORMS) else 2) * h
+    if shape.family.startswith(("qwen3", "gemma3", "gemma4")):
         layer += 2 * shape.head_dim  # norms of queries and keys
+    if shape.family.startswith("qwen2"):
+        layer += attention + 2 * keys  # biases
     return shape.embedding_parameters + shape.n_layers * layer + h
 
 
-def lora_parameters(shape: Architecture, r: int) -> int:
-    """Count the trainable parameters of a rank-``r`` adapter on all linear layers.
+def lora_parameters(shape: Architecture, r: int, targets: Targets = "all") -> int:
+    """Count the trainable parameters of a rank-``r`` adapter on the linear layers named.
 
     The LM head is left alone; the router and fused experts of a mixture of experts are too.
     """
     h, attention = shape.hidden_size, shape.n_heads * shape.head_dim
     keys = shape.n_kv_heads * shape.head_dim
-    sizes = [h + attention, h + keys, h + keys, attention + h]
-    if not shape.n_experts:
-        sizes += [h + shape.intermediate_size] * (3 if shape.gated_mlp else 2)
-    return r * shape.n_layers * sum(sizes)
+    outer, inner = [h + attention, h + keys], [h + keys, attention + h]  # q, v; k, o
+    ffn = [] if shape.n_experts else [shape.intermediate_size]
+    if shape.shared_intermediate_size:
+        ffn = [shape.shared_intermediate_size]
+    block = [h + size for size in ffn] * (3 if shape.gated_mlp else 2)
+    chosen = {"qv": outer, "attention": outer + inner, "mlp": block}
+    return r * shape.n_layers * sum(chosen.get(targets, outer + inner + block))

@@ -1,0 +1,244 @@
+"""The memory that training takes, term by term, by who trains."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from finetuning.estimate.architecture import Architecture, Targets, lora_parameters
+
+Stack = Literal[
+    "local_cpu",
+    "trl",
+    "plain",
+    "liger",
+    "unsloth",
+    "torchtune",
+    "axolotl",
+    "llama_factory",
+    "ms_swift",
+    "litgpt",
+    "fms",
+    "fms_foak",
+]
+"""Who trains: our worker on a CPU; TRL >= 1.16 (fused LM head and loss); ``plain``, a Hugging
+Face trainer that keeps the logits; or the program named, with its defaults."""
+
+Tuning = Literal["lora", "qlora", "full"]
+Quantisation = Literal["nf4", "nf4-dq", "gptq"]
+
+MEMORY_ERROR_FRACTIONS: Final = (0.03, 0.12)
+"""Median and 90th percentile of the formula's error on the half of the published readings that it
+was not written on (benchmarks/memory_estimate.py, 2026-11-20)."""
+
+
+class Kernels(NamedTuple):
+    """What a stack keeps at the peak, by the readings it was written on.
+
+    ``logits`` are bytes per position and vocabulary entry; ``hidden`` and ``ffn`` count the
+    16-bit copies of a layer's widths that are live in one recomputed layer. ``logits_upcast`` is
+    set where PEFT turns embeddings and the residual stream to fp32 for bitsandbytes' weights.
+    ``offloads``: layer inputs wait in the computer's memory. ``fused_step``: Adam works in place.
+    """
+
+    logits: float
+    hidden: float
+    ffn: float
+    logits_upcast: float | None = None
+    offloads: bool = False
+    adapter_bytes: int = 16
+    fused_step: bool = False
+
+
+_HF: Final = Kernels(14, 22, 7, logits_upcast=16)
+KERNELS: Final[dict[str, Kernels]] = {
+    "local_cpu": Kernels(12, 18, 8, fused_step=True),
+    "trl": Kernels(0, 22, 7, fused_step=True),
+    "plain": _HF,
+    "axolotl": _HF,
+    "llama_factory": _HF,
+    "ms_swift": _HF,
+    "fms": Kernels(14, 22, 7),
+    "fms_foak": Kernels(9, 10, 7),
+    "liger": Kernels(0, 10, 7),
+    "unsloth": Kernels(0, 12, 4, offloads=True),
+    "torchtune": Kernels(2, 10, 7),
+    "litgpt": Kernels(6, 22, 7, adapter_bytes=8),
+}
+"""Source: the developing half of tables.json (2026-11-20); Unsloth's two numbers from its table
+of context lengths, torchtune's and our worker's from their code."""
+
+_QUANTISED_BYTES: Final = {"nf4": 0.5 + 4 / 64, "nf4-dq": 0.5159, "gptq": 0.5195}
+"""Per weight: 4 bits, and a scale per block of 64 (fp32, or quantised again) or 128."""
+_FIXED_BYTES: Final = {"local_cpu": 580_000_000}
+"""Python, torch and TRL on a CPU (measured 2026-11)."""
+_CONTEXT_BYTES: Final = 500_000_000
+"""CUDA context and libraries, outside what torch counts (0.14 GB on a T4 to 0.6 GB on an H100)."""
+_WORKSPACE_BYTES: Final = 150_000_000
+"""Buffers of cuBLAS and the like, which torch does count."""
+_TILE: Final = (4096, 32_768)
+"""Positions and vocabulary entries of one tile of TRL's fused loss (trl 1.16 kernels)."""
+_SAVED: Final = {"gated": 5.3, "ungated": 2.0, "hidden": 8.5, "four_norms": 16.0}
+"""16-bit copies of a layer's widths that wait for the backward pass without checkpointing."""
+_SAVED_QLORA: Final = 1.6
+"""More copies of f + 2h there with 4-bit weights, whose product keeps its input."""
+_SAVED_DROPOUT: Final = 1.5
+"""More copies of f + 4h there where every linear layer carries an adapter with dropout."""
+
+
+def memory_terms(
+    shape: Architecture,
+    *,
+    tuning: Tuning,
+    r: int,
+    tokens_per_microbatch: int,
+    gradient_checkpointing: bool,
+    stack: Stack,
+    labelled_fraction: float = 1.0,
+    targets: Targets = "all",
+    quantisation: Quantisation = "nf4",
+    weight_bytes: int | None = None,
+) -> dict[str, float]:
+    """Return the terms of the peak in bytes, by name; they add up to it.
+
+    The peak is one of three moments: the loss (logits), the backward pass of one layer, or the
+    optimizer's step; what belongs to another moment counts 0.
+
+    Args:
+        shape: The base model.
+        tuning: ``lora``, ``qlora`` or ``full``.
+        r: Rank of the adapter (not used for ``full``).
+        tokens_per_microbatch: Rows of a micro-batch times its longest row, in tokens.
+        gradient_checkpointing: Whether layer activations are recomputed.
+        stack: Who trains.
+        labelled_fraction: Share of positions that carry a label, 0..1; counts only where the
+            stack scores labelled positions alone (``local_cpu``).
+        targets: Layers that carry the adapter.
+        quantisation: Format of the weights under ``qlora``.
+        weight_bytes: 2 or 4 bytes of a weight that is not quantised; null: 4 on a CPU and for
+            ``full`` (fp32 masters), else 2.
+
+    Source: published readings in tables.json (2026-11-20); knowledge: training.md#memory
+    """
+    kernels, on_cpu = KERNELS[stack], stack == "local_cpu"
+    width = weight_bytes or (4 if on_cpu or tuning == "full" else 2)
+    upcast = tuning == "qlora" and quantisation != "gptq" and kernels.logits_upcast
+    t, wide = tokens_per_microbatch, 4 if on_cpu or upcast else 2
+    trained = _trained(shape, tuning, r, targets, width, kernels)
+    static = _weights(shape, tuning, width, 4 if upcast else width, quantisation, on_cpu)
+    layer, kept = _activations(shape, kernels, t, wide, 4 if on_cpu else 2)
+    if not gradient_checkpointing:
+        kept, layer = _saved(shape, t, tuning, targets, 4 if on_cpu else 2), 0.0
+    gradients, step = trained["gradients"], trained["step"]
+    each = upcast or kernels.logits
+    logits = _logits(shape, t, stack, each, labelled_fraction)
+    moments = {  # name of the moment → activations, logits, gradients and temporaries
+        "loss": (kept, logits, 0.0),
+        "layer": (layer, 0.0, max(kept, gradients)) if gradients else (kept + layer, 0.0, 0.0),
+        "step": (0.0, 0.0, gradients + step),
+    }
+    activations, scored, rest = max(moments.values(), key=sum)
+    fixed = _FIXED_BYTES.get(stack, _CONTEXT_BYTES + _WORKSPACE_BYTES)
+    return {
+        "weights": static,
+        "trained": trained["static"] + rest,
+        "activations": activations,
+        "logits": scored,
+        "fixed": float(fixed),
+    }
+
+
+def _weights(
+    shape: Architecture,
+    tuning: Tuning,
+    width: int,
+    head_width: int,
+    kind: Quantisation,
+    on_cpu: bool,
+) -> float:
+    if tuning != "qlora":
+        copies = 2 if tuning == "full" and not on_cpu and width == 4 else 0  # autocast's
+        return float((width + copies) * shape.parameters)
+    head = shape.embedding_parameters
+    return _QUANTISED_BYTES[kind] * (shape.parameters - head) + float(head_width * head)
+
+
+def _trained(
+    shape: Architecture, tuning: Tuning, r: int, targets: Targets, width: int, kernels: Kernels
+) -> dict[str, float]:
+    """Return bytes of what training adds: always there, gradients, and those of the step."""
+    if tuning != "full":
+        adapter = kernels.adapter_bytes * lora_parameters(shape, r, targets)
+        return {"static": float(adapter), "gradients": 0.0, "step": 0.0}
+    each = float(width * shape.parameters)
+    return {"static": 2 * each, "gradients": each, "step": 0.0 if kernels.fused_step else each}
+
+
+def _activations(
+    shape: Architecture, kernels: Kernels, t: int, wide: int, width: int
+) -> tuple[float, float]:
+    """Return bytes of one live layer, and of the layer inputs that wait for it."""
+    h, f = shape.hidden_size, shape.intermediate_size
+    if shape.n_experts:  # kept for every chosen expert, worked on for one at a time
+        ffn = float(f * (4 * shape.n_experts_per_token + 3) + 7 * shape.shared_intermediate_size)
+    else:
+        ffn = kernels.ffn * f
+    layer = float(t * width * (ffn + kernels.hidden * h))
+    return layer, 0.0 if kernels.offloads else float(t * h * shape.n_layers * wide)
+
+
+def _saved(shape: Architecture, t: int, tuning: Tuning, targets: Targets, width: int) -> float:
+    """Return bytes of all activations that wait for the backward pass without checkpointing."""
+    h, f = shape.hidden_size, shape.intermediate_size * max(1, shape.n_experts_per_token)
+    f += shape.shared_intermediate_size
+    copies = _SAVED["gated" if shape.gated_mlp else "ungated"] * f + _SAVED["hidden"] * h
+    if shape.family.startswith(("gemma2", "gemma3", "gemma4")):
+        copies += _SAVED["four_norms"] * h
+    if tuning == "qlora":
+        copies += _SAVED_QLORA * (f + 2 * h)
+    if tuning != "full" and targets == "all":
+        copies += _SAVED_DROPOUT * (f + 4 * h)
+    return float(t * shape.n_layers * width * copies)
+
+
+def _logits(
+    shape: Architecture, tokens: int, stack: Stack, each: float, labelled_fraction: float
+) -> float:
+    v = shape.vocab_size
+    if stack == "trl":  # one tile and its gradient in fp32
+        return float(min(tokens, _TILE[0]) * min(v, _TILE[1]) * 8)
+    share = labelled_fraction if stack == "local_cpu" else 1.0
+    return tokens * share * v * each + (tokens * shape.hidden_size * 8.0 if each else 0.0)
+
+
+def training_memory_gb(
+    arch: Architecture,
+    *,
+    tuning: Tuning,
+    r: int,
+    tokens_per_microbatch: int,
+    gradient_checkpointing: bool,
+    stack: Stack,
+    labelled_fraction: float = 1.0,
+    targets: Targets = "all",
+    quantisation: Quantisation = "nf4",
+    weight_bytes: int | None = None,
+) -> float:
+    """Return the estimated peak memory of training, in GB (10⁹ bytes).
+
+    Read it with :data:`MEMORY_ERROR_FRACTIONS`; the arguments are those of :func:`memory_terms`.
+    A monitor such as nvidia-smi shows more where memory is free: torch keeps what it no longer
+    needs.
+    """
+    terms = memory_terms(
+        arch,
+        tuning=tuning,
+        r=r,
+        tokens_per_microbatch=tokens_per_microbatch,
+        gradient_checkpointing=gradient_checkpointing,
+        stack=stack,
+        labelled_fraction=labelled_fraction,
+        targets=targets,
+        quantisation=quantisation,
+        weight_bytes=weight_bytes,
+    )
+    return sum(terms.values()) / 1e9
