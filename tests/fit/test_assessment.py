@@ -469,12 +469,17 @@ def test_every_rule_has_an_id_of_its_own_evidence_and_a_sentence() -> None:
 
 
 BROKEN = {
-    "unknown fact": ('fact = "has_eval"', 'fact = "has_evil"', "unknown fact 'has_evil'"),
-    "unknown evidence": ('evidence = ["EVAL"', 'evidence = ["EVIL"', "unknown evidence 'EVIL'"),
-    "unknown verdict": ('verdict = "sft"', 'verdict = "tune"', "tune"),
-    "no evidence": ('evidence = ["LEAK"]', "evidence = []", "evaluation.leaks has no evidence"),
-    "not toml": ("[[gate]]", "[[gate", "TOMLDecodeError"),
-    "unknown probe": ('fact = "quality_ok"\nrel', 'fact = "quality"\nrel', "probe of unknown"),
+    "unknown fact": ('"fact": "has_eval"', '"fact": "has_evil"', "unknown fact 'has_evil'"),
+    "unknown evidence": ('["EVAL"]', '["EVIL"]', "unknown evidence 'EVIL'"),
+    "unknown verdict": ('"verdict": "sft"', '"verdict": "tune"', "tune"),
+    "no evidence": ('"evidence": ["LEAK"]', '"evidence": []', "evaluation.leaks has no evidence"),
+    "no JSON": ('{"row": "gate"', '{"row" "gate"', "DecodeError"),
+    "a kind of row that is not known": ('"row": "gate"', '"row": "door"', "door"),
+    "unknown probe": (
+        '"row": "question", "fact": "quality_ok"',
+        '"row": "question", "fact": "quality"',
+        "probe of unknown",
+    ),
 }
 
 
@@ -485,11 +490,11 @@ def test_an_edited_rule_that_does_not_fit_is_refused_with_the_reason(
     old, new, reason = BROKEN[name]
     text = RULES.read_text(encoding="utf-8")
     assert old in text
-    (tmp_path / "rules.toml").write_text(text.replace(old, new), encoding="utf-8")
+    (tmp_path / "rules.jsonl").write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(RunFailedError, match=reason):
-        read_rules(tmp_path / "rules.toml")
+        read_rules(tmp_path / "rules.jsonl")
 
 
 def test_a_missing_rule_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match="fit rules"):
-        read_rules(tmp_path / "rules.toml")
+        read_rules(tmp_path / "rules.jsonl")

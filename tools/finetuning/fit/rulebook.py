@@ -1,4 +1,8 @@
-"""The rules: read once from rules.toml, checked, and compiled to tests of facts.
+"""The rules: read once from rules.jsonl, checked, and compiled to tests of facts.
+
+Each line of the file is one row: gates in the order in which they speak, verdicts in the order in
+which they are tried (the first that fires is the candidate), then advice, next experiments,
+questions and evidence. A rule names its evidence, and that carries the source and the day.
 
 A test is true, false, or unknown where a fact is absent.
 """
@@ -6,7 +10,7 @@ A test is true, false, or unknown where a fact is absent.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -123,20 +127,18 @@ def _check_of(condition: Condition) -> Callable[[Any], bool]:
     return lambda value: all(check(value) for check in used)
 
 
-RULES: Final = Path(__file__).with_name("rules.toml")
+RULES: Final = Path(__file__).with_name("rules.jsonl")
 
-DECIDED: Final = (
-    "candidate",
-    "candidate_trains",
-    "candidate_needs_eval",
-    "verdict",
-    "trains",
-)
+DECIDED: Final = "candidate candidate_trains candidate_needs_eval verdict trains".split()
 """Facts that exist once a candidate, and then the verdict, is known."""
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One row of the table: when it fires, what it says, on what evidence."""
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="row"):
+    """One line of the file; ``row`` says which kind."""
+
+
+class Rule(Row, frozen=True, kw_only=True, tag="advice"):
+    """When it fires, what it says, on what evidence."""
 
     id: str
     evidence: tuple[str, ...]
@@ -158,7 +160,15 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             yield from condition.facts()
 
 
-class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GateRule(Rule, frozen=True, kw_only=True, tag="gate"):
+    """A rule that may overrule the candidate verdict."""
+
+
+class VerdictRule(Rule, frozen=True, kw_only=True, tag="verdict"):
+    """A rule that proposes the candidate verdict."""
+
+
+class Probe(Row, frozen=True, kw_only=True, tag="question"):
     """A fact worth asking for, and the answers that are tried."""
 
     fact: str
@@ -169,9 +179,10 @@ class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     relevant: tuple[Condition, ...] = ()
 
 
-class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Experiment(Row, frozen=True, kw_only=True, tag="experiment"):
     """The cheapest next step of a verdict, with the tokens that it costs."""
 
+    verdict: Verdict
     what: str
     hours: float
     tokens_in: int = 0
@@ -179,13 +190,17 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     train_tokens: int = 0
 
 
-class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Evidence(Row, frozen=True, kw_only=True, tag="evidence"):
     """A claim with its source and the day it was read."""
 
+    id: str
     claim: str
     source: str
     as_of: str
     confidence: Confidence
+
+
+AnyRow = Rule | GateRule | VerdictRule | Probe | Experiment | Evidence
 
 
 class CompiledRule:
@@ -210,16 +225,16 @@ class CompiledRule:
 class RuleBook:
     """All rules, probes, experiments and evidence, checked against each other."""
 
-    def __init__(self, tables: Mapping[str, Any]) -> None:
-        """Convert and check the tables of the rule files, by name."""
-        self.gates = _compiled(tables["gate"])
-        self.verdicts = _compiled(tables["verdict"])
-        self.advice = _compiled(tables["advice"])
-        self.experiments = msgspec.convert(tables["experiments"], dict[Verdict, Experiment])
-        self.probes = msgspec.convert(tables["probe"], tuple[Probe, ...])
+    def __init__(self, rows: Sequence[AnyRow]) -> None:
+        """Sort the rows by kind and check them."""
+        self.gates = [CompiledRule(row) for row in rows if isinstance(row, GateRule)]
+        self.verdicts = [CompiledRule(row) for row in rows if isinstance(row, VerdictRule)]
+        self.advice = [CompiledRule(row) for row in rows if type(row) is Rule]
+        self.experiments = {row.verdict: row for row in rows if isinstance(row, Experiment)}
+        self.probes = tuple(row for row in rows if isinstance(row, Probe))
         self.thresholds = self._thresholds()
         self.relevant = {probe.fact: compile_all(probe.relevant) for probe in self.probes}
-        self.evidence = msgspec.convert(tables["evidence"], dict[str, Evidence])
+        self.evidence = {row.id: row for row in rows if isinstance(row, Evidence)}
         faults = self._faults()
         if faults:
             raise RunFailedError(
@@ -258,21 +273,15 @@ class RuleBook:
         return {name: sorted(bounds) for name, bounds in found.items()}
 
 
-def _compiled(rows: Any) -> list[CompiledRule]:
-    return [CompiledRule(rule) for rule in msgspec.convert(rows, tuple[Rule, ...])]
-
-
 def read_rules(path: Path) -> RuleBook:
     """Read a file of rules.
 
     Raises:
-        RunFailedError: It is not TOML, breaks the schema, or names what does not exist.
+        RunFailedError: A line is no row, or a row names what does not exist.
     """
-    import tomllib
-
     try:
-        return RuleBook(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError) as error:
+        return RuleBook(msgspec.json.Decoder(AnyRow).decode_lines(path.read_bytes()))
+    except (OSError, msgspec.DecodeError) as error:
         raise RunFailedError(
             "fit rules",
             f"{type(error).__name__}: {error}",
