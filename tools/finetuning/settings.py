@@ -50,6 +50,11 @@ class Settings:
         return self.home / "runs"
 
     @property
+    def bases(self) -> Path:
+        """Folder with one sub-folder per base model: ``<home>/bases``."""
+        return self.home / "bases"
+
+    @property
     def audit_log(self) -> Path:
         """The audit log: ``<home>/audit.jsonl``."""
         return self.home / "audit.jsonl"

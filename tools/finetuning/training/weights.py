@@ -238,7 +238,7 @@ def _last_line(text: str) -> str:
 
 def bases_folder() -> Path:
     """Return where this home keeps base models."""
-    return settings().home / "bases"
+    return settings().bases
 
 
 def demo_base() -> Path | None:
