@@ -67,6 +67,12 @@ QUALITY_CODES: Final[dict[str, Code]] = {
         "chats and prompt/completion pairs in one file",
         "prepare_data brings them into one; check that they belong together",
     ),
+    "review_stale": Code(
+        "warning",
+        "Decisions of a review sheet are about rows that changed or are gone; they were refused.",
+        "a source that was corrected after the review",
+        "Make a new sheet with review_sample, and look at those rows again",
+    ),
     "replay_short": Code(
         "warning",
         "There are fewer general rows than the share asked for needs.",

@@ -14,6 +14,7 @@ from finetuning.pages.blocks import (
     table,
 )
 from finetuning.pages.charts import Series, bar_chart, interval_chart, line_chart
+from finetuning.pages.sheet import review_sheet
 
 __all__ = [
     "Series",
@@ -28,5 +29,6 @@ __all__ = [
     "line_chart",
     "page",
     "paragraph",
+    "review_sheet",
     "table",
 ]

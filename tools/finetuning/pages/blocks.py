@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 # Characters that HTML forbids or that could reorder a line (C0, C1, bidi overrides).
 _FORBIDDEN: Final = re.compile(
@@ -44,6 +46,38 @@ def format_number(value: float, decimals: int | None = None) -> str:
     return text
 
 
+class Tick(NamedTuple):
+    """One number on an axis."""
+
+    value: float
+    label: str
+
+
+def nice_ticks(low: float, high: float, count: int = 5) -> list[Tick]:
+    """Return round numbers between ``low`` and ``high``, about ``count`` of them."""
+    raw = (high - low) / max(1, count)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    decimals = max(0, -math.floor(math.log10(step)))
+    if round(step * 10**decimals, 6) % 1:  # a step of 2.5 needs one digit more
+        decimals += 1
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    large = max(abs(low), abs(high)) >= 1e7 or step < 1e-4
+    return [
+        Tick(k * step, format_number(k * step, None if large else decimals))
+        for k in range(first, last + 1)
+    ]
+
+
+def log_ticks(low: float, high: float) -> list[Tick]:
+    """Return ticks for a logarithmic axis; ``low`` and ``high`` are above zero."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    stride = max(1, (last - first) // 6)
+    factors = (1,) if last - first > 3 else (1, 2, 5)
+    values = [f * 10.0**k for k in range(first, last + 1, stride) for f in factors]
+    return [Tick(v, format_number(v)) for v in values if low * 0.999 <= v <= high * 1.001]
+
+
 SERIES_COLOURS: Final = 6
 """Colours before they repeat (each repeat changes the dash pattern as well)."""
 
@@ -63,6 +97,24 @@ _DARK: Final = """
   --good: #7ddcae; --good-ground: #11352a; --bad: #ff9d96; --bad-ground: #421a1a;
   --warning: #ffcf7a; --warning-ground: #3d2d0c; --neutral: #a9c8f5; --neutral-ground: #1b2c45;
   --s0: #56b4e9; --s1: #ff9248; --s2: #3fd0a4; --s3: #dd9ccc; --s4: #f0e442; --s5: #9ec9e6;
+"""
+
+THEMES: Final = {
+    name: dict(re.findall(r"--([\w-]+): (#\w+);", rules))
+    for name, rules in (("light", _LIGHT), ("dark", _DARK))
+}
+"""Theme → name → colour."""
+
+SVG_STYLE: Final = """svg text { fill: var(--ink); font-size: 12px; font-family: system-ui, -apple-system,
+  "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", "DejaVu Sans", sans-serif;
+  paint-order: stroke; stroke: var(--ground); stroke-width: 3px; stroke-linejoin: round; }
+svg .soft { fill: var(--soft); }
+svg .grid { stroke: var(--line); stroke-width: 1; }
+svg .axis { stroke: var(--soft); stroke-width: 1; }
+svg .mark { stroke: var(--warning); stroke-width: 1; stroke-dasharray: 3 3; }
+svg .here { fill: none; stroke: var(--ink); stroke-width: 2.5; }
+svg .band { fill: var(--neutral-ground); }
+svg .series { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 """
 
 STYLE: Final = (
@@ -103,15 +155,9 @@ figure { margin: 1rem 0; max-width: 38rem; break-inside: avoid; }
 figcaption { font-size: .92rem; }
 td.short { white-space: nowrap; }
 svg { display: block; width: 100%; height: auto; }
-svg text { fill: var(--ink); font-size: 12px; font-family: inherit; paint-order: stroke;
-  stroke: var(--ground); stroke-width: 3px; stroke-linejoin: round; }
-svg .soft { fill: var(--soft); }
-svg .grid { stroke: var(--line); stroke-width: 1; }
-svg .axis { stroke: var(--soft); stroke-width: 1; }
-svg .mark { stroke: var(--warning); stroke-width: 1; stroke-dasharray: 3 3; }
-svg .band { fill: var(--neutral-ground); }
-svg .series { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .92rem; padding: 0;
+"""
+    + SVG_STYLE
+    + """.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .92rem; padding: 0;
   margin: .3rem 0; list-style: none; }
 .legend svg { display: inline-block; width: 2rem; height: .8rem; vertical-align: middle; }
 @media (max-width: 30rem) { body { padding: .7rem; } dl { grid-template-columns: 1fr; }
@@ -133,12 +179,17 @@ _ONE_LINE: Final = 28
 
 _LANGUAGE_TAGS: Final = {"en": "en", "zh": "zh-Hans"}
 
-# A page can neither run a script nor load anything: the browser itself refuses.
+# A page loads nothing and runs no script but the one it was made with: the browser refuses.
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def page(
-    title: str, sections: Sequence[str], *, language: Language = "en", subtitle: str = ""
+    title: str,
+    sections: Sequence[str],
+    *,
+    language: Language = "en",
+    subtitle: str = "",
+    script: str = "",
 ) -> str:
     """Return one self-contained HTML page that opens offline, on any screen and on paper.
 
@@ -148,16 +199,21 @@ def page(
             HTML already, so plain text goes through :func:`paragraph` first.
         language: ``en`` or ``zh``; it chooses fonts and how a reader speaks the page.
         subtitle: One line below the heading, or empty.
+        script: The only script that the page may run; it must not hold ``</script``.
     """
+    policy, code = _POLICY, ""
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy, code = f"{_POLICY}; script-src 'sha256-{digest}'", f"<script>{script}</script>\n"
     below = f'<p class="subtitle">{escape(subtitle)}</p>\n' if subtitle else ""
     body = "\n".join(sections)
     return (
         f'<!doctype html>\n<html lang="{_LANGUAGE_TAGS[language]}">\n<head>\n'
         '<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(title)}</h1>\n{below}{body}\n</main>\n</body>\n</html>\n"
+        f"<h1>{escape(title)}</h1>\n{below}{body}\n</main>\n{code}</body>\n</html>\n"
     )
 
 
