@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuning import pages
-from finetuning.pages.axes import Scale, log_ticks, nice_ticks, scale_for
+from finetuning.pages.blocks import log_ticks, nice_ticks
+from finetuning.pages.drawing import Scale, scale_for
 
 VOID = {"meta", "line", "rect", "circle", "polyline", "br"}
 HOSTILE = '<script>alert("x")</script> & \' \x00\x1b\u202e\ud800'

@@ -105,8 +105,9 @@ THEMES: Final = {
 }
 """Theme → name → colour."""
 
-SVG_STYLE: Final = """svg text { fill: var(--ink); font-size: 12px; font-family: system-ui, -apple-system,
-  "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", "DejaVu Sans", sans-serif;
+SVG_STYLE: Final = """svg text { fill: var(--ink); font-size: 12px;
+  font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "PingFang SC",
+    "Microsoft YaHei", "Noto Sans CJK SC", "DejaVu Sans", sans-serif;
   paint-order: stroke; stroke: var(--ground); stroke-width: 3px; stroke-linejoin: round; }
 svg .soft { fill: var(--soft); }
 svg .grid { stroke: var(--line); stroke-width: 1; }

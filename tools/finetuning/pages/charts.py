@@ -6,13 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from finetuning.pages.axes import Scale, scale_for
-from finetuning.pages.blocks import DASHES, SERIES_COLOURS, escape, format_number
+from finetuning.pages.blocks import SERIES_COLOURS, format_number
+from finetuning.pages.drawing import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Scale,
+    box,
+    figure,
+    fold,
+    line_key,
+    scale_for,
+    segment,
+    stroke,
+    text_at,
+    x_axis,
+    y_axis,
+)
 
-WIDTH: Final = 420
-"""Width of every chart in its own units: text of 12 stays readable at 340 pixels."""
-
-_LEFT, _RIGHT, _MOST_POINTS, _MOST_LETTERS = 52, 14, 400, 58
+_MOST_POINTS: Final = 400
 
 
 class Series(NamedTuple):
@@ -30,6 +42,9 @@ def line_chart(
     y_label: str,
     marks: Sequence[tuple[float, str]] = (),
     log_y: bool = False,
+    band: Sequence[tuple[float, float, float]] = (),
+    band_name: str = "",
+    notice: str = "",
 ) -> str:
     """Return lines over a common x axis; gaps stay gaps where a value is not finite.
 
@@ -40,20 +55,38 @@ def line_chart(
         y_label: Name and unit of the y axis.
         marks: Vertical lines: x and a short text (for example the best checkpoint).
         log_y: Logarithmic y axis; values at or below zero become gaps.
+        band: A shaded range behind the lines: x, low, high; with it zero gets a line.
+        band_name: Its name in the legend.
+        notice: Words inside the chart, at its top: what the reader must not miss.
     """
     runs = [_runs(one.points, log_y) for one in series]
     shown = [point for parts in runs for part in parts for point in part]
     where = [x for x, _ in marks if math.isfinite(x)]
-    top, bottom = 12 + 15 * min(len(where), 3), 250
-    x_scale = scale_for([x for x, _ in shown] + where, _LEFT, WIDTH - _RIGHT, pad=0.01)
-    y_scale = scale_for([y for _, y in shown], bottom, top, log=log_y)
-    parts = [*_x_axis(x_scale, top, bottom, x_label), *_y_axis(y_scale, y_label)]
+    said = fold(notice)
+    top = 12 + 15 * min(len(where), 3) + 16 * len(said)
+    bottom = 238 + top
+    levels = [y for _, y in shown] + [y for point in band for y in point[1:]]
+    x_scale = scale_for([x for x, _ in shown] + where, LEFT, WIDTH - RIGHT, pad=0.01)
+    y_scale = scale_for(levels + [0.0] * bool(band), bottom, top, log=log_y)
+    parts = [text_at(LEFT, 14 + 16 * k, line) for k, line in enumerate(said)]
+    if band:
+        edge = [*((x, low) for x, low, _ in band), *((x, high) for x, _, high in reversed(band))]
+        corners = " ".join(f"{x_scale(x)},{y_scale(y)}" for x, y in edge)
+        parts.append(f'<polygon class="band" points="{corners}"/>')
+    parts += [*x_axis(x_scale, top, bottom, x_label), *y_axis(y_scale, y_label)]
+    if band:
+        parts.append(segment("axis", LEFT, y_scale(0.0), WIDTH - RIGHT, y_scale(0.0)))
     for index, line in enumerate(runs):
         parts += [_path(part, x_scale, y_scale, index) for part in line]
     ordered = sorted(mark for mark in marks if math.isfinite(mark[0]))
-    parts += [_mark(x_scale(x), k % 3, top, bottom, text) for k, (x, text) in enumerate(ordered)]
-    names = [one.name for one in series] if len(series) > 1 else []
-    return _figure(title, f"{title}. {y_label}; {x_label}.", parts, bottom + 40, names)
+    low = 14 + 16 * len(said)
+    parts += [_mark(x_scale(x), low + 15 * (k % 3), bottom, t) for k, (x, t) in enumerate(ordered)]
+    named = len(series) > 1 or bool(band)
+    keys = [(line_key(k), one.name) for k, one in enumerate(series) if named]
+    if band:
+        keys.append(('<rect class="band" width="32" height="10"/>', band_name))
+    spoken = f"{title}. {y_label}; {x_label}. {notice}{_ends(series)}"
+    return figure(title, spoken, parts, bottom + 40, keys)
 
 
 def interval_chart(
@@ -82,16 +115,13 @@ def interval_chart(
     parts: list[str] = []
     if margin is not None:
         left, right = scale(zero - margin), scale(zero + margin)
-        parts.append(
-            f'<rect class="band" x="{left}" y="{top}" width="{round(right - left, 2)}" '
-            f'height="{bottom - top}"/>'
-        )
-    parts += _x_axis(scale, top, bottom, x_label)
-    parts.append(_segment("axis", scale(zero), top, scale(zero), bottom))
+        parts.append(box(left, top, right - left, bottom - top, "neutral-ground"))
+    parts += x_axis(scale, top, bottom, x_label)
+    parts.append(segment("axis", scale(zero), top, scale(zero), bottom))
     for index, row in enumerate(rows):
         parts += _interval(row, scale, top + step * index, index)
     spoken = "; ".join(f"{row[0]} {_interval_words(row)}" for row in rows)
-    return _figure(title, f"{title}. {x_label}. {spoken}", parts, bottom + 40, [])
+    return figure(title, f"{title}. {x_label}. {spoken}", parts, bottom + 40)
 
 
 def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, x_label: str) -> str:
@@ -110,19 +140,16 @@ def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, x_label: str) ->
         high = 1.0
     room = 0.04 * (high - low)
     scale = Scale(low - (room if low < 0 else 0), high + room, 16, WIDTH - 16)
-    parts = _x_axis(scale, top, bottom, x_label)
+    parts = x_axis(scale, top, bottom, x_label)
     for index, (label, value) in enumerate(rows):
         y = top + step * index
-        parts.append(_label(16, y + 12, f"{label}: {format_number(value)}"))
+        parts.append(text_at(16, y + 12, f"{label}: {format_number(value)}"))
         if math.isfinite(value):
             left, right = sorted((scale(0.0), scale(value)))
-            parts.append(
-                f'<rect x="{left}" y="{y + 17}" width="{max(0.5, round(right - left, 2))}" '
-                f'height="12" rx="1" style="fill:var(--s{int(value < 0)})"/>'
-            )
-    parts.append(_segment("axis", scale(0.0), top, scale(0.0), bottom))
+            parts.append(box(left, y + 17, right - left, 12, f"s{int(value < 0)}"))
+    parts.append(segment("axis", scale(0.0), top, scale(0.0), bottom))
     spoken = "; ".join(f"{label} {format_number(value)}" for label, value in rows)
-    return _figure(title, f"{title}. {x_label}. {spoken}", parts, bottom + 40, [])
+    return figure(title, f"{title}. {x_label}. {spoken}", parts, bottom + 40)
 
 
 def _runs(points: Sequence[tuple[float, float]], log_y: bool) -> list[list[tuple[float, float]]]:
@@ -157,26 +184,29 @@ def _path(points: list[tuple[float, float]], x_scale: Scale, y_scale: Scale, ind
         x, y = points[0]
         return f'<circle cx="{x_scale(x)}" cy="{y_scale(y)}" r="3" style="fill:var(--s{colour})"/>'
     steps = " ".join(f"{x_scale(x)},{y_scale(y)}" for x, y in points)
-    return f'<polyline class="series" {_stroke(index)} points="{steps}"/>'
+    return f'<polyline class="series" {stroke(index)} points="{steps}"/>'
 
 
-def _stroke(index: int) -> str:
-    dash = DASHES[index // SERIES_COLOURS % len(DASHES)]
-    dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'style="stroke:var(--s{index % SERIES_COLOURS})"{dashed}'
+def _ends(series: Sequence[Series]) -> str:
+    """Say where each line starts and ends."""
+    words = [
+        f"{one.name}: {format_number(one.points[0][1])} to {format_number(one.points[-1][1])}"
+        for one in series
+        if one.points
+    ]
+    return " " + "; ".join(words)
 
 
-def _mark(x: float, row: int, top: float, bottom: float, text: str) -> str:
+def _mark(x: float, y: float, bottom: float, text: str) -> str:
     anchor, shift = ("end", -4) if x > WIDTH * 0.6 else ("start", 4)
-    y = 14 + 15 * row
-    return _segment("mark", x, y - 8, x, bottom) + _label(x + shift, y, text, anchor=anchor)
+    return segment("mark", x, y - 8, x, bottom) + text_at(x + shift, y, text, anchor=anchor)
 
 
 def _interval(
     row: tuple[str, float, float, float], scale: Scale, y: float, index: int
 ) -> list[str]:
     _, point, low, high = row
-    parts = [_label(16, y + 13, f"{row[0]}: {_interval_words(row)}")]
+    parts = [text_at(16, y + 13, f"{row[0]}: {_interval_words(row)}")]
     stroke = f'style="stroke:var(--s{index % SERIES_COLOURS});stroke-width:2"'
     middle = y + 24
     if math.isfinite(low) and math.isfinite(high):
@@ -196,55 +226,3 @@ def _interval(
 def _interval_words(row: tuple[str, float, float, float]) -> str:
     point, low, high = (format_number(value) for value in row[1:])
     return f"{point} [{low}, {high}]"
-
-
-def _x_axis(scale: Scale, top: float, bottom: float, label: str) -> list[str]:
-    parts = [_segment("axis", scale.start, bottom, scale.end, bottom)]
-    for tick in scale.ticks():
-        x = scale(tick.value)
-        parts.append(_segment("grid", x, top, x, bottom))
-        parts.append(_label(x, bottom + 15, tick.label, anchor="middle", soft=True))
-    middle = (scale.start + scale.end) / 2
-    return [*parts, _label(middle, bottom + 32, label, anchor="middle")]
-
-
-def _y_axis(scale: Scale, label: str) -> list[str]:
-    parts = [_segment("axis", _LEFT, scale.start, _LEFT, scale.end)]
-    for tick in scale.ticks():
-        y = scale(tick.value)
-        parts.append(_segment("grid", _LEFT, y, WIDTH - _RIGHT, y))
-        parts.append(_label(_LEFT - 5, y + 4, tick.label, anchor="end", soft=True))
-    middle = round((scale.start + scale.end) / 2, 2)
-    turned = f'transform="rotate(-90 10 {middle})"'
-    return [*parts, _label(10, middle, label, anchor="middle", extra=turned)]
-
-
-def _segment(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line class="{kind}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>'
-
-
-def _label(
-    x: float, y: float, text: str, *, anchor: str = "start", soft: bool = False, extra: str = ""
-) -> str:
-    kind = ' class="soft"' if soft else ""
-    return (
-        f'<text x="{x}" y="{y}" text-anchor="{anchor}"{kind} {extra}>{escape(_short(text))}</text>'
-    )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1] + "…"
-
-
-def _figure(title: str, description: str, parts: list[str], height: float, names: list[str]) -> str:
-    keys = "".join(
-        f'<li><svg viewBox="0 0 32 10" aria-hidden="true"><line x1="0" y1="5" x2="32" y2="5" '
-        f'stroke-width="3" {_stroke(index)}/></svg> {escape(name)}</li>'
-        for index, name in enumerate(names)
-    )
-    legend = f'<ul class="legend">{keys}</ul>' if keys else ""
-    return (
-        f"<figure><figcaption>{escape(title)}</figcaption>{legend}"
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(description)}">'
-        f"{''.join(parts)}</svg></figure>"
-    )

@@ -1,0 +1,176 @@
+"""Charts for a decision about money and time: tornado, heat map and timeline."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+from finetuning.pages.blocks import SERIES_COLOURS, format_number
+from finetuning.pages.drawing import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Scale,
+    box,
+    figure,
+    fold,
+    scale_for,
+    segment,
+    text_at,
+    x_axis,
+)
+
+
+def tornado_chart(
+    rows: Sequence[tuple[str, float, float]],
+    *,
+    point: float,
+    title: str,
+    x_label: str,
+    ends: tuple[str, str] = ("low", "high"),
+) -> str:
+    """Return what each factor does to a result when it alone moves: one bar around the point.
+
+    Args:
+        rows: Factor, result at its low end, result at its high end; the largest swing first.
+        point: The result as it is.
+        title: What the chart shows.
+        x_label: Name and unit of the result.
+        ends: Names of the two ends of a factor, for the legend.
+    """
+    finite = [v for row in rows for v in row[1:] if math.isfinite(v)] + [point]
+    top, step = 14, 36
+    bottom = top + step * max(1, len(rows))
+    scale = scale_for(finite, 16, WIDTH - 16)
+    parts = x_axis(scale, top, bottom, x_label)
+    for index, (label, *values) in enumerate(rows):
+        y = top + step * index
+        for side, value in enumerate(values):
+            left, right = sorted((scale(point), scale(value)))
+            parts.append(box(left, y + 18, right - left, 12, f"s{side}"))
+        low, high = map(format_number, values)
+        parts.append(text_at(16, y + 13, f"{label}: {low} … {high}"))
+    parts.append(segment("mark", scale(point), top, scale(point), bottom))
+    spoken = "; ".join(f"{n} {format_number(a)} to {format_number(b)}" for n, a, b in rows)
+    keys = [(box(0, 0, 32, 10, f"s{side}"), name) for side, name in enumerate(ends)]
+    said = f"{title}. {x_label}; now {format_number(point)}. {spoken}"
+    return figure(title, said, parts, bottom + 40, keys)
+
+
+class TimelineRow(NamedTuple):
+    """One row of a timeline.
+
+    ``until`` is the last day it can be used (None: no end known), ``kind`` decides the colour,
+    and ``events`` are days with what happens on them.
+    """
+
+    label: str
+    until: dt.date | None
+    events: Sequence[tuple[dt.date, str]] = ()
+    kind: Literal["open", "closing", "closed", "preview"] = "open"
+
+
+_FILLS: Final = {"open": "good", "closing": "warning", "closed": "bad", "preview": "neutral"}
+
+
+def timeline_chart(
+    rows: Sequence[TimelineRow], *, start: dt.date, end: dt.date, today: dt.date, title: str
+) -> str:
+    """Return how long each row can be used, with its dates in words below its bar.
+
+    Args:
+        rows: What to draw, in reading order.
+        start: First day of the picture.
+        end: Last day of the picture; a bar that runs on reaches it.
+        today: Gets a dashed line.
+        title: What the chart shows.
+    """
+    scale = Scale(start.toordinal(), end.toordinal(), 16, WIDTH - 16)
+
+    def place(day: dt.date) -> float:
+        return scale(min(max(day, start), end).toordinal())
+
+    parts: list[str] = []
+    y, spoken = 10.0, list[str]()
+    for row in rows:
+        words = fold("; ".join(f"{day.isoformat()} {what}" for day, what in row.events))
+        right = place(row.until) if row.until else place(end)
+        parts += [text_at(16, y + 12, row.label)]
+        parts += [box(16, y + 18, right - 16, 9, _FILLS[row.kind], opacity=0.75)]
+        parts += [segment("axis", place(d), y + 15, place(d), y + 30) for d, _ in row.events]
+        parts += [text_at(16, y + 42 + 15 * k, line, soft=True) for k, line in enumerate(words)]
+        spoken.append(f"{row.label}: {row.kind}. {' '.join(words)}")
+        y += 36 + 15 * len(words)
+    years = [dt.date(year, 1, 1) for year in range(start.year + 1, end.year + 1)]
+    grid = [segment("grid", place(day), 6, place(day), y) for day in years]
+    marks = [segment("mark", place(today), 6, place(today), y + 4)]
+    names = [(day, str(day.year)) for day in years if abs(place(day) - place(today)) > 60]
+    names.append((today, today.isoformat()))
+    for day, name in names:
+        side = min(max(place(day), 46), WIDTH - 46)
+        marks.append(text_at(side, y + 17, name, anchor="middle", soft=True))
+    return figure(title, f"{title}. {' '.join(spoken)}", [*grid, *parts, *marks], y + 26)
+
+
+def heat_map(
+    cells: Sequence[Sequence[str]],
+    *,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    title: str,
+    x_label: str,
+    y_label: str,
+    here: tuple[int, int] | None = None,
+) -> str:
+    """Return a grid that says in each cell which option wins there, by letter and by colour.
+
+    Args:
+        cells: Name of the winner, one sequence per row, from the bottom row up.
+        columns: Words below the columns.
+        rows: Words beside the rows, from the bottom row up.
+        title: What the chart shows.
+        x_label: Name and unit of the columns.
+        y_label: Name and unit of the rows.
+        here: Column and row of the case at hand, which gets a frame; or None.
+    """
+    names = list(dict.fromkeys(name for row in cells for name in row))
+    wide = (WIDTH - LEFT - RIGHT) / max(1, len(columns))
+    top, tall = 10, 30
+    bottom = top + tall * len(rows)
+    parts: list[str] = []
+    for k, (label, row) in enumerate(zip(rows, cells, strict=True)):
+        y = bottom - tall * (k + 1)
+        parts.append(text_at(LEFT - 5, y + 19, label, anchor="end", soft=True))
+        for column, name in enumerate(row):
+            x, place = LEFT + wide * column, names.index(name)
+            parts.append(box(x + 1, y + 1, wide - 2, tall - 2, _tint(place), opacity=0.3))
+            middle = round(x + wide / 2, 2)
+            parts.append(text_at(middle, y + 19, _letter(place), anchor="middle"))
+    for column, label in enumerate(columns):
+        middle = round(LEFT + wide * (column + 0.5), 2)
+        parts.append(text_at(middle, bottom + 15, label, anchor="middle", soft=True))
+    parts.append(text_at((LEFT + WIDTH - RIGHT) / 2, bottom + 32, x_label, anchor="middle"))
+    turned = f'transform="rotate(-90 10 {(top + bottom) / 2})"'
+    parts.append(text_at(10, (top + bottom) / 2, y_label, anchor="middle", extra=turned))
+    if here is not None:
+        x, y = round(LEFT + wide * here[0], 2), bottom - tall * (here[1] + 1)
+        parts.append(
+            f'<rect class="here" x="{x}" y="{y}" width="{round(wide, 2)}" height="{tall}"/>'
+        )
+    spoken = "; ".join(f"{label}: {', '.join(row)}" for label, row in zip(rows, cells, strict=True))
+    keys = [
+        (box(4, 0, 24, 10, _tint(k), opacity=0.3), f"{_letter(k)}: {name}")
+        for k, name in enumerate(names)
+    ]
+    described = f"{title}. {y_label}, by {x_label} ({', '.join(columns)}). {spoken}"
+    return figure(title, described, parts, bottom + 40, keys)
+
+
+def _letter(place: int) -> str:
+    return chr(ord("A") + place) if place < 26 else str(place)
+
+
+def _tint(place: int) -> str:
+    return f"s{place % SERIES_COLOURS}"
