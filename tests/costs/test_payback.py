@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import socket
+from dataclasses import replace
 from decimal import Decimal
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,21 @@ from finetuning.costs.economics import (
     Case,
     Spread,
     break_even_requests,
-    draw_months,
     months_between,
-    months_percentiles,
     net_present_value,
-    retraining_months,
-    share_within,
+    paying_requests,
     tornado,
+)
+from finetuning.costs.payback import (
+    break_even_months,
+    draw_outcomes,
+    months_percentiles,
+    share_within,
+    volume_percentiles,
 )
 from finetuning.costs.schema import money, tidy
 from finetuning.errors import BadInputError
+from finetuning.tokens import counter_for
 
 TRAFFIC = {"requests_per_month": 2_000_000, "tokens_in": 500, "tokens_out": 150}
 TODAY = {
@@ -117,6 +124,8 @@ def test_storage_is_added_and_gigabyte_storage_is_named() -> None:
     assert catalogue.serving_usd_per_month == bedrock.serving_usd_per_month
     tinker = estimate("tinker", "Qwen/Qwen3-8B")
     assert any("per GB and month" in warning for warning in tinker.warnings)
+    kept = estimate("tinker", "Qwen/Qwen3-8B", serving={**TRAFFIC, "storage_gb": "20"})
+    assert kept.serving_parts["storage"] == 2
 
 
 def test_serving_elsewhere_is_priced_there() -> None:
@@ -124,20 +133,40 @@ def test_serving_elsewhere_is_priced_there() -> None:
     assert result.serving_usd_per_month == Decimal(380)
 
 
-def test_token_billed_adapters_at_other_providers_are_priced_or_named() -> None:
-    result = estimate()
-    elsewhere = {
+def elsewhere(result: CostEstimate) -> dict[str | None, Decimal | None]:
+    return {
         a.provider: a.usd_per_month
         for a in result.alternatives
         if a.name == "tuned_token_billed_elsewhere"
     }
-    assert elsewhere["prime_intellect"] == Decimal(380)
-    assert elsewhere["wandb"] is None
-    small = estimate(serving={**TRAFFIC, "requests_per_month": 100_000})
-    assert "tuned_token_billed_elsewhere at prime_intellect" in small.break_even.reason or (
-        "cheaper_base" in small.break_even.reason
-    )
-    assert "wandb have no price" in small.break_even.reason
+
+
+def test_token_billed_adapters_at_other_providers_are_priced_or_named() -> None:
+    result = estimate()
+    assert elsewhere(result)["prime_intellect"] == Decimal(380)
+    assert elsewhere(result)["wandb"] is None
+    assert "wandb have no price here: not ruled out" in result.break_even.reason
+
+
+def test_nothing_is_hopeless_before_token_billed_adapters_were_priced() -> None:
+    few = {**TRAFFIC, "requests_per_month": 100_000}
+    result = estimate(serving=few)  # $650 today, $2,912.70 on a card of one's own
+    assert result.break_even.route == "tuned_token_billed_elsewhere at prime_intellect"
+    assert result.break_even.months is not None
+    assert result.serving_usd_per_month == 100_000 * Decimal("0.00019")
+    assert sum(result.serving_parts.values()) == result.serving_usd_per_month
+    assert result.one_off_usd == 5_000 + 3 * 5 * Decimal("0.60")  # and trained there
+    assert any("tuned_dedicated at together never pays" in text for text in result.warnings)
+    wanted = estimate(serving={**few, "replicas": 1})  # but who asks for a card gets the card
+    assert wanted.break_even.route == "tuned_dedicated at together"
+    assert wanted.break_even.months is None
+    assert "cheaper_base at openai would cost $14.50 a month" in wanted.break_even.reason
+    assert "prime_intellect would cost $19.00 a month." in wanted.break_even.reason
+
+
+def test_weights_that_cannot_leave_are_served_elsewhere_only_where_trained_too() -> None:
+    closed = estimate("openai", "gpt-4.1-mini", as_of="2026-10-01")
+    assert "wandb" not in elsewhere(closed)
 
 
 def test_own_serving_without_a_price_leaves_break_even_unknown() -> None:
@@ -160,7 +189,8 @@ def test_a_provider_whose_serving_is_not_known_says_so() -> None:
     assert result.serving_usd_per_month is None
     assert any("is not known" in warning for warning in result.warnings)
     nebius = estimate("nebius", "meta-llama/Meta-Llama-3.1-8B-Instruct")
-    assert any("its price was not read" in warning for warning in nebius.warnings)
+    assert any("no price was read" in warning for warning in nebius.warnings)
+    assert "adapters at nebius, wandb have no price here: not ruled out" in nebius.break_even.reason
     own = estimate(
         "nebius",
         "meta-llama/Meta-Llama-3.1-8B-Instruct",
@@ -206,7 +236,7 @@ def test_what_never_pays_is_null_with_the_reason_and_exit_code_0() -> None:
 
 
 def test_what_pays_only_with_more_traffic_says_in_how_many_draws() -> None:
-    result = estimate(serving={**TRAFFIC, "requests_per_month": 400_000})
+    result = estimate(serving={**TRAFFIC, "requests_per_month": 400_000, "replicas": 1})
     even = result.break_even
     assert "with more traffic it does in" in even.reason
     assert even.months is not None
@@ -324,7 +354,23 @@ def test_a_summary_is_one_line_with_the_price() -> None:
 
 
 def test_a_result_stays_short() -> None:
-    assert len(estimate().model_dump_json()) < 8_000  # about 2,000 tokens
+    counter = counter_for("gpt-4o")
+    assert sum(counter.count([estimate().model_dump_json()])) <= 2_000
+
+
+def test_assumptions_are_paged_and_what_was_given_comes_last(tmp_path: Path) -> None:
+    whole = estimate(limit=None, output_dir=str(tmp_path / "a"))
+    assert whole.total == len(whole.assumptions) > 10
+    assert whole.next_offset is None
+    first = estimate()
+    assert first.next_offset == len(first.assumptions) == 10
+    assert estimate(offset=10).assumptions == whole.assumptions[10:20]
+    given = [a.confidence == "given" for a in whole.assumptions]
+    assert given == sorted(given)
+    html = (tmp_path / "a" / "cost.html").read_text("utf-8")
+    assert all(escape(a.name) in html for a in whole.assumptions)
+    with pytest.raises(BadInputError, match="limit of at least 1"):
+        estimate(limit=0)
 
 
 CASE = Case(
@@ -348,23 +394,92 @@ def test_the_numbers_of_a_case_follow_the_published_formulas() -> None:
 
 
 def test_a_forced_retraining_costs_one_cycle() -> None:
-    from dataclasses import replace
-
-    later = replace(CASE, retrain_at=(6,))
+    later = replace(CASE, retrain_first=6)
+    assert later.again == Decimal(100) + Decimal(1_000) / 3
     assert net_present_value(CASE) - net_present_value(later) == Decimal("433.33")
-    assert retraining_months(None, 36) == (15, 30)
-    assert retraining_months(1, 12) == (1,)
-    assert retraining_months(0, 12) == (1,)
-    assert retraining_months(40, 12) == ()
+    assert replace(CASE, retrain_first=15, horizon=36).retrain_at == (15, 30)
+    assert replace(CASE, retrain_first=1).retrain_at == (1,)
+    assert replace(CASE, retrain_first=40).retrain_at == ()
+    assert CASE.retrain_at == ()
+
+
+def test_break_even_is_after_every_retraining_that_comes_before_it() -> None:
+    assert break_even_months(CASE) == Decimal("2.17")  # 1,300 / 600
+    assert break_even_months(replace(CASE, retrain_first=3)) == Decimal("2.17")
+    once = replace(CASE, labour=Decimal(2_100), cycles=1, retrain_first=2)  # 2,200 first and again
+    assert break_even_months(once) == Decimal("7.33")  # (2,200 + 2,200) / 600, before month 17
+    slow = replace(once, requests=Decimal(52_000))  # saves 216 a month: 10.2 months, twice, thrice
+    assert break_even_months(slow) == Decimal("30.56")  # 3 * 2,200 / 216: after months 2 and 17
+    assert break_even_months(replace(slow, requests=Decimal(40_000))) is None  # 120 * 15 < 2,200
+
+
+def test_a_volume_that_pays_back_within_the_horizon_pays_all_spending() -> None:
+    busy = replace(CASE, retrain_first=6)
+    wanted = paying_requests(busy)
+    assert wanted is not None
+    at = replace(busy, requests=Decimal(wanted))
+    below = replace(busy, requests=Decimal(wanted - 1))
+    assert net_present_value(at) >= 0 > net_present_value(below)
 
 
 def test_never_is_infinite_in_every_percentile() -> None:
-    from dataclasses import replace
+    draws = draw_outcomes(replace(CASE, tuned_request=Decimal(1)), seed=0)
+    assert set(draws.months) == set(draws.volumes) == {math.inf}
+    assert len(draws.months) == 10_000
+    assert months_percentiles(draws.months) is None
+    assert volume_percentiles(draws.volumes) is None
+    assert share_within(draws.months, 12) == 0
 
-    draws = draw_months(replace(CASE, tuned_request=Decimal(1)), seed=0)
-    assert set(draws) == {math.inf}
-    assert months_percentiles(draws) is None
-    assert share_within(draws, 12) == 0
+
+def test_the_draws_agree_with_a_plain_simulation_of_the_months() -> None:
+    case = replace(CASE, retrain_first=4, retrain_every=5, rate=Decimal("0.2"))
+    draws = draw_outcomes(case, seed=3)
+    by_hand: list[float] = []
+    for debt, saving in zip(draws.one_offs, draws.savings, strict=True):
+        gained, month = -debt, 0
+        while gained < -1e-9 and month < 10_000:
+            due = min(-gained / saving, 1.0) if saving > 0 else 1.0
+            if due < 1:
+                by_hand.append(month + due)
+                break
+            month += 1
+            gained += saving
+            if month >= 4 and (month - 4) % 5 == 0:
+                gained -= debt / 3
+        else:
+            by_hand.append(float(month) if gained >= -1e-9 else math.inf)
+    assert draws.months == pytest.approx(sorted(by_hand), abs=1e-6)
+    worth = [
+        sum(saving * 1.2 ** (-m / 12) for m in range(1, 13))
+        - debt * (1 + sum(1.2 ** (-m / 12) for m in (4, 9)) / 3)
+        for debt, saving in zip(draws.one_offs, draws.savings, strict=True)
+    ]
+    worth.sort()
+    value = draws.net_present_values()
+    assert [float(value.p10), float(value.p50), float(value.p90)] == pytest.approx(
+        [worth[999], worth[4999], worth[8999]], abs=0.01
+    )
+
+
+def test_the_band_ends_at_the_horizon_with_the_undiscounted_value() -> None:
+    case = replace(CASE, retrain_first=6)
+    band = draw_outcomes(case, seed=0).band([0, 5, 6, 12])
+    assert [row[0] for row in band] == [0, 5, 6, 12]
+    assert all(low <= middle <= high for _, low, middle, high in band)
+    assert band[0][3] < 0 < band[3][2]
+    flat = draw_outcomes(case, seed=0).net_present_values()
+    assert band[3][1:] == pytest.approx(
+        [float(flat.p10), float(flat.p50), float(flat.p90)], abs=0.01
+    )
+
+
+def test_the_middle_of_the_draws_is_near_the_point() -> None:
+    months = months_percentiles(draw_outcomes(CASE, seed=0).months)
+    assert months is not None
+    point = break_even_months(CASE)
+    assert point is not None
+    assert months.p50 is not None
+    assert abs(months.p50 - point) < point / 3
 
 
 def test_a_case_without_traffic_weighs_the_one_off_cost() -> None:
@@ -373,8 +488,6 @@ def test_a_case_without_traffic_weighs_the_one_off_cost() -> None:
 
 
 def test_a_factor_that_moves_nothing_is_not_in_the_tornado() -> None:
-    from dataclasses import replace
-
     named = {s.factor for s in tornado(replace(CASE, labour=Decimal(0)), with_traffic=False)}
     assert named
     assert "labour" not in named
@@ -392,8 +505,6 @@ def test_a_factor_that_moves_nothing_is_not_in_the_tornado() -> None:
 def test_more_traffic_never_delays_and_dearer_hosting_never_hastens_break_even(
     requests: int, more: int, fixed: int, rise: int
 ) -> None:
-    from dataclasses import replace
-
     base = replace(CASE, requests=Decimal(requests), tuned_fixed=Decimal(fixed))
     busier = replace(base, requests=Decimal(requests + more))
     dearer = replace(base, tuned_fixed=Decimal(fixed + rise))

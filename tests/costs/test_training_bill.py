@@ -372,7 +372,7 @@ def test_a_price_of_more_than_90_days_is_flagged_but_used() -> None:
         ("openai", "gpt-4.1-mni", "sft", "gpt-4.1-mini"),
         ("opnai", "gpt-4.1-mini", "sft", "openai"),
         ("together", "openai/gpt-oss-20b", "sft", "together/"),
-        ("crusoe", "any", "sft", "provider"),
+        ("nowhere", "any", "sft", "provider"),
     ],
 )
 def test_what_is_not_known_is_an_error_that_names_the_nearest(

@@ -234,11 +234,21 @@ def test_a_long_training_is_shortened_and_said(
 ) -> None:
     prepared_with(tmp_path, "{}")
     monkeypatch.setattr(arms, "MOST_SECONDS", 0.5)
-    ways: dict[str, Path] = dict.fromkeys((arms.WITH, arms.WITHOUT), tmp_path / "prepared")
-    plans = arms.configure(screen.Screen(1), ASSETS / "base", ways, tmp_path)
+    data = tmp_path / "prepared"
+    settings = arms.choose_settings(ASSETS / "base", data, tmp_path)
+    plans = arms.configure(screen.Screen(1), settings, ASSETS / "base", data, tmp_path)
     epochs = [plan.config["num_train_epochs"] for plan in plans.values()]
     assert epochs[0] == epochs[1] < 3
     assert f"{epochs[0]:g} epochs instead of more" in capsys.readouterr().err
+
+
+def test_what_is_priced_are_the_epochs_that_are_trained(tmp_path: Path) -> None:
+    prepared_with(tmp_path, "{}")
+    data = tmp_path / "prepared"
+    settings = arms.choose_settings(ASSETS / "base", data, tmp_path)
+    assert not settings.shortened
+    cost = steps.estimate(screen.Screen(1), ASSETS / "base", data, tmp_path, settings.epochs)
+    assert cost.training.formula.startswith(f"{settings.epochs:g} epochs × ")
 
 
 def test_a_refused_configuration_stops_the_demo(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from finetuning.errors import RunFailedError
 from finetuning_skill import dispatch
@@ -30,25 +30,50 @@ _FIXED: Final = (
 _LAST_TENTHS: Final = 10
 
 
+class Settings(NamedTuple):
+    """The plan of the arm with replay; ``shortened`` says that it got fewer epochs for time."""
+
+    plan: TrainingPlan
+    shortened: bool
+
+    @property
+    def epochs(self) -> float:
+        """Return how often the rows are passed: what is priced, and what is trained."""
+        return float(self.plan.config["num_train_epochs"])
+
+
+def choose_settings(base: Path, data: Path, folder: Path) -> Settings:
+    """Choose the settings of the arm with replay, so that it trains for about a minute.
+
+    Raises:
+        RunFailedError: The run was refused or does not fit this machine.
+    """
+    first = plan_run(base, data, folder / "training-with-replay", {"seed": 0})
+    estimate = (first.time_seconds or {}).get("p50", 0.0)
+    if estimate <= MOST_SECONDS:
+        return Settings(first, shortened=False)
+    epochs = float(first.config["num_train_epochs"]) * MOST_SECONDS / estimate
+    epochs = max(1, int(epochs * _LAST_TENTHS)) / _LAST_TENTHS
+    shorter = {"seed": 0, "num_train_epochs": epochs}
+    return Settings(plan_run(base, data, folder / "training-shortened", shorter), shortened=True)
+
+
 def configure(
-    screen: Screen, base: Path, prepared: dict[str, Path], folder: Path
+    screen: Screen, settings: Settings, base: Path, data: Path, folder: Path
 ) -> dict[str, TrainingPlan]:
-    """Choose settings for the arm with replay, and give the other arm the very same.
+    """Give the arm without replay the very settings of the arm with it.
 
     Raises:
         RunFailedError: The run was refused or does not fit this machine.
     """
     with screen.step("configure_training", "settings, each with its reason") as note:
-        first = plan_run(base, prepared[WITH], folder / "training-with-replay", {"seed": 0})
-        estimate = (first.time_seconds or {}).get("p50", 0.0)
-        if estimate > MOST_SECONDS:
-            epochs = float(first.config["num_train_epochs"]) * MOST_SECONDS / estimate
-            epochs = max(1, int(epochs * _LAST_TENTHS)) / _LAST_TENTHS
-            shorter = {"seed": 0, "num_train_epochs": epochs}
-            first = plan_run(base, prepared[WITH], folder / "training-shortened", shorter)
-            screen.note(f"{epochs:g} epochs instead of more, so that an arm takes about a minute")
+        first = settings.plan
+        if settings.shortened:
+            screen.note(
+                f"{settings.epochs:g} epochs instead of more, so that an arm takes about a minute"
+            )
         same = {name: first.config[name] for name in _FIXED}
-        second = plan_run(base, prepared[WITHOUT], folder / "training-without-replay", same)
+        second = plan_run(base, data, folder / "training-without-replay", same)
         note(first.summary(), first.exit_code())
     return {WITH: first, WITHOUT: second}
 

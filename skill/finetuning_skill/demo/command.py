@@ -74,8 +74,9 @@ def _run(setting: Setting, folder: Path, screen: Screen) -> DemoResult:
         name: files.resolve_read(found.files["train"], where="demo").parent
         for name, found in prepared.items()
     }
-    cost = steps.estimate(screen, base, ways[arms.WITH], folder)
-    plans = arms.configure(screen, base, ways, folder)
+    settings = arms.choose_settings(base, ways[arms.WITH], folder)
+    cost = steps.estimate(screen, base, ways[arms.WITH], folder, settings.epochs)
+    plans = arms.configure(screen, settings, base, ways[arms.WITHOUT], folder)
     states = arms.train(screen, plans)
     comparison = steps.compare(screen, setting, base, prepared[arms.WITH], states, folder)
     diagnoses = steps.diagnose(screen, states, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -122,13 +123,14 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return [row.data for row in files.read_records(path) if isinstance(row, Record)]
 
 
-def estimate(screen: Screen, base: Path, data: Path, folder: Path) -> CostEstimate:
-    """Say what the training will cost."""
+def estimate(screen: Screen, base: Path, data: Path, folder: Path, epochs: float) -> CostEstimate:
+    """Say what the training will cost, over the epochs that it was configured for."""
     arguments = {
         "provider": "local",
         "model": str(base),
         "method": "sft",
         "data": str(data),
+        "n_epochs": math.ceil(epochs),
         "output_dir": str(folder / "cost"),
     }
     return cast("CostEstimate", screen.call("estimate_cost", "what will it cost?", arguments))

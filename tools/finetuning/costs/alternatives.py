@@ -6,12 +6,25 @@ from decimal import Decimal
 from typing import Final
 
 from finetuning.costs.request import Ledger, Request
-from finetuning.costs.schema import Alternative, CurrentModel, PriceOverrides, ServingTraffic
-from finetuning.costs.serving import Tuned, choose, other_token_servers, tuned_options
+from finetuning.costs.schema import (
+    Alternative,
+    CurrentModel,
+    PriceOverrides,
+    Rates,
+    ServingTraffic,
+)
+from finetuning.costs.serving import choose, tuned_options
 from finetuning.errors import BadInputError
-from finetuning.providers.catalogue import load_provider
+from finetuning.providers.catalogue import (
+    ModelEntry,
+    Provider,
+    Serving,
+    all_providers,
+    find_model,
+    load_provider,
+)
 from finetuning.providers.market import TokenPrices, base_prices
-from finetuning.providers.pricing import reference_bases
+from finetuning.providers.pricing import reference_bases, search_price
 
 _BATCH_FRACTION: Final = Decimal("0.5")
 """Price of batch requests where only prices, no model, are given: what OpenAI, Anthropic and
@@ -19,13 +32,21 @@ Google charge (costs.md#alternatives and genai-prices 0.2.3, checked 2026-10-29)
 
 _UNNAMED: Final = "the current model"
 """Stands for a model of which only the prices are given."""
+_NO_CURRENT: Final = "pass current={…}, what answers today"
 _TOO_OLD: Final = "its price was read over 180 days ago: pass accept_stale=true to use it"
 
 
 def price_alternatives(
-    request: Request, accept_stale: bool, ledger: Ledger
-) -> tuple[Tuned | None, list[Alternative]]:
-    """Price every way to answer the same requests, and choose how the tuned model is served."""
+    request: Request, accept_stale: bool, billed_tokens: int | None, ledger: Ledger
+) -> tuple[Alternative | None, list[Alternative]]:
+    """Price every way to answer the same requests, and choose how the tuned model is served.
+
+    Args:
+        request: What is asked.
+        accept_stale: Whether prices of more than 180 days may be used.
+        billed_tokens: Tokens that one job is billed for, to price it elsewhere; None: unknown.
+        ledger: Takes prices, assumptions and warnings.
+    """
     serving = request.serving
     if serving is None:
         return None, []
@@ -46,34 +67,73 @@ def price_alternatives(
         else:
             alternatives.append(option.without_price(_TOO_OLD))
     if request.overrides.tuned_out_usd_per_mtok is None:
-        alternatives += _elsewhere(request, ledger)
-    return chosen, alternatives
+        alternatives += _elsewhere(request, billed_tokens, ledger)
+    return None if chosen is None else chosen.alternative, alternatives
 
 
-def _elsewhere(request: Request, ledger: Ledger) -> list[Alternative]:
+def _elsewhere(request: Request, billed_tokens: int | None, ledger: Ledger) -> list[Alternative]:
     """Price token-billed adapters of the same base at other providers."""
     serving = request.serving
-    if serving is None or load_provider(request.provider).weights == "no":
+    if serving is None:
         return []
     found: list[Alternative] = []
-    for name in other_token_servers(request.model, serving.provider or request.provider):
-        options = tuned_options(name, request.model, serving, PriceOverrides(), Ledger(request.day))
-        priced = next((o for o in options if o.alternative.name == "tuned_token_billed"), None)
-        if priced is None or priced.ledger.refused:
-            note, cost = "its price is not known or too old", None
-        else:
-            note, cost = "trained and served there", priced.alternative.usd_per_month
-            ledger.merge(priced.ledger)
-        found.append(
-            Alternative(
-                name="tuned_token_billed_elsewhere",
-                usd_per_month=cost,
-                model=request.model,
-                provider=name,
-                note=note,
-            )
-        )
+    here = load_provider(request.provider)
+    base = _base_of(find_model(request.provider, request.model))
+    for entry in all_providers(mentioning='billing = "token"'):
+        if entry.id == (serving.provider or request.provider) or entry.service == "closed":
+            continue
+        for way in entry.serving:
+            model = _takes(entry, way, base, may_bring=here.weights != "no")
+            if model is not None:
+                found.append(_there(request, entry, model, way, billed_tokens, ledger))
+                break
     return found
+
+
+def _base_of(model: ModelEntry) -> str:
+    """Return the open base behind a provider's own name for it, without its organisation."""
+    return (model.base or model.id).rpartition("/")[2].casefold()
+
+
+def _takes(entry: Provider, way: Serving, base: str, *, may_bring: bool) -> str | None:
+    """Return the name under which an adapter of ``base`` is served by the token, or None."""
+    if way.billing != "token":
+        return None
+    for model in entry.models:
+        if _base_of(model) == base and ("*" in way.models or model.id in way.models):
+            return model.id if (may_bring and way.byo) or model.methods else None
+    open_to_all = way.byo and not entry.models
+    return base if open_to_all and may_bring else None
+
+
+def _there(
+    request: Request,
+    entry: Provider,
+    model: str,
+    way: Serving,
+    billed_tokens: int | None,
+    ledger: Ledger,
+) -> Alternative:
+    """Price one way elsewhere: served there, and trained there unless it takes adapters."""
+    served = request.serving
+    own = Ledger(request.day)
+    rate = None if way.byo else search_price(entry.id, model, "train_sft", request.day)
+    options = (
+        [] if served is None else tuned_options(entry.id, model, served, PriceOverrides(), own)
+    )
+    priced = next(
+        (o for o in options if o.priced and o.alternative.name == "tuned_token_billed"), None
+    )
+    same = {"name": "tuned_token_billed_elsewhere", "model": model, "provider": entry.id}
+    if priced is None or priced.ledger.refused or (rate is not None and rate.refused):
+        note = "its price is not known or too old"
+        return Alternative(usd_per_month=None, note=note, **same)
+    ledger.merge(priced.ledger)
+    training = None
+    if rate is not None and billed_tokens is not None:
+        training = ledger.use(rate).usd * billed_tokens / 1_000_000
+    note = "brought there" if way.byo else "trained and served there"
+    return priced.alternative.model_copy(update={**same, "note": note, "training_usd": training})
 
 
 def current_prices(current: CurrentModel, ledger: Ledger) -> TokenPrices:
@@ -134,17 +194,30 @@ def untuned_alternatives(
     """
     if current is None:
         shape = CurrentModel(tokens_in=serving.tokens_in, tokens_out=serving.tokens_out)
-        return [_cheaper_base(shape, 0, serving.requests_per_month, ledger)]
+        names = ("current", "cached", "batch")
+        missing = [Alternative(name=n, usd_per_month=None, note=_NO_CURRENT) for n in names]
+        return [*missing, _cheaper_base(shape, 0, serving.requests_per_month, ledger)]
     prices = current_prices(current, ledger)
     requests = serving.requests_per_month
     cacheable = cacheable_tokens(current, serving)
     now = prices.request_usd(current.tokens_in, current.cached_tokens, current.tokens_out)
     return [
-        Alternative(name="current", usd_per_month=now * requests, model=prices.model),
+        _way("current", now, requests, prices, ""),
         _cached(current, prices, cacheable, requests, ledger),
-        _batch(prices, now * requests, ledger),
+        _batch(prices, now, requests, ledger),
         _cheaper_base(current, cacheable, requests, ledger),
     ]
+
+
+def _way(name: str, each: Decimal, requests: int, prices: TokenPrices, note: str) -> Alternative:
+    return Alternative(
+        name=name,
+        usd_per_month=each * requests,
+        model=prices.model,
+        note=note,
+        request_usd=each,
+        rates=Rates(prices.in_usd_per_mtok, prices.cached_usd_per_mtok, prices.out_usd_per_mtok),
+    )
 
 
 def cacheable_tokens(current: CurrentModel, serving: ServingTraffic) -> int:
@@ -168,20 +241,16 @@ def _cached(
     ledger.assume(
         "cached prefix",
         cacheable,
-        "tokens per request, read from the cache every time",
-        "the larger of cached_tokens and the input tokens that tuning would save",
+        "tokens per request, always read from it",
+        "cached_tokens, or the input that tuning would save",
         "computed",
     )
-    cost = prices.request_usd(current.tokens_in, cacheable, current.tokens_out) * requests
-    return Alternative(
-        name="cached",
-        usd_per_month=cost,
-        model=prices.model,
-        note=f"{cacheable} tokens of each prompt at the cached rate",
-    )
+    each = prices.request_usd(current.tokens_in, cacheable, current.tokens_out)
+    note = f"{cacheable} tokens of each prompt at the cached rate"
+    return _way("cached", each, requests, prices, note)
 
 
-def _batch(prices: TokenPrices, now: Decimal, ledger: Ledger) -> Alternative:
+def _batch(prices: TokenPrices, now: Decimal, requests: int, ledger: Ledger) -> Alternative:
     if prices.batch_fraction is None:
         return Alternative(
             name="batch",
@@ -196,12 +265,12 @@ def _batch(prices: TokenPrices, now: Decimal, ledger: Ledger) -> Alternative:
         prices.source,
         "assumed" if prices.model == _UNNAMED else "read",
     )
-    return Alternative(
-        name="batch",
-        usd_per_month=now * prices.batch_fraction,
-        model=prices.model,
-        note="where answers may wait",
-    )
+    share = prices.batch_fraction
+    way = _way("batch", now * share, requests, prices, "where answers may wait")
+    whole = way.rates or Rates(now, None, now)
+    cached = None if whole.cached is None else whole.cached * share
+    rates = Rates(whole.fresh * share, cached, whole.out * share)
+    return way.model_copy(update={"rates": rates})
 
 
 def _cheaper_base(
@@ -212,9 +281,12 @@ def _cheaper_base(
         (base_prices(name, ledger.day, provider=owner, tokens_in=current.tokens_in), owner)
         for owner, name in reference_bases()
     ]
-    cost, prices, owner = min(
-        (p.request_usd(current.tokens_in, cacheable, current.tokens_out) * requests, p, owner)
-        for p, owner in priced
+    each, prices, owner = min(
+        (
+            (p.request_usd(current.tokens_in, cacheable, current.tokens_out), p, owner)
+            for p, owner in priced
+        ),
+        key=lambda choice: choice[0],
     )
     ledger.use_rate(
         f"{prices.model} (cheaper base)",
@@ -222,10 +294,6 @@ def _cheaper_base(
         prices,
         prices.confidence,
     )
-    return Alternative(
-        name="cheaper_base",
-        usd_per_month=cost,
-        model=prices.model,
-        provider=owner,
-        note="if it is good enough: measure it on the same held-out rows",
-    )
+    note = "if it is good enough: measure it on the same held-out rows"
+    way = _way("cheaper_base", each, requests, prices, note)
+    return way.model_copy(update={"provider": owner})

@@ -1,29 +1,43 @@
-"""How many tokens a job trains on, and how often: counted in the files, or as the caller says."""
+"""What a job takes: tokens counted in its files, epochs, machine hours, memory, storage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from finetuning.costs.request import Job, Ledger, Request
-from finetuning.errors import BadInputError
+from finetuning.costs.schema import GpuNeed, Sureness
+from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.providers.catalogue import ModelEntry, Provider
 from finetuning.providers.terms import TrainingAmounts, openai_auto_epochs
-from finetuning.records import Json, Model
+from finetuning.records import Model
 
-_ANSWERS: Final = (
-    "completions",
-    "completion",
-    "chosen",
-    "rejected",
-    "preferred_output",
-    "non_preferred_output",
+if TYPE_CHECKING:
+    from finetuning.estimate import Architecture
+
+_ANSWERS: Final = frozenset(
+    "completions completion chosen rejected preferred_output non_preferred_output".split()
 )
 """Keys of preference rows that hold answers; what is left is the prompt."""
 
-_MOST_BYTES_PER_TOKEN: Final = 30
-"""A file with more bytes per token than this was probably read as something it is not."""
+_BYTES_PER_TOKEN: Final = (0.8, 30)
+"""Outside of this a file was probably read as something it is not: prose holds 3 to 6 bytes per
+token, base64 1.3; the frame of JSON adds to it (measured here with o200k_base, 2026-11)."""
+
+_RANK: Final = 16
+_ROW_TOKENS: Final = 2048
+"""Adapter rank and tokens per micro-batch of the memory estimate when nothing is said."""
+
+_CPU_MFU: Final = (0.05, 0.17, 0.55)
+"""Share of a thread's peak: small shapes, stock TRL (0.17) and the best loop (0.55) on a CPU
+(measured here, 2026-11; training.md#time)."""
+
+_CPU_START_SECONDS: Final = 8.0
+"""From start to first step with TRL on a CPU (measured here, 2026-11; training.md#time)."""
+
+_MOST_TIMES_ROOFLINE: Final = 50
+_AUTOMATIC: Final = "openai/openai-cookbook, Chat_finetuning_data_prep (checked 2026-11-20)"
 
 
 class Counted(Model):
@@ -88,7 +102,8 @@ def _count_file(
         if max_length is not None and tokens > max_length:
             cut, tokens = cut + 1, max_length
         total += tokens
-        prompt_total += prompts.add(_prompt_of(item.data))
+        prompt = prompts.add({k: v for k, v in item.data.items() if k not in _ANSWERS})
+        prompt_total += prompt if max_length is None else min(prompt, max_length)
     if not rows:
         raise BadInputError(
             "data",
@@ -115,21 +130,20 @@ def _count_file(
     )
 
 
-def _prompt_of(row: Mapping[str, Json]) -> dict[str, Json]:
-    return {key: value for key, value in row.items() if key not in _ANSWERS}
-
-
 def _warn_about(path: Path, tokens: int, rows: int, bad: int, cut: int, ledger: Ledger) -> None:
     if bad:
         ledger.warn(f"{path.name}: {bad} rows could not be read and are not in the estimate")
     if cut:
         ledger.warn(f"{path.name}: {cut} of {rows} rows are cut at the maximum length")
-    size = path.stat().st_size
-    if path.suffix not in {".gz", ".zst", ".parquet"} and size > _MOST_BYTES_PER_TOKEN * tokens:
-        ledger.warn(
-            f"{path.name}: {size} bytes hold only {tokens} tokens: check that the columns that "
-            "hold the text were read"
-        )
+    if path.suffix in {".gz", ".zst", ".parquet"}:
+        return
+    size, (low, high) = path.stat().st_size, _BYTES_PER_TOKEN
+    ledger.check(
+        "tokens against bytes",
+        low * tokens <= size <= high * tokens,
+        f"{path.name}: {size} bytes hold {tokens} tokens, expected {low} to {high} bytes each",
+        "check that the columns that hold the text were read",
+    )
 
 
 def decide_epochs(
@@ -145,27 +159,24 @@ def decide_epochs(
         BadInputError: More or fewer epochs than the model takes.
     """
     low, high = model.epochs_range or (1, 1_000)
-    if n_epochs is not None:
-        if not low <= n_epochs <= high:
-            raise BadInputError(
-                "n_epochs",
-                f"{n_epochs} epochs for {model.id}",
-                f"{low} to {high}",
-                f"Pass n_epochs={min(max(n_epochs, low), high)}",
-            )
-        ledger.assume("n_epochs", n_epochs, "epochs", "as given", "given")
-        return n_epochs
+    if n_epochs is not None and not low <= n_epochs <= high:
+        raise BadInputError(
+            "n_epochs",
+            f"{n_epochs} epochs for {model.id}",
+            f"{low} to {high}",
+            f"Pass n_epochs={min(max(n_epochs, low), high)}",
+        )
+    sure: Sureness = "read"
     rule = provider.default_epochs
-    if rule == "openai_auto":
-        chosen = openai_auto_epochs(n_rows) if n_rows else 3
-        source = "openai/openai-cookbook, Chat_finetuning_data_prep (checked 2026-11-20)"
-        ledger.assume("n_epochs", chosen, "epochs", f"automatic epochs: {source}", "read")
-        return chosen
-    chosen = min(max(int(rule or 3), low), high)
-    if rule is not None:
-        ledger.assume("n_epochs", chosen, "epochs", f"default of {provider.name}", "read")
+    if n_epochs is not None:
+        chosen, source, sure = n_epochs, "as given", "given"
+    elif rule == "openai_auto":
+        chosen, source = openai_auto_epochs(n_rows) if n_rows else 3, _AUTOMATIC
+    elif rule is not None:
+        chosen, source = min(max(int(rule), low), high), f"default of {provider.name}"
     else:
-        ledger.assume("n_epochs", chosen, "epochs", "pass n_epochs to choose", "assumed")
+        chosen, source, sure = min(max(3, low), high), "pass n_epochs to choose", "assumed"
+    ledger.assume("n_epochs", chosen, "epochs", source, sure)
     return chosen
 
 
@@ -178,10 +189,11 @@ def amounts_of(
         BadInputError: Packing is off at a provider that bills padding, and the maximum length or
             the number of rows is not known.
     """
-    if job.formula in {"hours_grader", "job"}:
+    if job.formula in {"hours_grader", "three_rates", "job"}:
         return None, None
     if request.data is not None:
-        counted = count_data(request.data, request.model, request.max_length, ledger)
+        longest = request.max_length or job.model.training_context_tokens
+        counted = count_data(request.data, request.model, longest, ledger)
     elif request.training_tokens is not None:
         counted = Counted(train_tokens=request.training_tokens)
         ledger.assume("training_tokens", request.training_tokens, "tokens", "as given", "given")
@@ -192,7 +204,14 @@ def amounts_of(
     epochs = decide_epochs(request.n_epochs, counted.n_rows, job.provider, job.model, ledger)
     padded = None
     if not request.packing and job.formula == "tokens_epochs_validation":
-        padded = _padded(counted.n_rows, request.max_length)
+        if counted.n_rows is None or request.max_length is None:
+            raise BadInputError(
+                "packing",
+                "without packing this provider bills rows × maximum length",
+                "data and max_length",
+                "Pass data=<file> and max_length=<tokens>, or packing=true",
+            )
+        padded = counted.n_rows * request.max_length
     amounts = TrainingAmounts(
         train_tokens=counted.train_tokens,
         prompt_tokens=counted.prompt_tokens,
@@ -204,12 +223,74 @@ def amounts_of(
     return amounts, counted
 
 
-def _padded(n_rows: int | None, max_length: int | None) -> int:
-    if n_rows is None or max_length is None:
-        raise BadInputError(
-            "packing",
-            "without packing this provider bills rows × maximum length",
-            "data and max_length",
-            "Pass data=<file> and max_length=<tokens>, or packing=true",
+def machine_need(job: Job, tokens: int, ledger: Ledger) -> GpuNeed | None:
+    """Return hours (p10, p50, p90) and memory of training on ``tokens``; None where not known.
+
+    Raises:
+        UnknownNameError: Rented hours are to be paid and nobody knows the model or the GPU.
+    """
+    from finetuning import estimate
+
+    sure: Sureness
+    try:
+        shape = estimate.read_architecture(job.given_model)
+        gpu = None if job.gpu is None else estimate.find_gpu(job.gpu)
+    except UnknownNameError:
+        if job.formula == "gpu_hours":
+            raise
+        ledger.warn(
+            f"the shape of {Path(job.given_model).name!r} is not known, so its hours are not "
+            "estimated: name the folder of the base model"
         )
-    return n_rows * max_length
+        return None
+    if gpu is None:
+        device, flops, mfu = "CPU", estimate.CPU_THREAD_FLOPS * (os.cpu_count() or 1), _CPU_MFU
+        start, n_devices, source, sure = _CPU_START_SECONDS, 1, "training.md#time", "measured"
+    else:
+        device, flops, mfu = gpu.name, gpu.flops, gpu.mfu
+        start, n_devices, source = 0.0, job.n_gpus, "costs.md#gpu-hours"
+        sure = "measured" if gpu.measured else "assumed"
+    seconds = estimate.training_time_seconds(
+        shape,
+        tokens=tokens,
+        tuning=job.tuning,
+        device_flops=flops,
+        n_devices=n_devices,
+        mfu=mfu,
+        fixed_seconds=start,
+    )
+    ledger.assume("share of the peak", f"{mfu[0]} to {mfu[2]}", f"of a {device}", source, sure)
+    work = estimate.training_flops(shape, tokens=tokens, tuning=job.tuning)
+    least = work / (flops * n_devices)
+    ledger.check(
+        "hours against the roofline",
+        least <= seconds["p10"] <= seconds["p90"] <= start + least * _MOST_TIMES_ROOFLINE,
+        f"{work:.3g} FLOPs take at least {least / 3600:.3g} h at full peak",
+        "the hours cannot be right",
+    )
+    tokens_per_microbatch = job.max_length or _ROW_TOKENS
+    memory = estimate.training_memory_gb(
+        shape,
+        tuning=job.tuning,
+        r=_RANK,
+        tokens_per_microbatch=tokens_per_microbatch,
+        gradient_checkpointing=gpu is not None,
+        stack="local_cpu" if gpu is None else "trl",
+    )
+    near = estimate.nearest_measured_point(
+        shape, tuning=job.tuning, r=_RANK, tokens_per_microbatch=tokens_per_microbatch
+    )
+    if near is None or gpu is None or not _alike(shape, estimate.read_architecture(near.base)):
+        near = None
+    return GpuNeed(
+        hours={name: value / 3600 for name, value in seconds.items()},
+        memory_gb=round(memory, 3),
+        device=device,
+        n_gpus=job.n_gpus,
+        nearest_measured_point=None if near is None else near.words(),
+    )
+
+
+def _alike(one: Architecture, other: Architecture) -> bool:
+    """Say whether two bases are within a factor of four of each other's size."""
+    return 1 / 4 <= one.parameters / other.parameters <= 4

@@ -1,17 +1,19 @@
-"""Does it pay: break-even, net present value, and which factor moves the result most."""
+"""What a project costs and saves as plain numbers: its case, its value, what moves it most."""
 
 from __future__ import annotations
 
 import datetime as dt
 import functools
-import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from finetuning.costs.schema import Months, Swing, UsdRange
+from finetuning.costs.schema import Swing, UsdRange
+
+if TYPE_CHECKING:
+    from finetuning.costs.request import Ledger, Request
+    from finetuning.providers.terms import Availability
 
 MICRO = Decimal("0.000001")
 """Percentiles of money are rounded to a millionth of a dollar; points are not rounded."""
@@ -48,7 +50,6 @@ def spread_around(point: Decimal, spread: Spread) -> UsdRange:
     return UsdRange(p10=low, p50=middle, p90=high, point=point)
 
 
-DRAWS: Final = 10_000
 RETRAINING_MONTHS: Final = 15
 """A base lives about 12 to 18 months, and a tuned model dies with it (costs.md#break-even, checked
 2026-11-20)."""
@@ -65,8 +66,8 @@ CENT: Final = Decimal("0.01")
 class Case:
     """Everything that decides whether tuning pays, as plain numbers.
 
-    Money in dollars; ``now_request`` and ``tuned_request`` are per request; ``retrain_at`` are
-    the months in which the base's end forces a new job.
+    Money in dollars; ``now_request`` and ``tuned_request`` are per request. The base's end forces
+    a new cycle in month ``retrain_first`` (None: never) and every ``retrain_every`` months after.
     """
 
     training: Decimal
@@ -79,7 +80,8 @@ class Case:
     tuned_fixed: Decimal = Decimal(0)
     horizon: int = 12
     rate: Decimal = Decimal("0.10")
-    retrain_at: tuple[int, ...] = ()
+    retrain_first: int | None = None
+    retrain_every: int = RETRAINING_MONTHS
 
     @property
     def one_off(self) -> Decimal:
@@ -91,16 +93,23 @@ class Case:
         """Return what a month costs today less what it would cost with the tuned model."""
         return self.requests * (self.now_request - self.tuned_request) - self.tuned_fixed
 
+    @property
+    def again(self) -> Decimal:
+        """Return what one forced retraining costs: a cycle's training and share of labour."""
+        return self.training + self.labour / max(1, self.cycles)
+
+    @property
+    def retrain_at(self) -> tuple[int, ...]:
+        """Return the months of the horizon in which the base's end forces a new cycle."""
+        if self.retrain_first is None:
+            return ()
+        return tuple(range(self.retrain_first, self.horizon + 1, self.retrain_every))
+
 
 def net_present_value(case: Case) -> Decimal:
-    """Return the savings of the horizon, discounted by month, less all spending.
-
-    A forced retraining costs one cycle: its share of training and labour.
-    """
-    factors = _discounts(case.rate, case.horizon)
-    retraining = case.one_off / max(1, case.cycles)
-    forced = sum((factors[month - 1] for month in case.retrain_at), Decimal(0))
-    return (case.saving * sum(factors) - case.one_off - retraining * forced).quantize(CENT)
+    """Return the savings of the horizon, discounted by month, less all spending."""
+    saved, forced = present_months(case)
+    return (case.saving * saved - case.one_off - case.again * forced).quantize(CENT)
 
 
 @functools.lru_cache(maxsize=256)
@@ -110,6 +119,13 @@ def _discounts(rate: Decimal, horizon: int) -> tuple[Decimal, ...]:
     return tuple(step**month for month in range(1, horizon + 1))
 
 
+def present_months(case: Case) -> tuple[Decimal, Decimal]:
+    """Return what a dollar in every month, and one in every retraining month, is worth today."""
+    factors = _discounts(case.rate, case.horizon)
+    forced = sum((factors[month - 1] for month in case.retrain_at), Decimal(0))
+    return sum(factors, Decimal(0)), forced
+
+
 def break_even_requests(case: Case) -> int | None:
     """Return the monthly requests from which tuned serving is cheaper, or None.
 
@@ -117,49 +133,20 @@ def break_even_requests(case: Case) -> int | None:
 
     Source: costs.md#break-even (checked 2026-11-20)
     """
+    return _requests(case, case.tuned_fixed)
+
+
+def paying_requests(case: Case) -> int | None:
+    """Return the monthly requests that pay all spending back within the horizon, or None."""
+    spent = case.one_off + case.again * len(case.retrain_at)
+    return _requests(case, case.tuned_fixed + spent / case.horizon)
+
+
+def _requests(case: Case, monthly: Decimal) -> int | None:
     difference = case.now_request - case.tuned_request
     if difference <= 0:
         return None
-    return int((case.tuned_fixed / difference).to_integral_value(ROUND_CEILING))
-
-
-def draw_months(case: Case, seed: int) -> list[float]:
-    """Draw the months to break-even, sorted; infinite where it never pays.
-
-    Traffic, labour, training cost and serving cost vary over their ranges; the same seed gives
-    the same draws.
-    """
-    draw = random.Random(seed).triangular
-    training, labour = float(case.training) * case.cycles, float(case.labour)
-    now, tuned = float(case.requests * case.now_request), float(case.requests * case.tuned_request)
-    fixed = float(case.tuned_fixed)
-    spreads = [
-        (float(spread.low), float(spread.high))
-        for spread in (TRAFFIC, SERVING, case.training_spread, LABOUR)
-    ]
-    (t_low, t_high), (s_low, s_high), (c_low, c_high), (l_low, l_high) = spreads
-    months: list[float] = []
-    for _ in range(DRAWS):
-        traffic, serving = draw(t_low, t_high, 1.0), draw(s_low, s_high, 1.0)
-        one_off = training * draw(c_low, c_high, 1.0) + labour * draw(l_low, l_high, 1.0)
-        saving = traffic * (now - serving * tuned) - serving * fixed
-        months.append(one_off / saving if saving > 0 else math.inf)
-    months.sort()
-    return months
-
-
-def months_percentiles(months: list[float]) -> Months | None:
-    """Return the 10th, 50th and 90th percentile over all draws; None when all are never."""
-    picked = [months[int(share * (len(months) - 1))] for share in (0.1, 0.5, 0.9)]
-    if not math.isfinite(picked[0]):
-        return None
-    p10, p50, p90 = (Decimal(f"{value:.2f}") if math.isfinite(value) else None for value in picked)
-    return Months(p10=p10, p50=p50, p90=p90)
-
-
-def share_within(months: list[float], horizon: int) -> float:
-    """Return the share of the draws that pay within the horizon."""
-    return round(sum(value <= horizon for value in months) / len(months), 4)
+    return int((monthly / difference).to_integral_value(ROUND_CEILING))
 
 
 def tornado(case: Case, *, with_traffic: bool) -> list[Swing]:
@@ -224,8 +211,8 @@ def _variants(case: Case, with_traffic: bool) -> dict[str, tuple[Case, Case]]:
             replace(case, rate=case.rate * 2),
         ),
         "retraining, never or every year": (
-            replace(case, retrain_at=()),
-            replace(case, retrain_at=tuple(range(12, case.horizon + 1, 12))),
+            replace(case, retrain_first=None),
+            replace(case, retrain_first=12, retrain_every=12),
         ),
     }
 
@@ -236,15 +223,57 @@ def _with_serving(case: Case, factor: Decimal) -> Case:
     )
 
 
-def retraining_months(months_left: int | None, horizon: int) -> tuple[int, ...]:
-    """Return the months of the horizon in which the base's end forces a new job.
+def case_of(
+    request: Request, training: UsdRange | None, spread: Spread, known: Availability, ledger: Ledger
+) -> Case:
+    """Return the case of a request before any traffic: what is spent, and when again.
 
     Args:
-        months_left: Months until the base retires; None where no date is known.
-        horizon: Months looked at.
+        request: What is asked.
+        training: The bill of one job; None counts as nothing.
+        spread: Its range.
+        known: When the base retires.
+        ledger: Takes the assumption on retraining.
     """
-    first = RETRAINING_MONTHS if months_left is None else max(1, months_left)
-    return tuple(range(first, horizon + 1, RETRAINING_MONTHS))
+    return Case(
+        training=Decimal(0) if training is None else training.point,
+        training_spread=spread,
+        cycles=request.cycles,
+        labour=request.labour_usd,
+        horizon=request.horizon_months,
+        rate=request.discount_rate,
+        retrain_first=_retraining(request, known, ledger),
+    )
+
+
+def _retraining(request: Request, known: Availability, ledger: Ledger) -> int | None:
+    """Return the month in which the base's end first forces a new job; one's own copy stays."""
+    if request.provider == "local":
+        return None
+    end = known.base_retires_on
+    ledger.assume(
+        "retraining when the base retires",
+        end.isoformat() if end is not None else f"every {RETRAINING_MONTHS} months",
+        "one cycle each time",
+        "costs.md#break-even: a base lives 12 to 18 months",
+        "read" if end is not None else "assumed",
+    )
+    return RETRAINING_MONTHS if end is None else max(1, months_between(request.day, end))
+
+
+def note_spreads(request: Request, ledger: Ledger) -> None:
+    """Note the ranges of the draws and what was given of the project as assumptions."""
+    ours = "our own range, not measured"
+    ledger.assume("cycles", request.cycles, "training jobs", "cycles argument", "given")
+    if request.labour_usd:
+        ledger.assume("labour range", f"{LABOUR.low} to {LABOUR.high}", "factor", ours, "assumed")
+    else:
+        ledger.assume("labour", 0, "USD", "pass labour_usd to count people's time", "assumed")
+    if request.serving is None:
+        return
+    ledger.assume("traffic range", f"{TRAFFIC.low} to {TRAFFIC.high}", "factor", ours, "assumed")
+    ledger.assume("serving range", f"{SERVING.low} to {SERVING.high}", "factor", ours, "assumed")
+    ledger.assume("discount_rate", request.discount_rate, "a year", "as given", "given")
 
 
 def months_between(start: dt.date, end: dt.date) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from finetuning.costs.schema import (
     Alternative,
@@ -19,15 +19,13 @@ from finetuning.costs.schema import (
     ServingTraffic,
 )
 from finetuning.providers import Method, ProviderId, Tuning
-from finetuning.records import Usd
+from finetuning.records import Usd, page
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from finetuning.costs.economics import Case
     from finetuning.costs.request import Ledger, Request
-    from finetuning.costs.serving import Tuned
-    from finetuning.costs.training import Priced
     from finetuning.providers.terms import Availability
 
 _SOON_DAYS: Final = 180
@@ -60,8 +58,11 @@ def estimate_cost(
     as_of: str | None = None,
     accept_stale: bool = False,
     seed: int = 0,
+    language: Literal["en", "zh"] = "en",
     output_dir: str | None = None,
     overwrite: bool = False,
+    limit: int | None = 10,
+    offset: int = 0,
 ) -> CostEstimate:
     """Estimate what tuning and serving cost, and when it pays, in USD.
 
@@ -94,8 +95,11 @@ def estimate_cost(
         as_of: Day of the estimate, for example 2026-11-20; null: today.
         accept_stale: Use prices that were read more than 180 days ago.
         seed: Seed of the 10,000 draws.
+        language: Language of the page: en or zh.
         output_dir: Folder of the page; null: a new one under the home folder.
         overwrite: Replace the page in a folder that holds files.
+        limit: Most assumptions to list, at least 1, what was given last; null lists all.
+        offset: Assumptions to skip, at least 0; the page always shows all.
 
     Returns:
         The estimate with its parts, alternatives, break-even, assumptions and page.
@@ -110,6 +114,7 @@ def estimate_cost(
     from finetuning.costs.request import Request, parse_day
     from finetuning.files import new_output_folder
 
+    page([], limit, offset, where="estimate_cost")
     folder = new_output_folder(
         output_dir, where="output_dir", name="estimate_cost", overwrite=overwrite
     )
@@ -138,14 +143,18 @@ def estimate_cost(
         day=parse_day(as_of),
         seed=seed,
     )
-    return _assemble(request, accept_stale=accept_stale, folder=folder)
+    whole = _assemble(request, accept_stale=accept_stale, folder=folder, language=language)
+    listed, following = page(whole.assumptions, limit, offset, where="estimate_cost")
+    return whole.model_copy(update={"assumptions": listed, "next_offset": following})
 
 
-def _assemble(request: Request, *, accept_stale: bool, folder: Path) -> CostEstimate:
+def _assemble(
+    request: Request, *, accept_stale: bool, folder: Path, language: Literal["en", "zh"]
+) -> CostEstimate:
     """Price everything that the request names and write the page into the folder."""
+    from finetuning.costs import economics, payback
     from finetuning.costs.alternatives import price_alternatives
     from finetuning.costs.amounts import amounts_of
-    from finetuning.costs.economics import Spread, net_present_value, tornado
     from finetuning.costs.report import next_calls, refuse, write_page
     from finetuning.costs.request import Ledger, job_of
     from finetuning.costs.training import price_training
@@ -153,15 +162,19 @@ def _assemble(request: Request, *, accept_stale: bool, folder: Path) -> CostEsti
     ledger = Ledger(request.day)
     job, known = job_of(request, ledger)
     amounts, counted = amounts_of(request, job, ledger)
-    band = Spread() if counted is None else Spread(_exact(counted.low), _exact(counted.high))
+    band = economics.Spread()
+    if counted is not None:
+        band = economics.Spread(Decimal(repr(counted.low)), Decimal(repr(counted.high)))
     priced = price_training(job, amounts, band, ledger)
-    tuned, alternatives = price_alternatives(request, accept_stale, ledger)
+    bill = priced.training
+    chosen, ways = price_alternatives(request, accept_stale, bill.billed_tokens, ledger)
     if ledger.refused and not accept_stale:
         return refuse(request, priced, ledger, known)
-    case = _case(request, priced, tuned, known, ledger)
-    even = _break_even(request, case, tuned, alternatives)
-    complete = request.current is not None and tuned is not None
-    _note_spreads(request, ledger)
+    case = economics.case_of(request, bill.usd, priced.spread, known, ledger)
+    case, route = _served(request, case, chosen, ways, ledger)
+    complete = request.current is not None and route is not None
+    draws = payback.draw_outcomes(case, request.seed) if complete else None
+    economics.note_spreads(request, ledger)
     _warn_about_end(request, known, ledger)
     facts = request.facts(counted.train_tokens if counted else None)
     estimate = CostEstimate(
@@ -169,105 +182,79 @@ def _assemble(request: Request, *, accept_stale: bool, folder: Path) -> CostEsti
         model=job.model.id,
         method=request.method,
         as_of=request.day,
-        training=priced.training,
+        training=bill,
         gpu=priced.gpu,
-        serving_usd_per_month=None if tuned is None else tuned.alternative.usd_per_month,
-        alternatives=alternatives,
+        serving_usd_per_month=None if route is None else route.usd_per_month,
+        serving_parts={} if route is None else route.parts,
+        alternatives=ways,
         one_off_usd=case.one_off,
         one_off_parts={"training": case.training * case.cycles, "labour": case.labour},
-        break_even=even,
-        npv_usd=net_present_value(case) if complete else None,
-        tornado=tornado(case, with_traffic=complete),
-        assumptions=ledger.assumptions,
+        retraining_usd=case.again * len(case.retrain_at),
+        break_even=_not_known(request)
+        if draws is None or route is None
+        else payback.break_even(case, route, ways, draws),
+        npv_usd=None if draws is None else economics.net_present_value(case),
+        npv_range=None if draws is None else draws.net_present_values(),
+        tornado=economics.tornado(case, with_traffic=complete),
+        assumptions=ledger.in_order(),
+        total=len(ledger.assumptions),
         stale_prices=ledger.stale,
         base_retires_on=known.base_retires_on,
+        sanity=ledger.checks,
         warnings=ledger.warnings,
         settings={"cycles": request.cycles, "horizon_months": case.horizon, "seed": request.seed},
         fit_facts=facts,
         next=next_calls(request, facts),
     )
-    page = write_page(estimate, case, folder)
-    return estimate.model_copy(update={"chart_file": str(page)})
+    chart = write_page(estimate, case, folder, language=language)
+    return estimate.model_copy(update={"chart_file": str(chart)})
 
 
-def _exact(factor: float) -> Decimal:
-    return Decimal(repr(factor))
+def _served(
+    request: Request,
+    case: Case,
+    chosen: Alternative | None,
+    ways: list[Alternative],
+    ledger: Ledger,
+) -> tuple[Case, Alternative | None]:
+    """Return the case with its traffic, and how the tuned model is served.
 
-
-def _case(
-    request: Request, priced: Priced, tuned: Tuned | None, known: Availability, ledger: Ledger
-) -> Case:
+    Where nobody said how to serve and the first way never pays, the cheapest priced one is taken.
+    """
     from finetuning.costs.alternatives import current_prices
-    from finetuning.costs.economics import Case
+    from finetuning.costs.payback import choose_route, served_by
 
-    cost = priced.training.usd
-    case = Case(
-        training=Decimal(0) if cost is None else cost.point,
-        training_spread=priced.spread,
-        cycles=request.cycles,
-        labour=request.labour_usd,
-        horizon=request.horizon_months,
-        rate=request.discount_rate,
-        retrain_at=_retraining(request, known, ledger),
-    )
-    if request.serving is None or request.current is None or tuned is None:
-        return case
-    prices = current_prices(request.current, ledger)
-    now = request.current
-    return replace(
-        case,
-        requests=Decimal(request.serving.requests_per_month),
-        now_request=prices.request_usd(now.tokens_in, now.cached_tokens, now.tokens_out),
-        tuned_request=tuned.request_usd,
-        tuned_fixed=tuned.fixed_usd,
-    )
-
-
-def _retraining(request: Request, known: Availability, ledger: Ledger) -> tuple[int, ...]:
-    from finetuning.costs.economics import months_between, retraining_months
-
-    end = known.base_retires_on
-    left = None if end is None else months_between(request.day, end)
-    if request.provider == "local":
-        return ()
-    ledger.assume(
-        "retraining when the base retires",
-        end.isoformat() if end is not None else "every 15 months",
-        "one cycle each time",
-        "costs.md#break-even: a base lives 12 to 18 months",
-        "read" if end is not None else "assumed",
-    )
-    return retraining_months(left, request.horizon_months)
-
-
-def _break_even(
-    request: Request, case: Case, tuned: Tuned | None, alternatives: list[Alternative]
-) -> BreakEven:
-    from finetuning.costs.report import break_even, unknown
-
-    if request.serving is None:
-        return unknown("Whether it pays is not known: pass serving={…} and current={…}.")
+    if request.serving is None or chosen is None:
+        return case, chosen
     if request.current is None:
-        return unknown("Whether it pays is not known: pass current={…}, what answers today.")
-    if tuned is None:
-        return unknown("Whether it pays is not known: no price of serving the tuned model is.")
-    return break_even(case, tuned, alternatives, request.seed)
+        return case, chosen
+    now, said = request.current, request.serving
+    prices = current_prices(now, ledger)
+    case = replace(
+        case,
+        requests=Decimal(said.requests_per_month),
+        now_request=prices.request_usd(now.tokens_in, now.cached_tokens, now.tokens_out),
+    )
+    open_choice = said.hours is None and said.replicas is None and said.provider is None
+    route = choose_route(case, chosen, ways) if open_choice else chosen
+    if route is not chosen:
+        ledger.warn(
+            f"{chosen.name} at {chosen.provider} never pays at this traffic: the estimate serves "
+            f"at {route.provider}, by the token"
+        )
+    return served_by(case, route), route
 
 
-def _note_spreads(request: Request, ledger: Ledger) -> None:
-    from finetuning.costs.economics import LABOUR, SERVING, TRAFFIC
+def _not_known(request: Request) -> BreakEven:
+    from finetuning.costs.payback import unknown
 
-    ours = "range of this project, not a measurement"
-    ledger.assume("cycles", request.cycles, "training jobs", "cycles argument", "given")
-    if request.labour_usd:
-        ledger.assume("labour range", f"{LABOUR.low} to {LABOUR.high}", "factor", ours, "assumed")
-    else:
-        ledger.assume("labour", 0, "USD", "pass labour_usd to count people's time", "assumed")
     if request.serving is None:
-        return
-    ledger.assume("traffic range", f"{TRAFFIC.low} to {TRAFFIC.high}", "factor", ours, "assumed")
-    ledger.assume("serving range", f"{SERVING.low} to {SERVING.high}", "factor", ours, "assumed")
-    ledger.assume("discount_rate", request.discount_rate, "a year", "as given", "given")
+        why = "pass serving={…} and current={…}"
+    elif request.current is None:
+        why = "pass current={…}, what answers today"
+    else:
+        why = "no price of serving the tuned model is known"
+    return unknown(f"Whether it pays is not known: {why}.")
 
 
 def _warn_about_end(request: Request, known: Availability, ledger: Ledger) -> None:

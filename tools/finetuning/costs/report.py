@@ -1,31 +1,16 @@
-"""An estimate in words and as a page: break-even, refusal, facts for the decision, next calls.
-
-Nothing is called hopeless while a way to serve it has no price.
-"""
+"""An estimate as a page that stands alone, the refusal of old prices, and the next calls."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 from finetuning import pages
-from finetuning.costs.economics import (
-    Case,
-    break_even_requests,
-    draw_months,
-    months_percentiles,
-    share_within,
-)
+from finetuning.costs.economics import Case
+from finetuning.costs.payback import unknown
 from finetuning.costs.request import Ledger, Request
-from finetuning.costs.schema import (
-    Alternative,
-    BreakEven,
-    CostEstimate,
-    Training,
-    money,
-)
-from finetuning.costs.serving import Tuned
+from finetuning.costs.schema import CostEstimate, Training, money
 from finetuning.costs.training import Priced
 from finetuning.files import write_text
 from finetuning.providers.terms import Availability
@@ -33,67 +18,6 @@ from finetuning.records import Json, NextCall
 
 _UNDRAWN: Final = frozenset({"tuned_token_billed_elsewhere"})
 """Alternatives of another provider: their training is not priced here, so they have no curve."""
-
-
-def unknown(reason: str) -> BreakEven:
-    """Return a break-even that cannot be computed, with the reason."""
-    return BreakEven(
-        months=None, requests_per_month=None, probability_within_horizon=None, reason=reason
-    )
-
-
-def break_even(case: Case, tuned: Tuned, alternatives: list[Alternative], seed: int) -> BreakEven:
-    """Return when tuning pays against today's model, and what pays without training.
-
-    Args:
-        case: The numbers.
-        tuned: How the tuned model is served.
-        alternatives: Every priced alternative, for the sentence.
-        seed: Seed of the draws.
-    """
-    draws = draw_months(case, seed)
-    months = months_percentiles(draws)
-    share = share_within(draws, case.horizon)
-    now = case.now_request * case.requests
-    cost = tuned.alternative.usd_per_month or Decimal(0)
-    if case.saving > 0:
-        first = (case.one_off / case.saving).quantize(Decimal("0.1"))
-        reason = (
-            f"At this traffic it saves {money(case.saving)} a month and pays back in about "
-            f"{first} months"
-        )
-    elif months is not None:
-        reason = (
-            f"At this traffic it never pays ({money(cost)} a month tuned, {money(now)} today); "
-            f"with more traffic it does in {share:.0%} of the draws"
-        )
-    else:
-        reason = f"Never pays: {money(cost)} a month tuned, {money(now)} today"
-    return BreakEven(
-        months=months,
-        requests_per_month=break_even_requests(case),
-        probability_within_horizon=share,
-        reason=f"{reason}.{_besides(tuned, alternatives)}",
-    )
-
-
-def _besides(tuned: Tuned, alternatives: list[Alternative]) -> str:
-    """Name what is cheaper than the tuned option, trained or not, and what was not priced."""
-    cost = tuned.alternative.usd_per_month or Decimal(0)
-    others = [a for a in alternatives if a is not tuned.alternative and a.name != "current"]
-    priced = [a for a in others if a.usd_per_month is not None and a.usd_per_month < cost]
-    words = ""
-    if priced:
-        best = min(priced, key=lambda a: a.usd_per_month or Decimal(0))
-        where = f" at {best.provider}" if best.provider else ""
-        words += f" {best.name}{where} would cost {money(best.usd_per_month or Decimal(0))} a month"
-        words += "." if best.name.startswith("tuned") else " without training, if good enough."
-    unpriced = [
-        a.provider for a in others if a.usd_per_month is None and a.name.startswith("tuned")
-    ]
-    if unpriced:
-        words += f" Token-billed adapters at {', '.join(map(str, unpriced))} have no price here."
-    return words
 
 
 def refuse(request: Request, priced: Priced, ledger: Ledger, known: Availability) -> CostEstimate:
@@ -110,7 +34,8 @@ def refuse(request: Request, priced: Priced, ledger: Ledger, known: Availability
         training=bill,
         gpu=priced.gpu,
         break_even=unknown(f"Not computed: the price of {names} was read over 180 days ago."),
-        assumptions=ledger.assumptions,
+        assumptions=ledger.in_order(),
+        total=len(ledger.assumptions),
         stale_prices=ledger.stale,
         base_retires_on=known.base_retires_on,
         warnings=ledger.warnings,
@@ -127,7 +52,7 @@ def refuse(request: Request, priced: Priced, ledger: Ledger, known: Availability
 
 def _arguments(request: Request) -> dict[str, Json]:
     """Return the arguments that repeat this call."""
-    given: dict[str, Any] = {
+    given: dict[str, Json] = {
         "provider": request.provider,
         "model": request.model,
         "method": request.method,
@@ -170,13 +95,16 @@ def next_calls(request: Request, facts: dict[str, Json]) -> list[NextCall]:
     return calls
 
 
-def write_page(estimate: CostEstimate, case: Case, folder: Path) -> Path:
+def write_page(
+    estimate: CostEstimate, case: Case, folder: Path, *, language: Literal["en", "zh"] = "en"
+) -> Path:
     """Write ``cost.html`` with the sums, the curves and the factors; return its path.
 
     Args:
         estimate: The finished estimate.
         case: The numbers behind it.
         folder: Where to write.
+        language: Language of the page: en or zh.
     """
     sections = [_verdict(estimate), pages.key_values(_sums(estimate))]
     if estimate.alternatives:
@@ -224,6 +152,7 @@ def write_page(estimate: CostEstimate, case: Case, folder: Path) -> Path:
         pages.page(
             f"Cost of tuning {estimate.model} at {estimate.provider}",
             sections,
+            language=language,
             subtitle=f"{estimate.method}, as of {estimate.as_of.isoformat()}, US dollars",
         ),
     )

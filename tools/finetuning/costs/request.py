@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from finetuning.costs.schema import (
     Assumption,
+    Check,
     CurrentModel,
     PriceOverrides,
     RftJob,
@@ -39,11 +40,16 @@ class Ledger:
         self.assumptions: list[Assumption] = []
         self.stale: list[StalePrice] = []
         self.warnings: list[str] = []
+        self.checks: list[Check] = []
 
     @property
     def refused(self) -> bool:
         """Say whether any price used is too old to be used without consent."""
         return any(price.refused for price in self.stale)
+
+    def in_order(self) -> list[Assumption]:
+        """Return the assumptions, what the caller gave last."""
+        return sorted(self.assumptions, key=lambda known: known.confidence == "given")
 
     def assume(
         self, name: str, value: object, unit: str, source: str, confidence: Sureness
@@ -111,6 +117,12 @@ class Ledger:
         self.stale += [price for price in other.stale if price.name not in known]
         for text in other.warnings:
             self.warn(text)
+
+    def check(self, name: str, ok: bool, detail: str, otherwise: str) -> None:
+        """Note whether a number agrees with another way to reach it; warn where it does not."""
+        self.checks.append(Check(name=name, ok=ok, detail=detail))
+        if not ok:
+            self.warn(f"{detail}: {otherwise}")
 
     def warn(self, text: str) -> None:
         """Note a warning once."""
@@ -227,6 +239,15 @@ class Job:
     rft: RftJob | None = None
 
 
+def _rule(entry: Provider, request: Request, ledger: Ledger) -> Formula:
+    """Return the billing rule; with one's own rate per token an unknown one is tokens × epochs."""
+    known = entry.billing.get(request.method)
+    if known == "unknown" and request.overrides.train_usd_per_mtok is not None:
+        ledger.assume("billing rule", "tokens × epochs", "rule", "not read: check it", "assumed")
+        return "tokens_epochs"
+    return known if known == "three_rates" else billing_rule(entry, request.method)
+
+
 def job_of(request: Request, ledger: Ledger) -> tuple[Job, Availability]:
     """Look up the provider, the model and the billing rule.
 
@@ -244,7 +265,7 @@ def job_of(request: Request, ledger: Ledger) -> tuple[Job, Availability]:
             "a provider that takes jobs",
             "Choose together, fireworks, tinker, vertex or local",
         )
-    rule = billing_rule(entry, request.method)
+    rule = _rule(entry, request, ledger)
     if request.method not in target.methods:
         offered = ", ".join(target.methods) or "none: it cannot be tuned"
         raise BadInputError(

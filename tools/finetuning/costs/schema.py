@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -30,9 +30,7 @@ class ServingTraffic(Part):
     requests_per_month: Tokens = Field(description="Requests in a month of 730 hours.")
     tokens_in: Tokens = Field(description="Input tokens per request to the tuned model.")
     tokens_out: Tokens = Field(description="Output tokens per request.")
-    cached_tokens: Tokens = Field(
-        default=0, description="Input tokens per request read from cache."
-    )
+    cached_tokens: Tokens = Field(default=0, description="Of tokens_in, read from a cache.")
     hours: Annotated[Decimal, Field(gt=0, le=744)] | None = Field(
         default=None, description="Hours a month that dedicated serving runs; null: 730."
     )
@@ -41,6 +39,9 @@ class ServingTraffic(Part):
     )
     provider: ProviderId | None = Field(
         default=None, description="Where it is served; null: where it is trained."
+    )
+    storage_gb: Annotated[Decimal, Field(ge=0, le=10**6)] | None = Field(
+        default=None, description="Checkpoints kept, in GB; null: none counted."
     )
 
 
@@ -57,9 +58,14 @@ class CurrentModel(Part):
 
 
 class RftJob(Part):
-    """A hosted reinforcement job, billed by the hour plus its grader's tokens."""
+    """A hosted reinforcement job: hours or the tokens of its rollouts, and its grader's tokens."""
 
-    hours: Annotated[Decimal, Field(gt=0)] = Field(description="Billed training hours.")
+    hours: Annotated[Decimal, Field(gt=0, le=10**6)] | None = Field(
+        default=None, description="Billed training hours (OpenAI, Azure; GPU hours at Fireworks)."
+    )
+    prefill_tokens: Tokens = Field(default=0, description="Prompt tokens of all rollouts (Tinker).")
+    sample_tokens: Tokens = Field(default=0, description="Tokens sampled in all rollouts (Tinker).")
+    train_tokens: Tokens = Field(default=0, description="Tokens trained on in all steps (Tinker).")
     grader_model: str | None = Field(default=None, description="Model that grades, if one does.")
     grader_tokens_in: Tokens = 0
     grader_tokens_out: Tokens = 0
@@ -114,6 +120,14 @@ class Training(Part):
     parts: dict[str, Money] = Field(default_factory=dict, description="They add up to usd.point.")
 
 
+class Check(Part):
+    """Whether a number agrees with another way to reach it."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
 class GpuNeed(Part):
     """Hours and memory of one job on rented or own machines."""
 
@@ -124,14 +138,32 @@ class GpuNeed(Part):
     nearest_measured_point: str | None = None
 
 
+class Rates(NamedTuple):
+    """Dollars per million tokens of one way to answer; ``cached`` is null where not known."""
+
+    fresh: Decimal
+    cached: Decimal | None
+    out: Decimal
+
+
 class Alternative(Part):
-    """One way to serve the same requests for a month; null where a price is not known."""
+    """One way to serve the same requests for a month; null where a price is not known.
+
+    What is not part of the answer stands behind it: the month is ``fixed_usd`` + requests ×
+    ``request_usd`` and the sum of ``parts``; ``rates`` are the prices per token where there are
+    any; ``training_usd`` is the bill of a job where it would be trained elsewhere.
+    """
 
     name: str
     usd_per_month: Money | None
     model: str | None = None
     provider: str | None = None
     note: str = ""
+    fixed_usd: Usd = Field(default=Decimal(0), exclude=True)
+    request_usd: Usd = Field(default=Decimal(0), exclude=True)
+    rates: Rates | None = Field(default=None, exclude=True)
+    parts: dict[str, Money] = Field(default_factory=dict, exclude=True)
+    training_usd: Usd | None = Field(default=None, exclude=True)
 
 
 class Months(Part):
@@ -142,13 +174,36 @@ class Months(Part):
     p90: Decimal | None
 
 
+class Volumes(Part):
+    """Requests a month from which tuned serving is cheaper; null stands for never."""
+
+    p10: int | None
+    p50: int | None
+    p90: int | None
+
+
+class Versus(Part):
+    """The tuned model against one way that needs no training, at the point estimate."""
+
+    name: str
+    saving_usd_per_month: Money
+    months: Decimal | None = Field(description="Null: it never pays against this one.")
+    requests_per_month: int | None
+
+
 class BreakEven(Part):
-    """When it pays, against what is used today."""
+    """When it pays, against what is used today; ``route`` is how the tuned model is served."""
 
     months: Months | None
     requests_per_month: int | None = Field(description="Volume at which the monthly saving starts.")
+    requests_range: Volumes | None = None
+    requests_within_horizon: int | None = Field(
+        default=None, description="Volume that pays back within the horizon."
+    )
     probability_within_horizon: Fraction | None
     reason: str
+    route: str | None = None
+    versus: list[Versus] = Field(default_factory=list[Versus])
 
 
 class Swing(Part):
@@ -192,15 +247,25 @@ class CostEstimate(ToolResult):
     training: Training
     gpu: GpuNeed | None = None
     serving_usd_per_month: Money | None = None
+    serving_parts: dict[str, Money] = Field(
+        default_factory=dict, description="They add up to serving_usd_per_month."
+    )
     alternatives: list[Alternative] = Field(default_factory=list[Alternative])
     one_off_usd: Money | None = None
     one_off_parts: dict[str, Money] = Field(default_factory=dict)
+    retraining_usd: Money | None = Field(
+        default=None, description="Cycles that the base's end forces within the horizon."
+    )
     break_even: BreakEven
     npv_usd: Money | None = None
+    npv_range: UsdRange | None = None
     tornado: list[Swing] = Field(default_factory=list[Swing])
     assumptions: list[Assumption] = Field(default_factory=list[Assumption])
+    total: int = Field(default=0, description="Assumptions in all.")
+    next_offset: int | None = None
     stale_prices: list[StalePrice] = Field(default_factory=list[StalePrice])
     base_retires_on: dt.date | None = None
+    sanity: list[Check] = Field(default_factory=list[Check])
     warnings: list[str] = Field(default_factory=list[str])
     chart_file: str | None = None
     settings: dict[str, Json] = Field(

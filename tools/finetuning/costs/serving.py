@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from finetuning.costs.request import Ledger
-from finetuning.costs.schema import Alternative, PriceOverrides, ServingTraffic
+from finetuning.costs.schema import Alternative, PriceOverrides, Rates, ServingTraffic, Sureness
 from finetuning.errors import UnknownNameError
 from finetuning.providers.catalogue import (
     PriceKind,
     Provider,
     Serving,
-    all_providers,
     find_model,
     load_provider,
 )
@@ -24,21 +22,25 @@ from finetuning.providers.pricing import listed_gpus, search_price
 MONTH_HOURS: Final = Decimal(730)
 """Hours in a month (costs.md#serving; Azure's pages count 720)."""
 
+_TOKEN_KINDS: Final[tuple[PriceKind, ...]] = ("tuned_in", "tuned_out", "tuned_cached")
 _HOUR_KINDS: Final[tuple[PriceKind, ...]] = ("host", "gpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A priced way to serve the tuned model: so much a month, and so much a request.
+    """A way to serve the tuned model, priced or not.
 
     ``ledger`` holds the prices of this way alone, so that an old price of one way does not
     taint another.
     """
 
     alternative: Alternative
-    fixed_usd: Decimal
-    request_usd: Decimal
     ledger: Ledger
+
+    @property
+    def priced(self) -> bool:
+        """Say whether its month has a price."""
+        return self.alternative.usd_per_month is not None
 
     def without_price(self, why: str) -> Alternative:
         """Return the alternative with no price, because of a reason."""
@@ -97,50 +99,86 @@ def tuned_options(
 
 def choose(options: list[Tuned], serving: ServingTraffic) -> Tuned | None:
     """Return the option that the traffic means: dedicated when hours or replicas are named."""
+    priced = [option for option in options if option.priced]
     dedicated = serving.hours is not None or serving.replicas is not None
     wanted = "tuned_dedicated" if dedicated else "tuned_token_billed"
-    for option in options:
-        if option.alternative.name == wanted:
-            return option
-    return options[0] if options else None
+    return next((o for o in priced if o.alternative.name == wanted), next(iter(priced), None))
 
 
 def _storage(quote: Quote, ledger: Ledger) -> Decimal:
-    if quote.overrides.storage_usd_per_month is not None:
-        return quote.overrides.storage_usd_per_month
+    """Return what keeping the model costs a month, by the model or by the gigabyte."""
+    own, kept = quote.overrides.storage_usd_per_month, quote.serving.storage_gb
+    if own is not None:
+        ledger.assume("storage_usd_per_month", own, "usd_per_month", "prices argument", "given")
+        return own
     price = search_price(quote.entry.id, quote.model, "storage", ledger.day)
     if price is None:
         return Decimal(0)
-    if price.unit != "usd_per_model_month":
+    if price.unit != "usd_per_gb_month":
+        return ledger.use(price).usd
+    if kept is None:
         ledger.warn(
-            f"{quote.entry.name} also charges ${price.usd} per GB and month for checkpoints: "
-            "not counted"
+            f"{quote.entry.name} also charges ${price.usd} per GB and month for checkpoints: pass "
+            "serving.storage_gb to count it"
         )
         return Decimal(0)
-    return ledger.use(price).usd
+    return ledger.use(price).usd * kept
 
 
-def _by_token(quote: Quote, way: Serving | None) -> Tuned | None:
-    entry, model, serving = quote.entry, quote.model, quote.serving
-    ledger = Ledger(quote.ledger.day)
-    prices = token_prices(entry, model, way, serving.tokens_in, quote.overrides, ledger)
-    if prices is None:
-        quote.ledger.warn(f"{entry.name} serves adapters by the token; its price was not read")
-        return None
-    storage = _storage(quote, ledger)
-    each = prices.request_usd(serving.tokens_in, serving.cached_tokens, serving.tokens_out)
-    return Tuned(
-        Alternative(
-            name="tuned_token_billed",
-            usd_per_month=each * serving.requests_per_month + storage,
-            model=model,
-            provider=entry.id,
-            note=(way.note if way is not None else "your own prices"),
-        ),
-        fixed_usd=storage,
+def _month(
+    quote: Quote, name: str, note: str, parts: dict[str, Decimal], prices: TokenPrices | None
+) -> Alternative:
+    """Return a way to serve: its fixed ``parts`` and, with ``prices``, what the tokens cost."""
+    traffic, fixed, each = quote.serving, sum(parts.values(), Decimal(0)), Decimal(0)
+    rates = None
+    if prices is not None:
+        rates = Rates(prices.in_usd_per_mtok, prices.cached_usd_per_mtok, prices.out_usd_per_mtok)
+        tokens = token_parts(prices, traffic)
+        each = sum(tokens.values(), Decimal(0))
+        parts = {part: usd * traffic.requests_per_month for part, usd in tokens.items()} | parts
+    return Alternative(
+        name=name,
+        usd_per_month=sum(parts.values(), Decimal(0)),
+        model=quote.model,
+        provider=quote.entry.id,
+        note=note,
+        fixed_usd=fixed,
         request_usd=each,
-        ledger=ledger,
+        rates=rates,
+        parts={part: usd for part, usd in parts.items() if usd},
     )
+
+
+def token_parts(prices: TokenPrices, traffic: ServingTraffic) -> dict[str, Decimal]:
+    """Return what one request costs: its fresh and cached input, and its output."""
+    cached = traffic.cached_tokens
+    return {
+        "input tokens": prices.request_usd(traffic.tokens_in - cached, 0, 0),
+        "cached input tokens": prices.request_usd(cached, cached, 0),
+        "output tokens": prices.request_usd(0, 0, traffic.tokens_out),
+    }
+
+
+def _by_token(quote: Quote, way: Serving | None) -> Tuned:
+    ledger = Ledger(quote.ledger.day)
+    prices = token_prices(
+        quote.entry, quote.model, way, quote.serving.tokens_in, quote.overrides, ledger
+    )
+    if prices is None:
+        quote.ledger.warn(f"{quote.entry.name} serves adapters by the token; no price was read")
+        return Tuned(
+            Alternative(
+                name="tuned_token_billed",
+                usd_per_month=None,
+                model=quote.model,
+                provider=quote.entry.id,
+                note="its price was not read: pass prices={tuned_in…, tuned_out_usd_per_mtok}",
+            ),
+            ledger,
+        )
+    note = "your own prices" if way is None else way.note
+    parts = {"storage": _storage(quote, ledger)}
+    return Tuned(_month(quote, "tuned_token_billed", note, parts, prices), ledger)
 
 
 def token_prices(
@@ -156,46 +194,49 @@ def token_prices(
     if own[0] is not None and own[1] is not None:
         ledger.assume("tuned_in_usd_per_mtok", own[0], "usd_per_mtok", "prices argument", "given")
         ledger.assume("tuned_out_usd_per_mtok", own[1], "usd_per_mtok", "prices argument", "given")
-        return _prices(model, own[0], overrides.tuned_cached_usd_per_mtok, own[1], ledger.day)
+        return TokenPrices(
+            model=model,
+            in_usd_per_mtok=own[0],
+            cached_usd_per_mtok=overrides.tuned_cached_usd_per_mtok,
+            out_usd_per_mtok=own[1],
+            batch_fraction=None,
+            source="prices argument",
+            as_of=ledger.day.isoformat(),
+            confidence="read",
+            age_days=0,
+        )
     if way is not None and way.base_tokens:
         return _base_rate(entry, model, tokens_in, ledger)
-    price_in = search_price(entry.id, model, "tuned_in", ledger.day)
-    price_out = search_price(entry.id, model, "tuned_out", ledger.day)
+    price_in, price_out, cached = (
+        search_price(entry.id, model, kind, ledger.day, tokens_in=tokens_in)
+        for kind in _TOKEN_KINDS
+    )
     if price_in is None or price_out is None:
         return None
-    cached = search_price(entry.id, model, "tuned_cached", ledger.day)
-    for price in (price_in, price_out, cached):
-        if price is not None:
-            ledger.use(price)
-    return _prices(
-        model, price_in.usd, None if cached is None else cached.usd, price_out.usd, ledger.day
-    )
-
-
-def _prices(
-    model: str, price_in: Decimal, cached: Decimal | None, price_out: Decimal, day: dt.date
-) -> TokenPrices:
-    return TokenPrices(
+    oldest = max((price_in, price_out), key=lambda price: price.age_days)
+    prices = TokenPrices(
         model=model,
-        in_usd_per_mtok=price_in,
-        cached_usd_per_mtok=cached,
-        out_usd_per_mtok=price_out,
+        in_usd_per_mtok=price_in.usd,
+        cached_usd_per_mtok=None if cached is None else cached.usd,
+        out_usd_per_mtok=price_out.usd,
         batch_fraction=None,
-        source="",
-        as_of=day.isoformat(),
-        confidence="read",
-        age_days=0,
+        source=oldest.source,
+        as_of=oldest.as_of,
+        confidence=oldest.confidence,
+        age_days=oldest.age_days,
     )
+    value = f"{price_in.usd} in, {price_out.usd} out"
+    value += "" if cached is None else f", {cached.usd} cached"
+    ledger.use_rate(f"{entry.id}/{model}:tuned", value, prices, prices.confidence)
+    return prices
 
 
 def _base_rate(entry: Provider, model: str, tokens_in: int, ledger: Ledger) -> TokenPrices | None:
     """Return the base's own token prices, where a tuned model costs what its base costs."""
     target = find_model(entry.id, model)
-    for name in (target.id, *target.aliases):
+    for name in dict.fromkeys((target.id, target.id.rpartition("/")[2], *target.aliases)):
         try:
-            prices = base_prices(
-                name.rsplit("/", 1)[-1], ledger.day, provider=entry.id, tokens_in=tokens_in
-            )
+            prices = base_prices(name, ledger.day, provider=entry.id, tokens_in=tokens_in)
         except UnknownNameError:
             continue
         ledger.use_rate(
@@ -216,9 +257,8 @@ def _by_hour(quote: Quote, way: Serving | None) -> Tuned | None:
         return None
     hours = MONTH_HOURS if serving.hours is None else serving.hours
     replicas = serving.replicas or 1
-    ledger.assume(
-        "serving hours", hours, "hours a month", "costs.md#serving: a month = 730 h", "given"
-    )
+    said: Sureness = "assumed" if serving.hours is None else "given"
+    ledger.assume("serving hours", hours, "hours a month", "costs.md#serving", said)
     ledger.assume("replicas", replicas, "replicas, of one GPU each", "one when not said", "assumed")
     if serving.replicas is None and serving.requests_per_month:
         each_second = serving.requests_per_month / (float(hours) * 3600)
@@ -226,26 +266,14 @@ def _by_hour(quote: Quote, way: Serving | None) -> Tuned | None:
             f"one replica at {entry.id} would answer {each_second:.3g} requests a second on "
             "average: its throughput was not checked"
         )
-    each = Decimal(0)
+    prices = None
     if way is not None and way.plus_base_tokens:
         prices = _base_rate(entry, quote.model, serving.tokens_in, ledger)
         if prices is None:
             ledger.warn(f"{entry.name}: the token price of {quote.model} is not known, not counted")
-        else:
-            each = prices.request_usd(serving.tokens_in, serving.cached_tokens, serving.tokens_out)
-    fixed = rate * hours * replicas + _storage(quote, ledger)
-    return Tuned(
-        Alternative(
-            name="tuned_dedicated",
-            usd_per_month=fixed + each * serving.requests_per_month,
-            model=quote.model,
-            provider=entry.id,
-            note=f"{hours} hours × {replicas} × ${rate}",
-        ),
-        fixed_usd=fixed,
-        request_usd=each,
-        ledger=ledger,
-    )
+    note = f"{hours} hours × {replicas} × ${rate}"
+    parts = {"hosting": rate * hours * replicas, "storage": _storage(quote, ledger)}
+    return Tuned(_month(quote, "tuned_dedicated", note, parts, prices), ledger)
 
 
 def _hour_rate(quote: Quote, ledger: Ledger) -> Decimal | None:
@@ -269,21 +297,3 @@ def _hour_rate(quote: Quote, ledger: Ledger) -> Decimal | None:
         if price is not None:
             return ledger.use(price).usd
     return None
-
-
-def other_token_servers(model: str, provider: str) -> list[str]:
-    """Return other providers that serve adapters of this base by the token (prices apart)."""
-    names: list[str] = []
-    for entry in all_providers():
-        if entry.id == provider or not any(way.billing == "token" for way in entry.serving):
-            continue
-        try:
-            target = find_model(entry.id, model)
-        except UnknownNameError:
-            continue
-        if any(
-            way.billing == "token" and ("*" in way.models or target.id in way.models)
-            for way in entry.serving
-        ):
-            names.append(entry.id)
-    return names

@@ -1,16 +1,16 @@
-"""The bill of one training job: the rule times its price, and machine hours with their memory."""
+"""The bill of one training job: what the provider counts, times its price."""
 
 from __future__ import annotations
 
-import os
-from decimal import Decimal
-from pathlib import Path
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
+from finetuning.costs.amounts import machine_need
 from finetuning.costs.economics import MICRO, Spread, spread_around
 from finetuning.costs.request import Job, Ledger
-from finetuning.costs.schema import GpuNeed, Training, UsdRange
-from finetuning.errors import BadInputError, UnknownNameError
+from finetuning.costs.schema import GpuNeed, Training, UsdRange, money
+from finetuning.errors import BadInputError
 from finetuning.providers import Method
 from finetuning.providers.catalogue import PriceKind
 from finetuning.providers.market import base_prices
@@ -18,18 +18,27 @@ from finetuning.providers.pricing import find_price, listed_gpus, search_price
 from finetuning.providers.terms import TrainingAmounts, billed_tokens, whole_steps
 from finetuning.records import Model
 
-_RANK: Final = 16
-_ROW_TOKENS: Final = 2048
-"""Adapter rank and tokens per micro-batch of the memory estimate when nothing is said."""
-
-_CPU_UTILISATION: Final = (0.05, 0.17, 0.55)
-"""Share of a thread's peak: small shapes, stock TRL (0.17) and the best loop (0.55) on a CPU
-(measured here, 2026-11; training.md#time)."""
-
-_CPU_START_SECONDS: Final = 8.0
-"""From start to first step with TRL on a CPU (measured here, 2026-11; training.md#time)."""
-
 _KINDS: dict[Method, PriceKind] = {"sft": "train_sft", "dpo": "train_dpo", "rft": "train_rft"}
+
+_ONE_RATE: Final = frozenset({"openai", "azure", "vertex"})
+"""Providers that state one training rate for examples and preferences (costs.md#training, checked
+2026-11-20)."""
+
+_ROLLOUTS: Final[Mapping[str, PriceKind]] = {
+    "prefill": "tuned_in",
+    "sample": "tuned_out",
+    "train": "train_sft",
+}
+"""Part of a rollout's bill → the kind of price that holds its rate."""
+
+_HUNDREDTH: Final = Decimal("0.01")
+
+_FLOPS: Final = (4, Decimal("989e12"), Decimal(2))
+"""FLOPs per parameter and token of LoRA, an H100's dense 16-bit peak, and dollars of its hour at
+the cheapest listed (costs.md#gpu-hours, checked 2026-11-20): the floor of a hosted bill."""
+
+_TIMES_FLOOR: Final = (Decimal("0.2"), Decimal(2000))
+"""A hosted bill outside of this many times the floor has probably lost a factor of 1000."""
 
 
 class Priced(Model):
@@ -63,8 +72,10 @@ def price_training(
     """
     if job.formula == "hours_grader":
         return _hours_and_grader(job, ledger)
+    if job.formula == "three_rates":
+        return _rollouts(job, ledger)
     if job.formula == "job":
-        return _flat_job(job, ledger)
+        return _job_or_gpu_time(job, ledger)
     if amounts is None:
         raise BadInputError(
             "data",
@@ -87,16 +98,17 @@ def _tokens(job: Job, amounts: TrainingAmounts, token_spread: Spread, ledger: Le
     if cost < minimum:
         parts["minimum charge"] = minimum - cost
         cost = minimum
-    money = spread_around(cost, spread)
-    if money.p90 < minimum_high:
-        money = money.model_copy(update={"p90": minimum_high})
+    usd = spread_around(cost, spread)
+    if usd.p90 < minimum_high:
+        usd = usd.model_copy(update={"p90": minimum_high})
         ledger.warn(
             f"{job.provider.name} may charge up to ${minimum_high} for a job, however small "
             "(its pages disagree): p90 counts it"
         )
     formula = f"({billed.formula}) × ${rate} per million tokens"
+    _check_floor(job, billed.tokens, rate, ledger)
     return Priced(
-        training=Training(billed_tokens=billed.tokens, usd=money, formula=formula, parts=parts),
+        training=Training(billed_tokens=billed.tokens, usd=usd, formula=formula, parts=parts),
         low=spread.low,
         high=spread.high,
     )
@@ -110,9 +122,31 @@ def _rate(
     if own is not None:
         ledger.assume(override, own, override.partition("_")[2], "prices argument", "given")
         return own, own
-    price = find_price(job.provider.id, job.given_model, kind or "train_sft", job.day)
-    ledger.use(price)
+    kind = kind or "train_sft"
+    if kind == "train_dpo" and job.provider.id in _ONE_RATE:
+        kind = "train_sft"
+    whole = None
+    if job.tuning == "full":
+        whole = search_price(job.provider.id, job.given_model, kind, job.day, variant="full")
+    price = ledger.use(whole or find_price(job.provider.id, job.given_model, kind, job.day))
     return price.usd, price.usd_high
+
+
+def _check_floor(job: Job, tokens: int, rate: Decimal, ledger: Ledger) -> None:
+    """Compare a rate per token with what the arithmetic alone costs on rented GPUs."""
+    size = job.model.active_params_b or job.model.params_b
+    if size is None or not rate:
+        return
+    per_parameter, peak, hour = _FLOPS
+    floor = per_parameter * size * 10**9 * tokens / peak / 3600 * hour
+    low, high = _TIMES_FLOOR
+    bill = rate * tokens / 1_000_000
+    ledger.check(
+        "bill against the roofline",
+        low * floor <= bill <= high * floor,
+        f"{money(bill)} for arithmetic that costs at least {money(floor.quantize(MICRO))}",
+        "is the price per million tokens?",
+    )
 
 
 def _minimum(job: Job, ledger: Ledger) -> tuple[Decimal, Decimal]:
@@ -128,42 +162,83 @@ def _minimum(job: Job, ledger: Ledger) -> tuple[Decimal, Decimal]:
 
 
 def _hours_and_grader(job: Job, ledger: Ledger) -> Priced:
-    if job.rft is None:
-        raise BadInputError(
-            "rft",
-            "this job is billed by the hour and its hours are not given",
-            'rft={"hours": …}',
-            'Pass rft={"hours": 4} with your own estimate of the hours',
-        )
+    """Price hours, rounded to two decimals as OpenAI and Azure bill them, and the grader."""
+    if job.rft is None or job.rft.hours is None:
+        raise _missing("this job is billed by the hour", "hours", '{"hours": 4}')
+    hours = job.rft.hours.quantize(_HUNDREDTH, ROUND_HALF_UP)
     rate, high = _rate(job, "train_usd_per_hour", "train_rft", ledger)
-    parts = {"hours": rate * job.rft.hours}
-    formula = f"{job.rft.hours} hours × ${rate}"
-    if (grader := job.rft.grader_model) is not None:
+    parts = {"hours": rate * hours}
+    formula = f"{hours} hours × ${rate}"
+    return _with_grader(job, parts, formula, high / rate if rate else Decimal(1), ledger)
+
+
+def _rollouts(job: Job, ledger: Ledger) -> Priced:
+    """Price the tokens that are prefilled, sampled and trained on, each at its own rate."""
+    rft = job.rft
+    counts = {} if rft is None else {name: getattr(rft, f"{name}_tokens") for name in _ROLLOUTS}
+    if not any(counts.values()):
+        example = '{"prefill_tokens": 5000000, "sample_tokens": 2000000, "train_tokens": 7000000}'
+        raise _missing("this job is billed by its rollouts", "tokens", example)
+    parts: dict[str, Decimal] = {}
+    for name, kind in _ROLLOUTS.items():
+        price = find_price(job.provider.id, job.given_model, kind, job.day)
+        parts[name] = ledger.use(price).usd * counts[name] / 1_000_000
+    formula = " + ".join(f"{tokens:,} tokens to {name}" for name, tokens in counts.items())
+    priced = _with_grader(job, parts, formula, Decimal(1), ledger)
+    bill = priced.training.model_copy(update={"billed_tokens": sum(counts.values())})
+    return priced.model_copy(update={"training": bill})
+
+
+def _missing(why: str, what: str, example: str) -> BadInputError:
+    return BadInputError(
+        "rft",
+        f"{why} and its {what} are not given",
+        f"rft with your own estimate of the {what}",
+        f"Pass rft={example}",
+    )
+
+
+def _with_grader(
+    job: Job, parts: dict[str, Decimal], formula: str, high: Decimal, ledger: Ledger
+) -> Priced:
+    """Return the bill of ``parts``, the tokens of the grader added; ``high`` is its top factor."""
+    if job.rft is not None and (grader := job.rft.grader_model) is not None:
         prices = base_prices(grader, job.day)
-        ledger.use_rate(f"{prices.model} (grader)", prices.in_usd_per_mtok, prices, "read")
-        parts["grader"] = prices.request_usd(job.rft.grader_tokens_in, 0, job.rft.grader_tokens_out)
+        rates = f"{prices.in_usd_per_mtok} in, {prices.out_usd_per_mtok} out"
+        ledger.use_rate(f"{prices.model} (grader)", rates, prices, prices.confidence)
+        tokens = (job.rft.grader_tokens_in, 0, job.rft.grader_tokens_out)
+        parts = {**parts, "grader": prices.request_usd(*tokens)}
         formula += f" + grader tokens at the prices of {prices.model}"
-    spread = Spread(Decimal(1), high / rate if rate else Decimal(1))
-    money = spread_around(sum(parts.values(), Decimal(0)), spread)
+    spread = Spread(Decimal(1), high)
+    usd = spread_around(sum(parts.values(), Decimal(0)), spread)
     return Priced(
-        training=Training(billed_tokens=None, usd=money, formula=formula, parts=parts),
+        training=Training(billed_tokens=None, usd=usd, formula=formula, parts=parts),
         low=spread.low,
         high=spread.high,
     )
 
 
-def _flat_job(job: Job, ledger: Ledger) -> Priced:
-    price = ledger.use(find_price(job.provider.id, job.given_model, "train_rft", job.day))
-    money = spread_around(price.usd, Spread())
-    formula = f"${price.usd} a job"
-    training = Training(billed_tokens=None, usd=money, formula=formula, parts={"job": price.usd})
-    return Priced(training=training, low=Decimal(1), high=Decimal(1))
+def _job_or_gpu_time(job: Job, ledger: Ledger) -> Priced:
+    """Price a job that costs one sum; where none is known, the GPU time that is given."""
+    flat = search_price(job.provider.id, job.given_model, "train_rft", job.day)
+    if flat is not None:
+        usd = ledger.use(flat).usd
+        return _with_grader(job, {"job": usd}, f"${usd} a job", Decimal(1), ledger)
+    if job.rft is None or job.rft.hours is None or job.gpu is None:
+        raise _missing(
+            "this job is billed by GPU time", "hours and gpu", '{"hours": 6}, gpu="H200"'
+        )
+    host = find_price(job.provider.id, job.given_model, "host", job.day, gpu=job.gpu)
+    rate = ledger.use(host).usd
+    usd = job.rft.hours * job.n_gpus * rate
+    formula = f"{job.rft.hours} hours × {job.n_gpus} {job.gpu} × ${rate}"
+    return _with_grader(job, {"GPU time": usd}, formula, host.usd_high / rate, ledger)
 
 
 def _machine_hours(job: Job, amounts: TrainingAmounts, ledger: Ledger) -> Priced:
     """Price rented or own machines by the hour; own ones without a price cost no provider bill."""
     billed = billed_tokens(job.formula, amounts)
-    need = _machine_need(job, billed.tokens, ledger)
+    need = machine_need(job, billed.tokens, ledger)
     rate, high = _machine_rate(job, ledger)
     hours = {name: Decimal(0) for name in ("p10", "p50", "p90")}
     if need is not None:
@@ -217,78 +292,3 @@ def _machine_rate(job: Job, ledger: Ledger) -> tuple[Decimal, Decimal]:
         )
     price = ledger.use(find_price(job.provider.id, job.given_model, "gpu", job.day, gpu=job.gpu))
     return price.usd, price.usd_high
-
-
-def _machine_need(job: Job, tokens: int, ledger: Ledger) -> GpuNeed | None:
-    """Return hours and memory of a job from the shape of its base, or None where it is unknown.
-
-    Raises:
-        UnknownNameError: Rented hours are to be paid and nobody knows the model or the GPU.
-    """
-    try:
-        return _need_of(job, tokens, ledger)
-    except UnknownNameError:
-        if job.formula == "gpu_hours":
-            raise
-        ledger.warn(
-            f"the shape of {Path(job.given_model).name!r} is not known, so its hours are not "
-            "estimated: name the folder of the base model"
-        )
-        return None
-
-
-def _need_of(job: Job, tokens: int, ledger: Ledger) -> GpuNeed:
-    """Return hours (p10, p50, p90) and memory of training on ``tokens`` in all.
-
-    Raises:
-        UnknownNameError: The base model or the GPU is not known.
-    """
-    from finetuning.estimate import (
-        CPU_THREAD_FLOPS,
-        find_gpu,
-        read_architecture,
-        training_memory_gb,
-        training_time_seconds,
-    )
-
-    shape = read_architecture(job.given_model)
-    if job.gpu is None:
-        device, flops = "CPU", CPU_THREAD_FLOPS * (os.cpu_count() or 1)
-        seconds = training_time_seconds(
-            shape,
-            tokens=tokens,
-            tuning=job.tuning,
-            device_flops=flops,
-            mfu=_CPU_UTILISATION,
-            fixed_seconds=_CPU_START_SECONDS,
-        )
-        ledger.assume(
-            "share of the CPU's peak", "0.05 to 0.55", "fraction", "training.md#time", "measured"
-        )
-    else:
-        gpu = find_gpu(job.gpu)
-        device = gpu.name
-        seconds = training_time_seconds(
-            shape,
-            tokens=tokens,
-            tuning=job.tuning,
-            device_flops=gpu.flops,
-            n_devices=job.n_gpus,
-        )
-        ledger.assume(
-            "share of the GPU's peak", "0.25 to 0.45", "fraction", "costs.md#gpu-hours", "assumed"
-        )
-    memory = training_memory_gb(
-        shape,
-        tuning=job.tuning,
-        r=_RANK,
-        tokens_per_microbatch=job.max_length or _ROW_TOKENS,
-        gradient_checkpointing=job.gpu is not None,
-        stack="local_cpu" if job.gpu is None else "trl",
-    )
-    return GpuNeed(
-        hours={name: value / 3600 for name, value in seconds.items()},
-        memory_gb=round(memory, 3),
-        device=device,
-        n_gpus=job.n_gpus,
-    )
