@@ -64,7 +64,12 @@ def test_every_question_flips_the_verdict_and_says_how_to_measure_it() -> None:
             assert question.ask.endswith("?")
             assert question.how_to_measure
             assert question.flips_to
-            assert question.once.keys() <= {"has_eval", "prompts_tried"}
+            assert question.once.keys() <= {
+                "has_eval",
+                "prompts_tried",
+                "target_score",
+                "n_teacher_outputs",
+            }
             then = {**facts, **question.once}
             unanswered = ask(then).verdict
             assert question.once or unanswered == result.verdict

@@ -127,6 +127,11 @@ def _next_step(decision: Decision, facts: Mapping[str, Any]) -> dict[str, Any]:
         and not (decision.view["prompting_done"])
     ):
         settled["prompts_tried"] = [*facts.get("prompts_tried", ()), "few_shot", "prompt_optimiser"]
+    if decision.verdict == "cheaper_base_or_cache":
+        if facts.keys().isdisjoint({"target_score", "prompt_score"}):
+            settled["target_score"] = 0.9
+        if decision.view["rows_for_student"] is None:
+            settled["n_teacher_outputs"] = 20_000
     return settled
 
 

@@ -43,6 +43,7 @@ _ROWS_FORMAT: Final = (50, 200)
 
 _LEAST_AGREEMENT: Final = 0.75
 _MOST_CONFLICTS: Final = 0.10
+_LIFT: Final = 0.15
 _STUDENT_ROWS: Final = 1_000
 _ENCODER_ROWS: Final = 500
 _ENCODER_ROWS_PER_CLASS: Final = 20
@@ -81,12 +82,45 @@ def _quality_fails(facts: Facts) -> bool | None:
     return bool(left)
 
 
+def _context_fails(facts: Facts) -> bool | None:
+    """Say whether facts are missing: as named, or as the score with the facts given shows."""
+    named = _fails(facts, _CONTEXT)
+    oracle, now, target = (
+        facts[n] for n in ("oracle_context_score", "prompt_score", "target_score")
+    )
+    if None not in (oracle, now) and oracle - now >= _LIFT:
+        return True if oracle >= (target or 0.8) - 0.05 else named
+    return named
+
+
+def _skill_fails(facts: Facts) -> bool | None:
+    """Say whether the skill itself fails: as named, or as sampling against a verifier shows."""
+    given = facts["failure_modes"]
+    sampled = facts["pass_at_16"] is not None and facts["has_verifier"]
+    if sampled and (given is None or "inconsistency" in given):
+        return True
+    return None if given is None else "reasoning" in given
+
+
+def _sampling_gain(facts: Facts) -> float | None:
+    """Return what sixteen tries add to one; the prompt's score stands in for one try."""
+    one = "prompt_score" if facts["pass_at_1"] is None else "pass_at_1"
+    return _difference(facts, "pass_at_16", one)
+
+
+def _tuned_gain(facts: Facts) -> float | None:
+    """Return what tuning added to the best of base and prompt."""
+    known = [facts[n] for n in ("base_task_score", "prompt_score") if facts[n] is not None]
+    tuned = facts["tuned_score"]
+    return None if tuned is None or not known else round(tuned - max(known), 6)
+
+
 def _context_helps(facts: Facts) -> bool | None:
     oracle = facts["oracle_context_score"]
     if oracle is None:
         return None
     now, target = facts["prompt_score"], facts["target_score"]
-    if now is not None and oracle - now >= 0.15:
+    if now is not None and oracle - now >= _LIFT:
         return True
     return bool(oracle >= (0.8 if target is None else target - 0.05))
 
@@ -192,14 +226,14 @@ DERIVED: Final[dict[str, Derivation]] = {
     "margin": _margin,
     "tuned_margin": lambda facts: _margin(facts, "tuned_score"),
     "rag_margin": lambda facts: _margin(facts, "rag_score"),
-    "tuned_gain": lambda facts: _difference(facts, "tuned_score", "base_task_score"),
-    "sampling_gain": lambda facts: _difference(facts, "pass_at_16", "pass_at_1"),
+    "tuned_gain": _tuned_gain,
+    "sampling_gain": _sampling_gain,
     "only_none_fails": lambda facts: (
         None if facts["failure_modes"] is None else facts["failure_modes"] == ["none"]
     ),
-    "context_fails": lambda facts: _fails(facts, _CONTEXT),
+    "context_fails": _context_fails,
     "behaviour_fails": lambda facts: _fails(facts, _BEHAVIOUR),
-    "skill_fails": lambda facts: _fails(facts, frozenset({"reasoning"})),
+    "skill_fails": _skill_fails,
     "language_fails": lambda facts: _fails(facts, frozenset({"language"})),
     "taste_fails": lambda facts: _fails(facts, _TASTE),
     "quality_fails": _quality_fails,

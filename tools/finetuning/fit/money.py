@@ -188,6 +188,9 @@ DERIVED: Final[dict[str, Callable[[Facts], Any]]] = {
     "most_saving_per_year_usd": _most_saving,
     "cached_saves_fraction": _cached_fraction,
     "labour_usd": lambda facts: LABOUR_USD,
+    "bill_beats_labour": lambda facts: (
+        None if facts["bill"] is None else _HORIZON * facts["bill"].current > LABOUR_USD
+    ),
     "bill_per_month_usd": lambda facts: (
         None if facts["bill"] is None else facts["bill"].current.quantize(Decimal(1))
     ),
