@@ -62,10 +62,10 @@ def test_sheet_begins_with_the_riskiest_and_says_why_each_row_is_on_it() -> None
     assert len(rows) == 40
     assert {row.line for row in rows[:2]} == {5, 6}
     why = {row.line: row.why for row in rows}
-    assert why[5] == why[6] == ("refusal",)
+    assert why[5][0] == why[6][0] == "refusal"
     assert "longest" in why[77]
     assert "shortest" in why[78]
-    assert why[200] == ("rare_label",)
+    assert "rare_label" in why[200]
     assert all(codes for codes in why.values())
     assert all(meaning_of(code) for codes in why.values() for code in codes)
 

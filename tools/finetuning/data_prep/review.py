@@ -72,13 +72,15 @@ class _Best:
     def __init__(self, size: int) -> None:
         self._size = size
         self._heap: list[tuple[float, float, str, Shown]] = []
+        self._held: set[str] = set()
 
     def offer(self, rank: float, place: float, row: Shown) -> None:
         entry = (rank, place, row.digest, row)
-        if len(self._heap) < self._size:
+        if row.digest not in self._held:
             heapq.heappush(self._heap, entry)
-        elif entry[:3] > self._heap[0][:3]:
-            heapq.heapreplace(self._heap, entry)
+            self._held.add(row.digest)
+        if len(self._heap) > self._size:
+            self._held.discard(heapq.heappop(self._heap)[2])
 
     def rows(self) -> list[Shown]:
         return [entry[3] for entry in sorted(self._heap, key=lambda e: e[:3], reverse=True)]

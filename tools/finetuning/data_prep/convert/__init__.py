@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from finetuning.data_prep.convert.adapt import is_plain
 from finetuning.data_prep.convert.codes import CONVERT_CODES, NOTES, Unusable
 from finetuning.data_prep.convert.readers import shape_of
 from finetuning.data_prep.convert.rows import Converted, Converter, Rejection, turn_columns
@@ -14,6 +13,7 @@ from finetuning.data_prep.convert.tables import (
     guess_pair,
     time_key,
 )
+from finetuning.data_prep.convert.turns import is_plain
 from finetuning.data_prep.convert.writers import Row, writer_for
 
 __all__ = [

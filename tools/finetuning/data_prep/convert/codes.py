@@ -1,122 +1,42 @@
-"""The closed lists of conversion: reasons, changes, and what each target can carry."""
+"""What each target can carry, and an example made to fit: notes for changes, codes for refusals.
+
+The texts of all codes stand in ``codes.toml``.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import itertools
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from pathlib import Path
+from typing import Any, Final, Literal
 
+from finetuning.data_prep.examples import Example, Message, has_media, text_of, tool_calls_of
 from finetuning.files import Code
 
-CONVERT_CODES: Final[dict[str, Code]] = {
-    "unknown_shape": Code(
-        "error",
-        "The row has none of the known shapes, and its columns do not say what asks and answers.",
-        '{"a": 1, "b": 2}',
-        "Name the columns with prompt_column and completion_column",
-    ),
-    "message_malformed": Code(
-        "error",
-        "A turn is not an object with a role and a content that can be read.",
-        '{"messages": ["hello"]}',
-        'Write each turn as {"role": …, "content": …}',
-    ),
-    "prompt_missing": Code(
-        "error",
-        "There is nothing that asks: the prompt is empty or absent.",
-        '{"prompt": "", "completion": "yes"}',
-        "Fill the prompt in the source, or leave the row out",
-    ),
-    "answer_missing": Code(
-        "error",
-        "There is nothing that answers: the answer is empty or absent.",
-        '{"prompt": "hi", "completion": ""}',
-        "Fill the answer in the source, or leave the row out",
-    ),
-    "verdict_missing": Code(
-        "error",
-        "The target wants good and bad answers told apart; the row does not say which it is.",
-        "a chat, target trl_kto",
-        "Name the column that says true or false with label_column",
-    ),
-    "answer_disliked": Code(
-        "error",
-        "The answer is marked as bad, and the target trains on every answer.",
-        '{"prompt": …, "completion": …, "label": false}',
-        "Choose the target trl_kto, which learns from bad answers too",
-    ),
-    "turns_not_held": Code(
-        "error",
-        "The target holds chats, and the row is running text without turns.",
-        '{"text": …}, target openai_chat',
-        "Choose the target trl_text or together_text",
-    ),
-    "no_turns": Code(
-        "error",
-        "Nothing that a person said is left: only notes, bots, deleted messages and events.",
-        "a ticket that was merged into another",
-        "Nothing to do, or let bots answer with role_map, for example {'bot': 'assistant'}",
-    ),
-    "review_rejected": Code(
-        "error",
-        "A person rejected the row on a review sheet.",
-        "decision reject in reviews_file",
-        "Nothing to do: the person decided",
-    ),
-    "annotators_disagree": Code(
-        "error",
-        "Several annotators answered this prompt and no answer has most votes.",
-        "two annotators, two labels",
-        "Let a third person decide",
-    ),
-    "outvoted": Code(
-        "error",
-        "Another answer to this prompt has more annotators' votes, or this vote repeats it.",
-        "three annotators, this one alone",
-        "Nothing to do: the answer with most votes is kept once",
-    ),
-}
+
+@functools.cache
+def _texts() -> dict[str, Any]:
+    return tomllib.loads((Path(__file__).parents[1] / "codes.toml").read_text(encoding="utf-8"))
+
+
+def code_table(name: str) -> dict[str, Code]:
+    """Return one closed list of codes: ``quality`` or ``rejections``."""
+    return {code: Code(**entry) for code, entry in _texts()[name].items()}
+
+
+CONVERT_CODES: Final = code_table("rejections")
 """Reasons that only a conversion can have.
 
 It also gives reasons of the validator's list: unknown_role, tools_not_allowed, image_not_allowed,
 arguments_not_json, pair_missing, empty_content, too_deep.
 """
 
-NOTES: Final[dict[str, str]] = {
-    "role_renamed": "A role was written in its usual word (human → user, bot → assistant …).",
-    "parts_joined": "Text parts of a turn were joined with line feeds.",
-    "value_as_text": "A number, list or object was written as JSON text.",
-    "arguments_as_text": "Tool-call arguments were written as a JSON string.",
-    "tool_ids_added": "Tool calls and results without ids were given matching ones.",
-    "turns_merged": "Turns of one speaker in a row were joined, as the target wants alternation.",
-    "trailing_turns_cut": "Turns after the last answer were left out: nothing answers them.",
-    "empty_turns_left_out": "Rows of a conversation without any text were left out.",
-    "turns_flattened": "Earlier turns became one prompt text, each line led by its role.",
-    "system_folded": "The system text was put in front of the prompt.",
-    "system_moved": "System texts were joined and put first.",
-    "weights_left_out": "Weights of turns were left out: the target has none.",
-    "reasoning_left_out": "Reasoning texts were left out: the target has no place for them.",
-    "names_left_out": "Names of speakers were left out.",
-    "keys_left_out": "Keys that no training format reads were left out.",
-    "tools_left_out": "A list of tools that the row never calls was left out.",
-    "rejected_left_out": "The rejected answer was left out: the target trains on good ones.",
-    "verdict_left_out": "The verdict on the answer was left out: the target trains on good ones.",
-    "reference_moved": "The answer became the reference that a grader reads.",
-    "times_unreadable": "Times could not be read, so the turns kept the order of the file.",
-    "leading_turns_cut": "Answers before the first question were left out.",
-    "internal_notes_left_out": "Notes that support wrote for itself were left out.",
-    "bots_left_out": "Messages of bots were left out; role_map={'bot': 'assistant'} keeps them.",
-    "events_left_out": "What the program wrote by itself (status, merge, set-up) was left out.",
-    "deleted_left_out": "Deleted or redacted messages were left out.",
-    "attachments_left_out": "Files and pictures were left out; the words around them stay.",
-    "quotes_left_out": "The quoted mail below an answer, or the mail's signature, was left out.",
-    "branches_left_out": "Parts of a session that were taken back and typed anew were left out.",
-    "unanswered_calls_left_out": "Tool calls that never got a result were left out.",
-    "unmatched_results_left_out": "Tool results without their call were left out.",
-    "roles_by_requester": "The export does not say who is staff: all but the requester answer.",
-    "parts_not_in_export": "The conversation has more parts than the export holds.",
-    "edited_in_review": "A person edited the row on a review sheet.",
-    "one_of_several": "The row is one of several that came from one row or conversation.",
-}
+NOTES: Final[dict[str, str]] = _texts()["repairs"]
+"""What a conversion changed or left out, by code."""
 
 
 class Unusable(Exception):  # noqa: N818 - it names a row, not an error of the program
@@ -190,3 +110,176 @@ HOLDS: Final[dict[str, Holds]] = {
     "cohere_chat": _STRICT,
 }
 """Source: data-formats facts of each provider (checked 2026-11-20); knowledge: data-prep.md."""
+
+
+def adapt(example: Example, holds: Holds, *, system: str | None = None) -> Example:
+    """Return the example as the target can hold it.
+
+    Args:
+        example: What a reader made.
+        holds: What the target carries.
+        system: System text for examples that have none.
+
+    Raises:
+        Unusable: The target cannot hold it; nothing is dropped in silence.
+    """
+    if example.kind == "text":
+        if holds.form != "text":
+            raise Unusable("turns_not_held")
+        if not example.text.strip():
+            raise Unusable("empty_content")
+        return example
+    example = _in_form(example, holds)
+    if system and not any(turn["role"] == "system" for turn in example.messages):
+        turns: list[Message] = [{"role": "system", "content": system}, *example.messages]
+        example = dataclasses.replace(example, messages=turns)
+    example = _carried(example, holds)
+    if holds.system_first:
+        example = _system_first(example)
+    if holds.alternating:
+        example = _alternating(example)
+    _check(example, holds)
+    return example
+
+
+def _in_form(example: Example, holds: Holds) -> Example:
+    """Turn one kind of example into another where that loses nothing unnamed."""
+    sft = holds.form in {"chat", "pair", "text", "graded"}
+    if example.kind == "preference" and sft:
+        turns = example.messages + example.chosen
+        example = dataclasses.replace(example, kind="chat", messages=turns, chosen=[], rejected=[])
+        example = example.noting("rejected_left_out")
+    elif example.kind == "binary" and sft:
+        if not example.liked:
+            raise Unusable("answer_disliked")
+        example = dataclasses.replace(example, kind="chat", liked=None).noting("verdict_left_out")
+    if holds.form == "preference" and example.kind != "preference":
+        raise Unusable("pair_missing")
+    if holds.form == "binary" and example.kind != "binary":
+        raise Unusable("verdict_missing")
+    if holds.form == "graded":
+        return _graded(example)
+    return example if example.kind == "preference" else _cut_trailing(example)
+
+
+def _cut_trailing(example: Example) -> Example:
+    """Drop the turns after the last answer."""
+    answers = [at for at, turn in enumerate(example.messages) if turn["role"] == "assistant"]
+    if not answers:
+        raise Unusable("answer_missing")
+    if answers[-1] == len(example.messages) - 1:
+        return example
+    turns = example.messages[: answers[-1] + 1]
+    return dataclasses.replace(example, messages=turns).noting("trailing_turns_cut")
+
+
+def _graded(example: Example) -> Example:
+    """Keep the turns up to the last question; the answer becomes the grader's reference."""
+    turns, answers = list(example.messages), list[str]()
+    while turns and turns[-1]["role"] != "user":
+        answers.insert(0, text_of(turns.pop()))
+    if not answers:
+        return example
+    extra = {**example.extra, "reference_answer": "\n".join(answers)}
+    return dataclasses.replace(example, messages=turns, extra=extra).noting("reference_moved")
+
+
+def _carried(example: Example, holds: Holds) -> Example:
+    """Leave out what has no place, and say so; refuse what would change the meaning."""
+    every = example.messages + example.chosen + example.rejected
+    uses_tools = any(turn["role"] == "tool" or tool_calls_of(turn) for turn in every)
+    if uses_tools and not holds.tools:
+        raise Unusable("tools_not_allowed")
+    if any(map(has_media, every)) and not holds.media:
+        raise Unusable("image_not_allowed")
+    notes: list[str] = []
+    if example.tools and not holds.tools:
+        notes.append("tools_left_out")
+    if not holds.weights and any("weight" in turn for turn in every):
+        notes.append("weights_left_out")
+    if not holds.names and any("name" in turn and turn["role"] != "tool" for turn in every):
+        notes.append("names_left_out")
+    if any("reasoning" in turn for turn in every):
+        notes.append("reasoning_left_out")
+    if example.extra and holds.form != "graded":
+        notes.append("keys_left_out")
+    return dataclasses.replace(
+        example,
+        messages=_turns(example.messages, holds),
+        chosen=_turns(example.chosen, holds),
+        rejected=_turns(example.rejected, holds),
+        tools=example.tools if holds.tools else [],
+        extra=example.extra if holds.form == "graded" else {},
+    ).noting(*notes)
+
+
+def _turns(turns: Sequence[Message], holds: Holds) -> list[Message]:
+    dropped = {"reasoning"}
+    dropped |= set[str]() if holds.weights else {"weight"}
+    kept: list[Message] = []
+    for turn in turns:
+        named = holds.names or (turn["role"] == "tool" and holds.tools)
+        without = dropped if named else dropped | {"name"}
+        kept.append({key: value for key, value in turn.items() if key not in without})
+    return kept
+
+
+def _joinable(one: Message, two: Message) -> bool:
+    plain = all(isinstance(turn.get("content"), str) for turn in (one, two))
+    same = one["role"] == two["role"] and one["role"] in {"user", "assistant"}
+    return plain and same and not tool_calls_of(one) and one.get("weight") == two.get("weight")
+
+
+def _system_first(example: Example) -> Example:
+    """Join the system texts and put them first."""
+    turns = example.messages
+    systems = [turn for turn in turns if turn["role"] == "system"]
+    if not systems or (len(systems) == 1 and turns[0]["role"] == "system"):
+        return example
+    others = [turn for turn in turns if turn["role"] != "system"]
+    first: Message = {"role": "system", "content": "\n\n".join(map(text_of, systems))}
+    return dataclasses.replace(example, messages=[first, *others]).noting("system_moved")
+
+
+def _alternating(example: Example) -> Example:
+    """Let the user begin and join neighbouring turns of one speaker."""
+    notes: list[str] = []
+    systems = [turn for turn in example.messages if turn["role"] == "system"]
+    others = [turn for turn in example.messages if turn["role"] != "system"]
+    if others and others[0]["role"] == "assistant":
+        notes.append("leading_turns_cut")
+        others = list(itertools.dropwhile(lambda turn: turn["role"] == "assistant", others))
+    merged: list[Message] = []
+    for turn in others:
+        if merged and _joinable(merged[-1], turn):
+            notes.append("turns_merged")
+            text = f"{merged[-1]['content']}\n\n{turn['content']}"
+            merged[-1] = {**merged[-1], **turn, "content": text}
+        else:
+            merged.append(turn)
+    return dataclasses.replace(example, messages=systems + merged).noting(*notes)
+
+
+def _filled(turn: Message) -> bool:
+    return bool(text_of(turn).strip()) or has_media(turn)
+
+
+def _check(example: Example, holds: Holds) -> None:
+    """Refuse an example without anything that asks or answers."""
+    turns = example.messages
+    if example.kind == "preference":
+        if not (_all_filled(example.chosen) and _all_filled(example.rejected)):
+            raise Unusable("answer_missing")
+        asked = turns
+    elif holds.form == "graded":
+        asked = turns
+    else:
+        if not turns or not _filled(turns[-1]):
+            raise Unusable("answer_missing")
+        asked = turns[:-1]
+    if not any(turn["role"] != "assistant" and _filled(turn) for turn in asked):
+        raise Unusable("prompt_missing")
+
+
+def _all_filled(turns: list[Message]) -> bool:
+    return bool(turns) and all(map(_filled, turns))

@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from finetuning.data_prep.convert.adapt import adapt, flat_notes
-from finetuning.data_prep.convert.codes import HOLDS, Holds, Unusable
+from finetuning.data_prep.convert.codes import HOLDS, Holds, Unusable, adapt
 from finetuning.data_prep.convert.readers import (
     Reading,
     read_pair,
@@ -24,7 +23,7 @@ from finetuning.data_prep.convert.tables import (
     guess_turns,
     read_conversation,
 )
-from finetuning.data_prep.convert.turns import Turns
+from finetuning.data_prep.convert.turns import Turns, flat_notes
 from finetuning.data_prep.examples import Example
 from finetuning.data_prep.results import ExamplesMode
 from finetuning.records import Finding, Record

@@ -1,13 +1,13 @@
-"""Turns of every dialect, read as OpenAI's role and content."""
+"""Turns of every dialect, read as OpenAI's role and content, and flattened to one prompt."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from finetuning.data_prep.convert.codes import Unusable
-from finetuning.data_prep.examples import Message
+from finetuning.data_prep.examples import Example, Message, text_of
 from finetuning.records import Json
 
 ROLE_WORDS: Final[dict[str, str]] = {
@@ -222,3 +222,34 @@ def _with_ids(turns: list[Message], notes: list[str]) -> list[Message]:
         if turn["role"] == "tool" and turn.get("tool_call_id") in waiting:
             waiting.remove(turn["tool_call_id"])
     return turns
+
+
+def flat_prompt(turns: Sequence[Message]) -> str:
+    """Return turns as one prompt text.
+
+    The system text goes first; one question stays as it is, several turns become lines led by
+    their role.
+    """
+    systems = [text_of(turn) for turn in turns if turn["role"] == "system"]
+    others = [turn for turn in turns if turn["role"] != "system"]
+    if len(others) == 1:
+        return "\n\n".join([*systems, text_of(others[0])])
+    lines = [f"{turn['role']}: {text_of(turn)}" for turn in others]
+    return "\n\n".join([*systems, "\n".join(lines)]) if lines else "\n\n".join(systems)
+
+
+def flat_notes(example: Example) -> tuple[str, ...]:
+    """Return the notes of what :func:`flat_prompt` does to an example."""
+    turns = example.messages if example.kind == "preference" else example.messages[:-1]
+    systems = sum(turn["role"] == "system" for turn in turns)
+    notes = ("system_folded",) if systems else ()
+    return notes + (("turns_flattened",) if len(turns) - systems > 1 else ())
+
+
+def is_plain(example: Example) -> bool:
+    """Say whether a prompt and its answers can be written as texts without any change."""
+    asked = example.messages if example.kind == "preference" else example.messages[:-1]
+    answers = (example.chosen, example.rejected) if example.kind == "preference" else ()
+    return (
+        len(asked) == 1 and asked[0]["role"] == "user" and all(len(side) == 1 for side in answers)
+    )
