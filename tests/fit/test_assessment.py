@@ -25,11 +25,12 @@ from finetuning.fit.rulebook import (
     rule_book,
 )
 
+ROOT = Path(__file__).parents[2]
+FILES = [Path(__file__).parent / "scenarios.toml", *sorted(ROOT.glob("evals/scenarios/*.toml"))]
 CASES: list[dict[str, Any]] = [
     row["facts"]
-    for row in tomllib.loads(
-        (Path(__file__).parent / "scenarios.toml").read_text(encoding="utf-8")
-    )["scenario"]
+    for path in FILES
+    for row in tomllib.loads(path.read_text(encoding="utf-8"))["scenario"]
 ]
 DAY = "2026-11-20"
 
