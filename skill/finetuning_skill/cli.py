@@ -99,6 +99,14 @@ def _run_other(command: str, values: argparse.Namespace) -> ToolResult:
 
         options = {name: v for name, v in vars(values).items() if name not in _SURFACE}
         return run_demo(**options)
+    if command == "catalogue":
+        from finetuning import providers
+
+        if values.action == "verify":
+            return providers.verify_catalogue(as_of=values.as_of)
+        return providers.refresh_catalogue(
+            signals=values.signal, as_of=values.as_of, output_dir=values.output_dir
+        )
     from finetuning_skill.approvals import approve
 
     return approve(values.plan_id, values.max_usd)

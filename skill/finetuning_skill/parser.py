@@ -16,6 +16,7 @@ from finetuning_skill.arguments import describe
 
 CLI_ONLY: Final[dict[str, str]] = {
     "demo": "Run the whole job on shipped or own data: raw file to tuned model, verdict, report.",
+    "catalogue": "Check the provider catalogue, or ask live signals for newer rows.",
     "approve": "Approve a plan that would spend money or send data out (a person does this).",
 }
 _EPILOG: Final = (
@@ -169,9 +170,26 @@ def _fill_approve(parser: argparse.ArgumentParser) -> None:
     _add_surface(parser, None)
 
 
+def _fill_catalogue(parser: argparse.ArgumentParser) -> None:
+    parser.description = CLI_ONLY["catalogue"] + (
+        " verify: every row has a source younger than 90 days, every billing rule a worked case."
+        " refresh: asks the services whose keys you set and writes proposed rows to a file."
+    )
+    parser.epilog = "examples:\n  fine-tuning catalogue verify\n  fine-tuning catalogue refresh"
+    parser.add_argument("action", choices=("verify", "refresh"), metavar="verify|refresh")
+    parser.add_argument("--as-of", metavar="DAY", help="Day of the check; today when left out.")
+    parser.add_argument(
+        "--signal", action="append", metavar="NAME", help="refresh: ask only this signal; repeats."
+    )
+    parser.add_argument("--output-dir", metavar="DIR", help="refresh: folder of the proposals.")
+    _add_surface(parser, None)
+
+
 def _fill(parser: argparse.ArgumentParser, command: str) -> None:
     if command == "demo":
         _fill_demo(parser)
+    elif command == "catalogue":
+        _fill_catalogue(parser)
     elif command == "approve":
         _fill_approve(parser)
     else:

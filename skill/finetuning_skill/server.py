@@ -87,9 +87,9 @@ def _refusal(message: str) -> CallToolResult:
 def _over_mcp(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Apply what holds over MCP only: short pages, no waiting beyond the hosts' patience."""
     checked = dict(given)
-    page = dispatch.TOOLS[name].page if name in dispatch.TOOLS else None
-    if page is not None:
-        checked.setdefault(page, dispatch.PAGE_OVER_MCP)
+    row = dispatch.TOOLS.get(name)
+    if row is not None and row.page is not None:
+        checked.setdefault(row.page, row.page_size or dispatch.PAGE_OVER_MCP)
     wait = checked.get("wait_seconds")
     if name == "get_run" and isinstance(wait, int | float):
         checked["wait_seconds"] = min(wait, dispatch.MCP_WAIT_SECONDS)

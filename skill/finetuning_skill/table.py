@@ -19,6 +19,7 @@ class Tool:
         detached: Over MCP it runs as a child process with a run of its own.
         inputs: Arguments that name files whose digests the audit log records.
         page: Argument that limits the listed items; the CLI lists all unless told.
+        page_size: Items of a page over MCP where the usual 20 would be too long.
         example: The rest of a command line that works, for ``--help``.
     """
 
@@ -33,6 +34,7 @@ class Tool:
     detached: bool = False
     inputs: tuple[str, ...] = ()
     page: str | None = None
+    page_size: int | None = None
 
     @property
     def command(self) -> str:
@@ -102,12 +104,23 @@ TOOLS: Final[dict[str, Tool]] = _table(
         page="limit",
     ),
     Tool(
+        "compare_providers",
+        "Compare providers and bases",
+        "finetuning.providers",
+        '--constraints \'{"method": "sft", "customer": "new"}\'',
+        read_only=True,
+        page="limit",
+        page_size=3,
+    ),
+    Tool(
         "estimate_cost",
         "Price training and serving",
         "finetuning.costs",
         "--provider together --model Qwen/Qwen3.5-9B --method sft --training-tokens 2000000",
         inputs=("data",),
         detached=True,
+        page="limit",
+        page_size=10,
     ),
     Tool(
         "configure_training",

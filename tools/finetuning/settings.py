@@ -22,11 +22,24 @@ VARIABLES: Final[dict[str, str]] = {
     "FINE_TUNING_MAX_USD": "Dollars a person approves in advance for each plan; unset: none.",
     "OPENAI_API_KEY": "Key of OpenAI; read only by the call that needs it.",
     "ANTHROPIC_API_KEY": "Key of Anthropic; read only by the call that needs it.",
+    "AZURE_OPENAI_API_KEY": "Key of an Azure OpenAI resource; read only by the call that needs it.",
+    "AZURE_OPENAI_ENDPOINT": "Address of that Azure OpenAI resource.",
+    "AWS_BEARER_TOKEN_BEDROCK": "API key of Amazon Bedrock; read only by the call that needs it.",
+    "AWS_REGION": "AWS region that Bedrock is asked in.",
+    "TOGETHER_API_KEY": "Key of Together AI; read only by the call that needs it.",
+    "FIREWORKS_API_KEY": "Key of Fireworks AI; read only by the call that needs it.",
     "TIKTOKEN_CACHE_DIR": "Folder with tiktoken rank files, if the person keeps them there.",
     "HF_HUB_OFFLINE": "1 keeps the Hugging Face libraries off the network.",
     "OMP_NUM_THREADS": "CPU threads of one local training or evaluation process.",
 }
-SECRET_VARIABLES: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+SECRET_VARIABLES: Final = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "AZURE_OPENAI_API_KEY",
+    "AWS_BEARER_TOKEN_BEDROCK",
+    "TOGETHER_API_KEY",
+    "FIREWORKS_API_KEY",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,10 @@ if TYPE_CHECKING:
         load_provider,
         provider_ids,
     )
+    from finetuning.providers.compare import compare_providers
     from finetuning.providers.market import base_prices
     from finetuning.providers.pricing import UnknownPriceError, find_price, search_price
+    from finetuning.providers.refresh import refresh_catalogue, verify_catalogue
     from finetuning.providers.terms import Availability, availability, billed_tokens, billing_rule
 
 _HOMES: Final = {
@@ -62,11 +64,14 @@ _HOMES: Final = {
     "base_prices": "market",
     "billed_tokens": "terms",
     "billing_rule": "terms",
+    "compare_providers": "compare",
     "find_model": "catalogue",
     "find_price": "pricing",
     "load_provider": "catalogue",
     "provider_ids": "catalogue",
+    "refresh_catalogue": "refresh",
     "search_price": "pricing",
+    "verify_catalogue": "refresh",
 }
 """Public name → module: loaded on first use, because servers start without any of it."""
 
@@ -84,11 +89,14 @@ __all__ = [
     "base_prices",
     "billed_tokens",
     "billing_rule",
+    "compare_providers",
     "find_model",
     "find_price",
     "load_provider",
     "provider_ids",
+    "refresh_catalogue",
     "search_price",
+    "verify_catalogue",
 ]
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -34,9 +35,7 @@ STALE_DAYS: Final = 90
 REFUSED_DAYS: Final = 180
 """A price read longer ago is refused unless the person accepts it."""
 
-
-_MICRO: Final = Decimal("0.000001")
-"""Converted prices are rounded to a millionth of a dollar."""
+_MICRO: Final = Decimal("0.000001")  # converted prices are rounded to a millionth of a dollar
 
 
 class UnknownPriceError(UnknownNameError):
@@ -95,8 +94,8 @@ def find_price(
         model: Model id or alias there.
         kind: What is paid for, for example ``train_sft``.
         day: The day of the price.
-        gpu: GPU the price is for, for hourly kinds.
-        variant: A named variant of the price (context class, cloud tier); None takes the plain.
+        gpu: GPU of an hourly price.
+        variant: A named variant (context class, full tuning); None takes the plain price.
 
     Raises:
         UnknownNameError: The provider or the model is not known.
@@ -121,9 +120,8 @@ def search_price(
 ) -> PriceUsed | None:
     """Return the price as :func:`find_price` does, or None where none is known.
 
-    ``tokens_in`` is the length of a request: some prices hold only up to one.
-
-    A row for the model itself wins over a row for a band, which wins over one for every model.
+    ``tokens_in`` is the length of a request: some prices hold only up to one. The model's own row
+    wins over one for a band, which wins over one for every model.
     """
     entry = load_provider(provider)
     target = find_model(provider, model)
@@ -164,10 +162,8 @@ def _specificity(row: Price) -> tuple[int, int, dt.date, int]:
 
 def same_gpu(row: str | None, wanted: str) -> bool:
     """Say whether two names mean the same GPU, however they are written."""
-    if row is None:
-        return False
-    if row.casefold() == wanted.casefold():
-        return True
+    if row is None or row.casefold() == wanted.casefold():
+        return row is not None
     from finetuning.estimate import find_gpu
 
     try:
@@ -235,11 +231,19 @@ def _row_name(entry: Provider, row: Price) -> str:
     return f"{entry.id}/{what}:{row.kind}" + (f":{row.gpu}" if row.gpu else "")
 
 
+@functools.lru_cache(maxsize=512)
+def gpu_prices(provider: str, kind: PriceKind, day: dt.date) -> tuple[tuple[str, PriceUsed], ...]:
+    """Return the GPUs that a provider rents for any base at a known price, cheapest first."""
+    entry, anything = load_provider(provider), ModelEntry(id="any", methods=(), source="")
+    rows = [r for r in entry.prices if r.kind == kind and r.gpu and not r.variant]
+    held = [(r.gpu or "", _used(entry, anything, r, day)) for r in rows if _usable(entry, r, day)]
+    known = [(name, price) for name, price in held if price is not None]
+    return tuple(sorted(known, key=lambda pair: pair[1].usd))
+
+
 def listed_gpus(provider: str, kind: PriceKind, day: dt.date) -> list[str]:
     """Return the GPUs that a provider rents at a known price, cheapest first."""
-    entry = load_provider(provider)
-    rows = [r for r in entry.prices if r.kind == kind and r.gpu and _usable(entry, r, day)]
-    return [row.gpu for row in sorted(rows, key=lambda r: r.amount) if row.gpu and not row.variant]
+    return [name for name, _ in gpu_prices(provider, kind, day)]
 
 
 def reference_bases() -> list[tuple[str, str]]:
@@ -250,3 +254,46 @@ def reference_bases() -> list[tuple[str, str]]:
         for model in entry.models
         if model.reference_base
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An amount of money between its known ends."""
+
+    low: Decimal
+    high: Decimal
+
+    def at(self, share: Decimal) -> Decimal:
+        """Return the amount at a share of the way from the low to the high end."""
+        return self.low + (self.high - self.low) * share
+
+    def times(self, factor: Decimal | int) -> Range:
+        """Return both ends multiplied."""
+        return Range(self.low * factor, self.high * factor)
+
+
+@dataclass(slots=True)
+class Book:
+    """Prices that one option stands on; those too old are kept apart and not used."""
+
+    day: dt.date
+    used: list[PriceUsed] = field(default_factory=list[PriceUsed])
+    refused: list[PriceUsed] = field(default_factory=list[PriceUsed])
+
+    def find(
+        self,
+        provider: str,
+        model: str,
+        kind: PriceKind,
+        *,
+        gpu: str | None = None,
+        variant: str | None = None,
+        tokens_in: int = 0,
+    ) -> PriceUsed | None:
+        """Return a usable price and remember it."""
+        price = search_price(
+            provider, model, kind, self.day, gpu=gpu, variant=variant, tokens_in=tokens_in
+        )
+        if price is not None:
+            (self.refused if price.refused else self.used).append(price)
+        return None if price is None or price.refused else price

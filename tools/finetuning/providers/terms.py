@@ -1,4 +1,4 @@
-"""A provider's terms: who can start a job and until when, and what is billed of one."""
+"""A provider's terms: who can start a job and until when, and what is billed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from finetuning.providers.catalogue import (
     Confidence,
     Event,
     Formula,
+    ModelEntry,
     Provider,
     find_model,
     load_provider,
@@ -76,7 +77,7 @@ def availability(
     day = as_of or dt.datetime.now(tz=dt.UTC).date()
     entry = load_provider(provider)
     model_id = find_model(provider, model).id if model is not None else None
-    events = [event for event in entry.lifecycle if _concerns(event, model_id)]
+    events = [event for event in entry.lifecycle if _concerns(event, model_id, day)]
     status, why = _status(entry, events, day)
     return Availability(
         provider=provider,
@@ -92,8 +93,11 @@ def availability(
     )
 
 
-def _concerns(event: Event, model_id: str | None) -> bool:
-    return "*" in event.models or (model_id is not None and model_id in event.models)
+def _concerns(event: Event, model_id: str | None, day: dt.date) -> bool:
+    """Say whether an event is about a model, and could be known on that day."""
+    if event.announced is not None and day < event.announced:
+        return False
+    return "*" in event.models or model_id in event.models
 
 
 def _shut_out(events: list[Event], day: dt.date) -> set[Customer]:
@@ -107,11 +111,8 @@ def _shut_out(events: list[Event], day: dt.date) -> set[Customer]:
 
 def _status(entry: Provider, events: list[Event], day: dt.date) -> tuple[Status, str]:
     shut = _shut_out(events, day)
-    past = [event for event in events if event.event != "preview" and event.date <= day]
-    told = "; ".join(_sentence(event, day) for event in sorted(past, key=lambda e: e.date))
-    coming = [event for event in events if event.date > day and event.event != "preview"]
-    ahead = "; ".join(_sentence(event, day) for event in sorted(coming, key=lambda e: e.date))
-    said = "; ".join(part for part in (told, ahead) if part)
+    ends = [event for event in events if event.event != "preview"]
+    said = "; ".join(_sentence(event, day) for event in sorted(ends, key=lambda e: e.date))
     if shut >= set(CUSTOMERS):
         return "closed", said
     if "new" in shut:
@@ -184,7 +185,7 @@ class TrainingAmounts(Model):
 
 
 class Billed(Model):
-    """Billed tokens and the rule in words, with its numbers."""
+    """Billed tokens and the rule in words."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -196,12 +197,11 @@ def billed_tokens(formula: Formula, amounts: TrainingAmounts) -> Billed:
     """Apply a provider's rule for training tokens.
 
     Args:
-        formula: Name of the rule, from the provider's catalogue file.
+        formula: Name of the rule.
         amounts: Token counts, epochs and evaluations.
 
     Raises:
-        BadInputError: The rule needs prompt and completion tokens apart and they are not known,
-            or the rule is not one that counts tokens.
+        BadInputError: The rule needs prompt tokens that are not known, or counts no tokens.
 
     Source: the providers' own pages, one row each (checked 2026-11-20); knowledge:
     costs.md#training
@@ -263,8 +263,7 @@ def billing_rule(provider: Provider, method: Method) -> Formula:
 def openai_auto_epochs(n_rows: int) -> int:
     """Return the epochs that OpenAI's published recipe gives a file of so many rows.
 
-    Three; more where three passes would be under 100 rows (at most 25), fewer where they would
-    be over 25,000 (at least 1).
+    Three; up to 25 where three passes are under 100 rows, down to 1 where they pass 25,000.
 
     Source: openai/openai-cookbook, Chat_finetuning_data_prep (checked 2026-11-20).
     """
@@ -273,6 +272,23 @@ def openai_auto_epochs(n_rows: int) -> int:
     if n_rows * 3 > 25_000:
         return max(1, 25_000 // n_rows)
     return 3
+
+
+def planned_epochs(provider: Provider, model: ModelEntry, asked: int | None) -> int:
+    """Return the passes of a job: as asked, else the provider's own choice, else three."""
+    default = provider.default_epochs
+    own = int(default) if default is not None and default.isdigit() else 3
+    low, high = model.epochs_range or (1, 1000)
+    return min(high, max(low, asked or own))
+
+
+def day_of(as_of: str | None, where: str) -> dt.date:
+    """Return the day that a text like 2026-11-20 means; None means today."""
+    try:
+        return dt.date.fromisoformat(as_of) if as_of else dt.datetime.now(tz=dt.UTC).date()
+    except ValueError as error:
+        what, step = f"as_of={as_of!r} is not a day", "Leave it out for today"
+        raise BadInputError(where, what, "a day like 2026-11-20", step) from error
 
 
 def whole_steps(seconds: Decimal, step_seconds: int) -> Decimal:

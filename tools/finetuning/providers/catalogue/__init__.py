@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from finetuning.errors import RunFailedError, UnknownNameError
+from finetuning.providers import Tuning
 from finetuning.providers.catalogue.schema import (
     UNPRICED,
     Confidence,
@@ -52,14 +53,25 @@ __all__ = [
     "Source",
     "all_providers",
     "base_of",
+    "byo_hosts",
     "find_model",
+    "gpu_size",
     "load_provider",
+    "memory_gb",
+    "model_at",
     "params_of",
     "provider_ids",
     "read_file",
     "read_provider",
 ]
 
+BYTES_PER_PARAMETER: Final[dict[Tuning, Decimal]] = {
+    "lora": Decimal(2),
+    "qlora": Decimal("0.56"),
+    "full": Decimal(16),
+}
+"""Weights, and for full tuning gradient and optimiser too (training.md#memory); a tenth and 2 GB
+come on top. A rough size: configure_training and estimate_cost know better."""
 FOLDER: Final = Path(__file__).parent
 CLOSED: Final = "closed"
 """The one file that holds several providers: services that take no new job from anybody."""
@@ -113,8 +125,12 @@ def read_provider(path: Path) -> Provider:
     return read_file(path)[0]
 
 
-def read_file(path: Path) -> list[Provider]:
+def read_file(path: Path, *, strict: bool = True) -> list[Provider]:
     """Read and check one catalogue file; ``[[provider]]`` tables stand for several providers.
+
+    Args:
+        path: The file.
+        strict: False accepts rows that cite a missing source, for a check that lists them.
 
     Raises:
         RunFailedError: It is not TOML, or it breaks the schema.
@@ -130,7 +146,7 @@ def read_file(path: Path) -> list[Provider]:
     faults = [fault for entry in entries for fault in entry.faults()]
     if "provider" not in table and entries[0].id != path.stem:
         faults.append(f"id {entries[0].id!r} in the file of {path.stem!r}")
-    if faults:
+    if faults and strict:
         raise _broken(path, "; ".join(faults))
     return entries
 
@@ -201,3 +217,39 @@ def params_of(model: ModelEntry) -> Decimal | None:
         return model.params_b
     base = base_of(model)
     return None if base is None else base.params_b
+
+
+def memory_gb(model: ModelEntry, tuning: Tuning) -> Decimal | None:
+    """Return roughly the memory that training a base takes; None where its size is not known."""
+    params = params_of(model)
+    if params is None:
+        return None
+    return params * BYTES_PER_PARAMETER[tuning] * Decimal("1.1") + 2
+
+
+def model_at(host: Provider, model: ModelEntry) -> ModelEntry | None:
+    """Return the same base under the name that a host has for it, or None."""
+    for known in host.models:
+        base = base_of(known)
+        if known.id == model.id or (base is not None and base.id == model.id):
+            return known
+    return None
+
+
+@functools.cache
+def byo_hosts() -> tuple[Provider, ...]:
+    """Return the providers that serve adapters or weights trained elsewhere, but for one's own."""
+    found = (entry for entry in all_providers(mentioning="byo = true") if entry.id != "local")
+    return tuple(entry for entry in found if any(way.byo for way in entry.serving))
+
+
+@functools.cache
+def gpu_size(name: str) -> tuple[Decimal, Decimal] | None:
+    """Return the peak and the memory of a GPU, or None for one that the table lacks."""
+    from finetuning.estimate import find_gpu
+
+    try:
+        found = find_gpu(name)
+    except UnknownNameError:
+        return None
+    return Decimal(found.flops), Decimal(str(found.memory_gb))

@@ -56,13 +56,11 @@ UNITS = (
     "usd_per_gb_month",
 )
 Region = Literal["us", "eu", "uk", "cn", "sg"]
-"""Where data can be made to stay; finer places are in a row's words."""
-
 Promise = Literal["yes", "no", "addendum", "enterprise", "conflict", "blocks_training", "unknown"]
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of every row: frozen, and an unknown key is an error."""
+    """Base of every row: an unknown key is an error."""
 
 
 class Source(Row, frozen=True, kw_only=True):
@@ -102,9 +100,8 @@ class Event(Row, frozen=True, kw_only=True):
 class ModelEntry(Row, frozen=True, kw_only=True):
     """A model by its exact id; ``methods`` is empty where it cannot be tuned.
 
-    ``base`` is the Hugging Face id of an open base under another name. Sizes, licence and languages
-    of open bases stand once, in ``local.toml``; ``representative`` marks the one that prices a
-    rented machine when no base is named.
+    ``base`` names an open base under another id: what is known of it stands in ``local.toml``.
+    ``representative`` marks the base that prices a rented machine when none is named.
     """
 
     id: str
@@ -135,7 +132,7 @@ class ModelEntry(Row, frozen=True, kw_only=True):
 class Serving(Row, frozen=True, kw_only=True):
     """A way to serve a tuned model here; ``base_tokens`` = at the base model's token price.
 
-    ``byo`` takes adapters or weights trained elsewhere, for the ``bases`` (``*`` = any open base).
+    ``byo`` takes what was trained elsewhere, for the ``bases`` (``*`` = any open base).
     """
 
     billing: Literal["token", "hour"]
@@ -192,8 +189,7 @@ class Price(Row, frozen=True, kw_only=True):
     @property
     def amount(self) -> Decimal:
         """Return the price in the row's own currency, per :attr:`unit`."""
-        value: Decimal = getattr(self, self.unit)
-        return value
+        return Decimal(getattr(self, self.unit))
 
     @property
     def amount_high(self) -> Decimal:
@@ -203,13 +199,12 @@ class Price(Row, frozen=True, kw_only=True):
 
     def holds_on(self, day: dt.date) -> bool:
         """Say whether the price is known to hold on a day (an unknown start counts as held)."""
-        return (self.valid_from is None or self.valid_from <= day) and (
-            self.valid_to is None or day < self.valid_to
-        )
+        begun = self.valid_from is None or self.valid_from <= day
+        return begun and (self.valid_to is None or day < self.valid_to)
 
 
 class Limits(Row, frozen=True, kw_only=True):
-    """What a provider accepts: kinds of tuning, ranks, files and their formats."""
+    """What a provider accepts."""
 
     source: str
     tunings: tuple[Tuning, ...] = ()
@@ -253,7 +248,6 @@ class Exchange(Row, frozen=True, kw_only=True):
     cny_per_usd: Decimal
     date: dt.date
     source: str
-    note: str = ""
 
 
 class Provider(Row, frozen=True, kw_only=True):
@@ -283,10 +277,8 @@ class Provider(Row, frozen=True, kw_only=True):
         found += [(f"model {model.id}", model.source) for model in self.models]
         found += [(f"serving by the {way.billing}", way.source) for way in self.serving]
         found += [(f"price {p.kind} of {', '.join(p.models)}", p.source) for p in self.prices]
-        found += [(f"setting {setting.name}", setting.source) for setting in self.settings]
-        found += [(f"exchange rate of {rate.date}", rate.source) for rate in self.exchange]
-        found += [] if self.limits is None else [("limits", self.limits.source)]
-        return found + ([] if self.data is None else [("data", self.data.source)])
+        others = [*self.settings, *self.exchange, self.limits, self.data]
+        return found + [(type(row).__name__.lower(), row.source) for row in others if row]
 
     def faults(self) -> list[str]:
         """Return what a schema cannot say: dangling sources, units, models; empty when sound."""
