@@ -243,6 +243,15 @@ class TokenTally:
         self._lengths[tokens] += 1
         return tokens
 
+    @property
+    def lengths(self) -> Counter[int]:
+        """How many rows have each number of tokens; another process's can be merged in."""
+        return self._lengths
+
+    def merge(self, lengths: Mapping[int, int]) -> None:
+        """Add the lengths that another tally with the same counter found."""
+        self._lengths.update(lengths)
+
     def stats(self) -> TokenStats:
         """Return the statistics of the rows added so far."""
         rows = self._lengths.total()
