@@ -155,7 +155,8 @@ def _assemble(
     from finetuning.costs import economics, payback
     from finetuning.costs.alternatives import price_alternatives
     from finetuning.costs.amounts import amounts_of
-    from finetuning.costs.report import next_calls, refuse, write_page
+    from finetuning.costs.page import write_page
+    from finetuning.costs.report import next_calls, refuse
     from finetuning.costs.request import Ledger, job_of
     from finetuning.costs.training import price_training
 

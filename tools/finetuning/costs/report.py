@@ -1,23 +1,63 @@
-"""An estimate as a page that stands alone, the refusal of old prices, and the next calls."""
+"""What surrounds an estimate: the refusal of old prices, the next calls, the page's Chinese."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from finetuning import pages
-from finetuning.costs.economics import Case
 from finetuning.costs.payback import unknown
 from finetuning.costs.request import Ledger, Request
-from finetuning.costs.schema import CostEstimate, Training, money
+from finetuning.costs.schema import CostEstimate, Training
 from finetuning.costs.training import Priced
-from finetuning.files import write_text
 from finetuning.providers.terms import Availability
 from finetuning.records import Json, NextCall
 
-_UNDRAWN: Final = frozenset({"tuned_token_billed_elsewhere"})
-"""Alternatives of another provider: their training is not priced here, so they have no curve."""
+CHINESE: Final = {
+    "Cost of tuning": "微调成本",
+    "billing rule": "计费规则",
+    "one job": "一次训练",
+    "before the first request": "首个请求之前的支出",
+    "net present value": "净现值",
+    "the base retires on": "基座模型下线日期",
+    "per month": "每月方案",
+    "note": "说明",
+    "not known": "未知",
+    "The same requests, month by month": "相同请求量，每月成本",
+    "When it pays back": "何时回本",
+    "months": "月数",
+    "net gain, USD": "净收益（美元）",
+    "gained so far, all spending taken off": "累计净收益（点估计）",
+    "P10 to P90 of 10,000 draws": "一万次抽样的 P10 至 P90",
+    "Never pays back within {} months.": "{} 个月内不会回本。",
+    "Never pays back: a month costs {} more than today.": "永不回本：每月比今天多花 {}。",
+    "after {} months": "{} 个月后回本",
+    "Cumulative cost": "累计成本",
+    "What moves the result most": "影响结果最大的因素",
+    "net present value, USD": "净现值（美元）",
+    "spent before the first request, USD": "首个请求之前的支出（美元）",
+    "low end": "低端",
+    "high end": "高端",
+    "Cheapest option, one-off cost spread over {} months; without a cheaper base, which only a "
+    "test can rule in": "最便宜的方案（一次性成本分摊到 {} 个月；不含更便宜的基座，须先评测）",
+    "requests per month": "每月请求数",
+    "tokens, × today": "词元数（今天的倍数）",
+    "How long the tuned model lives": "微调模型的寿命",
+    "base model": "基座模型",
+    "tuned model, as planned": "微调模型（计划）",
+    "the base ends": "基座下线",
+    "trained again": "重新训练",
+    "Checks": "核对",
+    "Warnings": "警告",
+    "What this stands on": "依据",
+    "assumption": "假设",
+    "value": "数值",
+    "unit": "单位",
+    "source": "来源",
+    "as of": "日期",
+    "confidence": "可信度",
+    "Never pays": "永不回本",
+    "Pays within the horizon in {} of the draws": "{} 的抽样在期限内回本",
+}
+"""The page's own words in Chinese; what a tool reports in words stays as it is."""
 
 
 def refuse(request: Request, priced: Priced, ledger: Ledger, known: Availability) -> CostEstimate:
@@ -93,118 +133,3 @@ def next_calls(request: Request, facts: dict[str, Json]) -> list[NextCall]:
             NextCall(tool="assess_fit", args={"facts": facts}, why="Weigh the money with the rest")
         )
     return calls
-
-
-def write_page(
-    estimate: CostEstimate, case: Case, folder: Path, *, language: Literal["en", "zh"] = "en"
-) -> Path:
-    """Write ``cost.html`` with the sums, the curves and the factors; return its path.
-
-    Args:
-        estimate: The finished estimate.
-        case: The numbers behind it.
-        folder: Where to write.
-        language: Language of the page: en or zh.
-    """
-    sections = [_verdict(estimate), pages.key_values(_sums(estimate))]
-    if estimate.alternatives:
-        sections.append(
-            pages.table(
-                ["per month", "USD", "note"],
-                [
-                    [_label(a.name, a.provider), _dollars(a.usd_per_month), a.note]
-                    for a in estimate.alternatives
-                ],
-                caption="The same requests, month by month",
-            )
-        )
-        sections.append(
-            pages.line_chart(
-                _curves(estimate, case),
-                title="Cumulative cost",
-                x_label="months",
-                y_label="USD",
-            )
-        )
-    if estimate.tornado:
-        sections.append(
-            pages.bar_chart(
-                [(s.factor, float(abs(s.high_usd - s.low_usd))) for s in estimate.tornado],
-                title="What moves the result most",
-                x_label="USD between the low and the high end",
-            )
-        )
-    if estimate.warnings:
-        sections += [pages.heading("Warnings"), pages.bullet_list(estimate.warnings)]
-    sections += [
-        pages.heading("What this stands on"),
-        pages.table(
-            ["assumption", "value", "unit", "source", "as of", "confidence"],
-            [
-                [a.name, a.value, a.unit, a.source, a.as_of, a.confidence]
-                for a in estimate.assumptions
-            ],
-        ),
-    ]
-    path = folder / "cost.html"
-    write_text(
-        path,
-        pages.page(
-            f"Cost of tuning {estimate.model} at {estimate.provider}",
-            sections,
-            language=language,
-            subtitle=f"{estimate.method}, as of {estimate.as_of.isoformat()}, US dollars",
-        ),
-    )
-    return path
-
-
-def _verdict(estimate: CostEstimate) -> str:
-    even = estimate.break_even
-    if even.probability_within_horizon is None:
-        return pages.banner("neutral", estimate.summary().split(". ")[0], even.reason)
-    if even.months is None:
-        return pages.banner("bad", "Never pays", even.reason)
-    likely = even.probability_within_horizon >= 0.5
-    headline = f"Pays within the horizon in {even.probability_within_horizon:.0%} of the draws"
-    return pages.banner("good" if likely else "warning", headline, even.reason)
-
-
-def _sums(estimate: CostEstimate) -> list[tuple[str, str]]:
-    pairs = [("billing rule", estimate.training.formula)]
-    if (cost := estimate.training.usd) is not None:
-        pairs.append(("one job", f"{money(cost.point)} ({money(cost.p10)} to {money(cost.p90)})"))
-    if estimate.one_off_usd is not None:
-        pairs.append(("before the first request", money(estimate.one_off_usd)))
-    if estimate.npv_usd is not None:
-        pairs.append(("net present value", money(estimate.npv_usd)))
-    if estimate.base_retires_on is not None:
-        pairs.append(("the base retires on", estimate.base_retires_on.isoformat()))
-    return pairs
-
-
-def _curves(estimate: CostEstimate, case: Case) -> list[pages.Series]:
-    return [
-        pages.Series(
-            _label(option.name, option.provider),
-            [
-                (float(month), float(_start(option.name, case) + option.usd_per_month * month))
-                for month in range(case.horizon + 1)
-            ],
-        )
-        for option in estimate.alternatives
-        if option.usd_per_month is not None and option.name not in _UNDRAWN
-    ]
-
-
-def _start(name: str, case: Case) -> Decimal:
-    return case.one_off if name.startswith("tuned") else Decimal(0)
-
-
-def _label(name: str, provider: str | None) -> str:
-    words = name.replace("_", " ")
-    return f"{words} ({provider})" if provider else words
-
-
-def _dollars(value: Decimal | None) -> str:
-    return "not known" if value is None else money(value)

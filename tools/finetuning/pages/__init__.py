@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from finetuning.pages.blocks import (
+    BannerKind,
     banner,
     bullet_list,
     escape,
@@ -19,6 +20,7 @@ from finetuning.pages.planning import TimelineRow, heat_map, timeline_chart, tor
 from finetuning.pages.sheet import review_sheet
 
 __all__ = [
+    "BannerKind",
     "Series",
     "TimelineRow",
     "banner",

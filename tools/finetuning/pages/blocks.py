@@ -114,7 +114,7 @@ svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
 svg .mark { stroke: var(--warning); stroke-width: 1; stroke-dasharray: 3 3; }
 svg .here { fill: none; stroke: var(--ink); stroke-width: 2.5; }
-svg .band { fill: var(--neutral-ground); }
+svg .band { fill: var(--s0); fill-opacity: .22; }
 svg .series { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 """
 

@@ -8,13 +8,13 @@ from typing import Final, NamedTuple
 
 from finetuning.pages.blocks import SERIES_COLOURS, format_number
 from finetuning.pages.drawing import (
-    LEFT,
     RIGHT,
     WIDTH,
     Scale,
     box,
     figure,
     fold,
+    left_of,
     line_key,
     scale_for,
     segment,
@@ -62,20 +62,21 @@ def line_chart(
     runs = [_runs(one.points, log_y) for one in series]
     shown = [point for parts in runs for part in parts for point in part]
     where = [x for x, _ in marks if math.isfinite(x)]
-    said = fold(notice)
+    said = fold(notice, 52)
     top = 12 + 15 * min(len(where), 3) + 16 * len(said)
     bottom = 238 + top
     levels = [y for _, y in shown] + [y for point in band for y in point[1:]]
-    x_scale = scale_for([x for x, _ in shown] + where, LEFT, WIDTH - RIGHT, pad=0.01)
     y_scale = scale_for(levels + [0.0] * bool(band), bottom, top, log=log_y)
-    parts = [text_at(LEFT, 14 + 16 * k, line) for k, line in enumerate(said)]
+    left = left_of([tick.label for tick in y_scale.ticks()])
+    x_scale = scale_for([x for x, _ in shown] + where, left, WIDTH - RIGHT, pad=0.0)
+    parts = [text_at(left, 14 + 16 * k, line) for k, line in enumerate(said)]
     if band:
         edge = [*((x, low) for x, low, _ in band), *((x, high) for x, _, high in reversed(band))]
         corners = " ".join(f"{x_scale(x)},{y_scale(y)}" for x, y in edge)
         parts.append(f'<polygon class="band" points="{corners}"/>')
-    parts += [*x_axis(x_scale, top, bottom, x_label), *y_axis(y_scale, y_label)]
+    parts += [*x_axis(x_scale, top, bottom, x_label), *y_axis(y_scale, left, y_label)]
     if band:
-        parts.append(segment("axis", LEFT, y_scale(0.0), WIDTH - RIGHT, y_scale(0.0)))
+        parts.append(segment("axis", left, y_scale(0.0), WIDTH - RIGHT, y_scale(0.0)))
     for index, line in enumerate(runs):
         parts += [_path(part, x_scale, y_scale, index) for part in line]
     ordered = sorted(mark for mark in marks if math.isfinite(mark[0]))

@@ -25,9 +25,8 @@ from finetuning.pages.blocks import (
 WIDTH: Final = 420
 """Width of every chart in its own units: text of 12 stays readable at 340 pixels."""
 
-LEFT: Final = 52
 RIGHT: Final = 14
-"""Room beside the plane of a chart with a vertical axis."""
+"""Room to the right of the plane of a chart with a vertical axis."""
 
 MOST_COLUMNS: Final = 60
 """Longest text on a chart; a Chinese character takes two columns."""
@@ -86,7 +85,7 @@ def scale_for(
 def x_axis(scale: Scale, top: float, bottom: float, label: str) -> list[str]:
     """Return the horizontal axis with its grid and its name."""
     parts = [segment("axis", scale.start, bottom, scale.end, bottom)]
-    for tick in scale.ticks():
+    for tick in scale.ticks(6):
         x = scale(tick.value)
         parts.append(segment("grid", x, top, x, bottom))
         parts.append(text_at(x, bottom + 15, tick.label, anchor="middle", soft=True))
@@ -94,16 +93,25 @@ def x_axis(scale: Scale, top: float, bottom: float, label: str) -> list[str]:
     return [*parts, text_at(middle, bottom + 32, label, anchor="middle")]
 
 
-def y_axis(scale: Scale, label: str) -> list[str]:
-    """Return the vertical axis with its grid and its name."""
-    parts = [segment("axis", LEFT, scale.start, LEFT, scale.end)]
+def left_of(labels: Sequence[str]) -> int:
+    """Return where the plane begins, so that the axis' numbers and its name have room."""
+    return 30 + 7 * max((len(label) for label in labels), default=0)
+
+
+def y_axis(scale: Scale, left: float, label: str) -> list[str]:
+    """Return the vertical axis at ``left`` with its grid and its name."""
+    parts = [segment("axis", left, scale.start, left, scale.end)]
     for tick in scale.ticks():
         y = scale(tick.value)
-        parts.append(segment("grid", LEFT, y, WIDTH - RIGHT, y))
-        parts.append(text_at(LEFT - 5, y + 4, tick.label, anchor="end", soft=True))
-    middle = round((scale.start + scale.end) / 2, 2)
-    turned = f'transform="rotate(-90 10 {middle})"'
-    return [*parts, text_at(10, middle, label, anchor="middle", extra=turned)]
+        parts.append(segment("grid", left, y, WIDTH - RIGHT, y))
+        parts.append(text_at(left - 5, y + 4, tick.label, anchor="end", soft=True))
+    return [*parts, turned((scale.start + scale.end) / 2, label)]
+
+
+def turned(y: float, text: str) -> str:
+    """Return the name of a vertical axis, written upwards at the left edge."""
+    middle = round(y, 2)
+    return text_at(11, middle, text, anchor="middle", extra=f'transform="rotate(-90 11 {middle})"')
 
 
 def segment(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:

@@ -9,16 +9,17 @@ from typing import Final, Literal, NamedTuple
 
 from finetuning.pages.blocks import SERIES_COLOURS, format_number
 from finetuning.pages.drawing import (
-    LEFT,
     RIGHT,
     WIDTH,
     Scale,
     box,
     figure,
     fold,
+    left_of,
     scale_for,
     segment,
     text_at,
+    turned,
     x_axis,
 )
 
@@ -45,6 +46,7 @@ def tornado_chart(
     bottom = top + step * max(1, len(rows))
     scale = scale_for(finite, 16, WIDTH - 16)
     parts = x_axis(scale, top, bottom, x_label)
+    parts.append(segment("mark", scale(point), top, scale(point), bottom))
     for index, (label, *values) in enumerate(rows):
         y = top + step * index
         for side, value in enumerate(values):
@@ -52,7 +54,6 @@ def tornado_chart(
             parts.append(box(left, y + 18, right - left, 12, f"s{side}"))
         low, high = map(format_number, values)
         parts.append(text_at(16, y + 13, f"{label}: {low} … {high}"))
-    parts.append(segment("mark", scale(point), top, scale(point), bottom))
     spoken = "; ".join(f"{n} {format_number(a)} to {format_number(b)}" for n, a, b in rows)
     keys = [(box(0, 0, 32, 10, f"s{side}"), name) for side, name in enumerate(ends)]
     said = f"{title}. {x_label}; now {format_number(point)}. {spoken}"
@@ -93,7 +94,7 @@ def timeline_chart(
         return scale(min(max(day, start), end).toordinal())
 
     parts: list[str] = []
-    y, spoken = 10.0, list[str]()
+    y, spoken = 20.0, list[str]()
     for row in rows:
         words = fold("; ".join(f"{day.isoformat()} {what}" for day, what in row.events))
         right = place(row.until) if row.until else place(end)
@@ -104,14 +105,14 @@ def timeline_chart(
         spoken.append(f"{row.label}: {row.kind}. {' '.join(words)}")
         y += 36 + 15 * len(words)
     years = [dt.date(year, 1, 1) for year in range(start.year + 1, end.year + 1)]
-    grid = [segment("grid", place(day), 6, place(day), y) for day in years]
-    marks = [segment("mark", place(today), 6, place(today), y + 4)]
-    names = [(day, str(day.year)) for day in years if abs(place(day) - place(today)) > 60]
-    names.append((today, today.isoformat()))
-    for day, name in names:
-        side = min(max(place(day), 46), WIDTH - 46)
-        marks.append(text_at(side, y + 17, name, anchor="middle", soft=True))
-    return figure(title, f"{title}. {' '.join(spoken)}", [*grid, *parts, *marks], y + 26)
+    behind = [segment("grid", place(day), 18, place(day), y) for day in years]
+    behind.append(segment("mark", place(today), 18, place(today), y + 4))
+    for day in years:
+        side = min(place(day), WIDTH - 32)
+        behind.append(text_at(side, 12, str(day.year), anchor="middle", soft=True))
+    side = min(max(place(today), 46), WIDTH - 46)
+    behind.append(text_at(side, y + 17, today.isoformat(), anchor="middle", soft=True))
+    return figure(title, f"{title}. {' '.join(spoken)}", [*behind, *parts], y + 26)
 
 
 def heat_map(
@@ -136,26 +137,26 @@ def heat_map(
         here: Column and row of the case at hand, which gets a frame; or None.
     """
     names = list(dict.fromkeys(name for row in cells for name in row))
-    wide = (WIDTH - LEFT - RIGHT) / max(1, len(columns))
+    left = left_of(rows)
+    wide = (WIDTH - left - RIGHT) / max(1, len(columns))
     top, tall = 10, 30
     bottom = top + tall * len(rows)
     parts: list[str] = []
     for k, (label, row) in enumerate(zip(rows, cells, strict=True)):
         y = bottom - tall * (k + 1)
-        parts.append(text_at(LEFT - 5, y + 19, label, anchor="end", soft=True))
+        parts.append(text_at(left - 5, y + 19, label, anchor="end", soft=True))
         for column, name in enumerate(row):
-            x, place = LEFT + wide * column, names.index(name)
+            x, place = left + wide * column, names.index(name)
             parts.append(box(x + 1, y + 1, wide - 2, tall - 2, _tint(place), opacity=0.3))
             middle = round(x + wide / 2, 2)
             parts.append(text_at(middle, y + 19, _letter(place), anchor="middle"))
     for column, label in enumerate(columns):
-        middle = round(LEFT + wide * (column + 0.5), 2)
+        middle = round(left + wide * (column + 0.5), 2)
         parts.append(text_at(middle, bottom + 15, label, anchor="middle", soft=True))
-    parts.append(text_at((LEFT + WIDTH - RIGHT) / 2, bottom + 32, x_label, anchor="middle"))
-    turned = f'transform="rotate(-90 10 {(top + bottom) / 2})"'
-    parts.append(text_at(10, (top + bottom) / 2, y_label, anchor="middle", extra=turned))
+    parts.append(text_at((left + WIDTH - RIGHT) / 2, bottom + 32, x_label, anchor="middle"))
+    parts.append(turned((top + bottom) / 2, y_label))
     if here is not None:
-        x, y = round(LEFT + wide * here[0], 2), bottom - tall * (here[1] + 1)
+        x, y = round(left + wide * here[0], 2), bottom - tall * (here[1] + 1)
         parts.append(
             f'<rect class="here" x="{x}" y="{y}" width="{round(wide, 2)}" height="{tall}"/>'
         )
