@@ -193,6 +193,8 @@ def test_another_metric_that_got_worse_stops_shipping(bench: Bench) -> None:
     ]
     assert (result.verdict, result.ship) == ("improved", "no")
     assert result.reasons == ["json_parse_rate is worse"]
+    assert result.fit_facts["invalid_syntax_fraction"] == 0
+    assert compare_eval(str(data), tuned).fit_facts["invalid_syntax_fraction"] == 0.5
 
 
 def test_labels_are_scored_by_accuracy_and_macro_f1(bench: Bench) -> None:

@@ -147,8 +147,13 @@ def _facts(
         return {}
     material, first = answered.material, task[0]
     facts: dict[str, Any] = {"has_eval": True, "base_task_score": round(first.base, 4)}
-    same = [arm.score for arm in arms if not material.competitors.changed(arm.name)]
-    facts["prompt_score"] = round(max([first.base, *same]), 4)
+    same = [arm for arm in arms if not material.competitors.changed(arm.name)]
+    facts["prompt_score"] = round(max([first.base, *(arm.score for arm in same)]), 4)
+    if any(material.competitors.arms[arm.name].few_shot for arm in same):
+        facts["prompts_tried"] = ["zero_shot", "few_shot"]
+    parsed = [metric.base for metric in task if metric.metric == "json_parse_rate"]
+    if parsed and facts["prompt_score"] == facts["base_task_score"]:
+        facts["invalid_syntax_fraction"] = round(1 - parsed[0], 4)
     if first.tuned is not None:
         facts["tuned_score"] = round(first.tuned, 4)
     if first.metric == "accuracy":

@@ -139,13 +139,13 @@ def _syntax_fails(facts: Facts) -> bool | None:
 def _syntax_decides(facts: Facts) -> bool | None:
     """Say whether broken syntax is what stands between now and the target.
 
-    A small share of broken answers beside another fault that costs three times as much is mended
-    on the way, and decides nothing.
+    A small share of broken answers beside a gap more than three times as large is mended on the
+    way and decides nothing, unless nothing else is said to fail.
     """
     broken, given = facts["invalid_syntax_fraction"], facts["failure_modes"]
     now, target = facts["prompt_score"], facts["target_score"]
     others = set(given or ()) - MONEY_AND_SPEED - {"syntax", "format", "none"}
-    if facts["syntax_fails"] and others and None not in (broken, now):
+    if facts["syntax_fails"] and (others or given is None) and None not in (broken, now):
         return bool(3 * broken >= (1.0 if target is None else target) - now)
     return cast("bool | None", facts["syntax_fails"])
 
