@@ -41,6 +41,13 @@ def test_openai_answers_by_customer_and_day(
     assert availability("openai", "gpt-4o-mini", customer, day).can_start is can_start
 
 
+def test_what_was_announced_later_is_not_known_before() -> None:
+    eve, day = dt.date(2026, 10, 13), dt.date(2026, 10, 14)
+    before = availability("openai", "gpt-4.1", "existing_active", eve)
+    after = availability("openai", "gpt-4.1", "existing_active", day)
+    assert (before.base_retires_on, after.base_retires_on) == (None, dt.date(2027, 1, 14))
+
+
 def test_a_provider_whose_every_customer_is_shut_out_is_closed() -> None:
     answer = availability("openai", "gpt-4o-mini", "existing_active", dt.date(2027, 1, 6))
     assert answer.status == "closed"

@@ -44,7 +44,14 @@ ROWS = [
     ("fireworks", "qwen3p5-9b", "train_sft", None, "0.50"),
     ("fireworks", "gemma-4-31b-it", "train_sft", None, "3.00"),
     ("fireworks", "DeepSeek R1/V3", "train_sft", None, "10.00"),
+    ("fireworks", "qwen3p5-9b", "train_dpo", None, "1.00"),
     ("fireworks", "qwen3p5-9b", "train_rft", None, "0.00"),
+    ("fireworks", "qwen3p5-9b", "host", "B200", "13.00"),
+    ("crusoe", "openai/gpt-oss-120b", "train_sft", None, "6.00"),
+    ("crusoe", "gpt-oss-120b", "host", "H200", "6.00"),
+    ("nebius", "meta-llama/Llama-3.3-70B-Instruct", "gpu", "H100", "4.50"),
+    ("prime_intellect", "openai/gpt-oss-20b", "train_sft", None, "0.40"),
+    ("hf_jobs", "any/model", "gpu", "L40S", "1.80"),
     ("fireworks", "gemma-4-31b-it", "host", "h100", "8.00"),
     ("tinker", "Qwen/Qwen3-8B", "train_sft", None, "0.44"),
     ("tinker", "Qwen/Qwen3.8-27B", "train_sft", None, "4.103"),
@@ -251,6 +258,70 @@ def test_a_price_package_nobody_has_dated_is_as_fresh_as_its_youngest_dated_pric
     monkeypatch.setattr("finetuning.providers.market._PACKAGE_DAYS", {})
     prices = base_prices("claude-sonnet-5-5", dt.date(2026, 9, 1))
     assert dt.date(2026, 1, 1) < dt.date.fromisoformat(prices.as_of) <= dt.date(2026, 9, 1)
+
+
+PACKAGE_NAMES: dict[str, tuple[str, dict[str, str]]] = {
+    "bedrock": ("aws", {"amazon.nova-2-lite-v1:0:256k": "global.amazon.nova-2-lite-v1:0"}),
+    "fireworks": ("fireworks", {}),
+    "openai": (
+        "openai",
+        {
+            "gpt-4.1-2025-04-14": "gpt-4.1",
+            "gpt-4.1-mini-2025-04-14": "gpt-4.1-mini",
+            "gpt-4o-2024-08-06": "gpt-4o",
+            "gpt-4o-mini-2024-07-18": "gpt-4o-mini",
+        },
+    ),
+    "vertex": ("google", {}),
+}
+KNOWN_CONFLICTS: set[tuple[str, str, str]] = set()
+"""Base prices in which the catalogue and genai-prices differ; each is a marked row there."""
+
+
+def test_base_prices_agree_with_the_price_package_or_are_a_marked_conflict() -> None:
+    import genai_prices
+
+    different: set[tuple[str, str, str]] = set()
+    compared = 0
+    for provider, (vendor, names) in PACKAGE_NAMES.items():
+        entry = load_provider(provider)
+        for row in entry.prices:
+            if row.kind not in {"base_in", "base_cached", "base_out"} or not row.holds_on(TODAY):
+                continue
+            name = names.get(row.models[0], row.models[0].rsplit(":", 1)[0])
+            used = genai_prices.calc_price(
+                genai_prices.Usage(input_tokens=1, output_tokens=1),
+                name,
+                provider_id=vendor,
+                genai_request_timestamp=dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC),
+            ).model_price
+            field = {"base_in": "input", "base_cached": "cache_read", "base_out": "output"}[
+                row.kind
+            ]
+            theirs = getattr(used, f"{field}_mtok")
+            theirs = getattr(theirs, "base", theirs)
+            compared += 1
+            if theirs != row.amount:
+                different.add((provider, row.models[0], row.kind))
+                assert entry.sources[row.source].confidence == "conflict", (
+                    name,
+                    theirs,
+                    row.amount,
+                )
+    assert compared >= 30
+    assert different == KNOWN_CONFLICTS
+
+
+def test_a_price_in_yuan_carries_its_rate_and_the_older_of_both_days() -> None:
+    price = find_price("alibaba", "qwen3.5-27b", "tuned_out", TODAY)
+    assert price.usd == (Decimal("4.8") / Decimal("6.7758")).quantize(Decimal("0.000001"))
+    assert (price.unit, price.age_days) == ("usd_per_mtok", 172)
+    assert "6.7758 CNY per USD of 2026-06-01" in price.conditions
+    longer = search_price("alibaba", "qwen3.5-27b", "tuned_out", TODAY, tokens_in=200_000)
+    assert longer is not None
+    assert longer.usd == (Decimal("14.4") / Decimal("6.7758")).quantize(Decimal("0.000001"))
+    assert search_price("alibaba", "qwen3.5-27b", "tuned_in", TODAY, tokens_in=300_000) is None
+    assert search_price("alibaba", "qwen3.5-27b", "tuned_out", dt.date(2026, 5, 1)) is None
 
 
 def test_gpus_that_the_speed_table_lacks_match_by_their_exact_name() -> None:
