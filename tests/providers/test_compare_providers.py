@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -422,3 +424,12 @@ def test_it_opens_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     load_provider.cache_clear()
     assert compare(WORK).total > 20
+
+
+def test_the_benchmark_still_runs() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "compare_providers.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "options priced: 7" in done.stdout

@@ -164,7 +164,7 @@ def _by_gpu_hours(
 def serve(
     entry: Provider, model: ModelEntry, book: Book, work: Workload, *, weights: bool
 ) -> list[Way]:
-    """Price every way to serve the tuned model, the cheapest first, unknown prices last."""
+    """Price every way to serve the tuned model, cheapest first, unknown prices last."""
     ways = [
         _priced(entry, model, way, book, work)
         for way in entry.serving
@@ -172,14 +172,12 @@ def serve(
     ]
     base = base_of(model)
     if weights and base is not None and entry.id != "local":
-        for host in byo_hosts():
-            if host.id == entry.id:
-                continue
-            ways += [
-                _priced(host, base, way, book, work)
-                for way in host.serving
-                if way.byo and ("*" in way.bases or base.id in way.bases)
-            ]
+        ways += [
+            _priced(host, base, way, book, work)
+            for host in byo_hosts()
+            for way in host.serving
+            if host.id != entry.id and way.byo and ("*" in way.bases or base.id in way.bases)
+        ]
     known = [(way.monthly(work.requests_per_month), way) for way in ways]
     return [way for _, way in sorted(known, key=lambda pair: (pair[0] is None, pair[0] or 0))]
 
@@ -280,18 +278,23 @@ def _draws() -> tuple[tuple[Decimal, Decimal, Decimal], ...]:
 
 def year(job: Job | None, way: Way | None, work: Workload, jobs: int) -> Spread | None:
     """Return a year's dollars over seeded draws, or None where a part is not known."""
-    if job is None or (work.requests_per_month and (way is None or way.month is None)):
+    if job is None:
         return None
-    month, request = (None, None) if way is None else (way.month, way.request)
-    if work.requests_per_month and (month is None or request is None):
-        return None
-    sums: list[Decimal] = []
-    for first, second, traffic in _draws():
-        total = job.usd.at(first) * jobs
-        if month is not None and request is not None and work.requests_per_month:
-            total += month.at(second) * MONTHS
-            total += request.at(second) * work.requests_per_month * traffic * MONTHS
-        sums.append(total)
+    training, requests = job.usd.times(jobs), work.requests_per_month
+    fixed = moving = Range(Decimal(0), Decimal(0))
+    if requests:
+        if way is None or way.month is None or way.request is None:
+            return None
+        fixed, moving = way.month.times(MONTHS), way.request.times(requests * MONTHS)
+    low = training.low + fixed.low
+    rises = training.high - training.low, fixed.high - fixed.low, moving.high - moving.low
+    if not any(rises):
+        sums = [low + moving.low * traffic for _, _, traffic in _draws()]
+    else:
+        sums = [
+            low + rises[0] * first + rises[1] * second + (moving.low + rises[2] * second) * traffic
+            for first, second, traffic in _draws()
+        ]
     sums.sort()
     p10, p50, p90 = (sums[int(share * (_DRAWS - 1))].quantize(CENT) for share in (0.1, 0.5, 0.9))
     return Spread(p10=p10, p50=p50, p90=p90)
