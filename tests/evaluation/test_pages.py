@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import importlib.util
 import math
 import re
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuning import pages
-from finetuning.pages.blocks import log_ticks, nice_ticks
-from finetuning.pages.drawing import Scale, scale_for
+from finetuning.errors import MissingExtraError
+from finetuning.pages.blocks import THEMES, log_ticks, nice_ticks
+from finetuning.pages.drawing import Scale, fold, scale_for, shorten
 
-VOID = {"meta", "line", "rect", "circle", "polyline", "br"}
+VOID = {"meta", "line", "rect", "circle", "polyline", "polygon", "br"}
 HOSTILE = '<script>alert("x")</script> & \' \x00\x1b\u202e\ud800'
 
 
@@ -73,6 +78,12 @@ def everything(text: str) -> str:
             ),
             pages.interval_chart([(text, 1, 0, 2)], title=text, x_label=text, margin=0.5),
             pages.bar_chart([(text, 3)], title=text, x_label=text),
+            pages.tornado_chart(
+                [(text, 1, 3)], point=2, title=text, x_label=text, ends=(text,) * 2
+            ),
+            pages.heat_map(
+                [[text]], columns=[text], rows=[text], title=text, x_label=text, y_label=text
+            ),
         ],
         subtitle=text,
     )
@@ -246,3 +257,178 @@ def test_charts_say_in_words_what_they_draw() -> None:
     chart = pages.interval_chart([("em", 0.5, 0.25, 0.75)], title="Diff", x_label="score (0..1)")
     assert 'aria-label="Diff. score (0..1). em 0.5 [0.25, 0.75]"' in chart
     assert 'role="img"' in chart
+
+
+# --- a decision in pictures ----------------------------------------------------------------------
+
+DAY = dt.date(2026, 11, 20)
+
+
+def payback(notice: str = "") -> str:
+    return pages.line_chart(
+        [pages.Series("gain", [(0, -100.0), (12, 300.0)])],
+        title="Payback",
+        x_label="months",
+        y_label="USD",
+        band=[(0, -150.0, -50.0), (12, 100.0, 500.0)],
+        band_name="P10 to P90",
+        notice=notice,
+    )
+
+
+def timeline(*rows: pages.TimelineRow) -> str:
+    end = dt.date(2028, 1, 1)
+    return pages.timeline_chart(rows, start=dt.date(2026, 1, 1), end=end, today=DAY, title="T")
+
+
+def figures() -> list[str]:
+    ends = pages.TimelineRow("base", dt.date(2027, 1, 14), [(DAY, "last job")], "closing")
+    return [
+        payback("never pays back"),
+        pages.tornado_chart([("labour", 1.0, 3.0)], point=2.0, title="Factors", x_label="USD"),
+        pages.heat_map(
+            [["now", "tuned"], ["now", "now"]],
+            columns=["1k", "1M"],
+            rows=["short", "long"],
+            title="Cheapest",
+            x_label="requests",
+            y_label="tokens",
+            here=(1, 0),
+        ),
+        timeline(ends, pages.TimelineRow("open one", None)),
+    ]
+
+
+def test_a_band_runs_along_its_low_edge_and_back_along_its_high_one() -> None:
+    chart = payback()
+    corners = re.findall(r'<polygon class="band" points="([^"]+)"', chart)[0].split()
+    xs = [float(corner.split(",")[0]) for corner in corners]
+    ys = [float(corner.split(",")[1]) for corner in corners]
+    assert xs[:2] == sorted(xs[:2])
+    assert xs[2:] == sorted(xs[2:], reverse=True)
+    assert ys[0] > ys[3]  # low lies below high: pixels grow downwards
+    assert ys[1] > ys[2]
+    assert "P10 to P90" in chart
+    assert "<polyline" in chart
+
+
+def test_what_must_not_be_missed_stands_inside_the_chart_and_in_what_is_read_aloud() -> None:
+    chart = payback("Never pays back: a month costs $12 more than today, whatever the traffic is.")
+    checker = parse(chart)
+    spoken = next(value for name, value in checker.attributes if name == "aria-label")
+    assert spoken is not None
+    assert "Never pays back" in spoken
+    assert checker.text.count("Never pays back") == 1
+    assert len(re.findall("<text", chart)) > len(re.findall("<text", payback()))
+
+
+def test_a_tornado_has_two_ends_around_its_point_and_says_all_three() -> None:
+    chart = pages.tornado_chart(
+        [("labour", 1.0, 3.0), ("price", 2.5, 1.75)],
+        point=2.0,
+        title="Factors",
+        x_label="USD",
+        ends=("low end", "high end"),
+    )
+    assert "labour: 1 … 3" in chart
+    assert "now 2. labour 1 to 3; price 2.5 to 1.75" in chart
+    boxes = re.findall(r'<rect x="([\d.]+)" y="\d+" width="([\d.]+)"[^>]*--s([01])', chart)[2:]
+    (left, wide, _), (right, *_), *_ = boxes
+    assert float(left) + float(wide) == pytest.approx(float(right), abs=0.02)
+    assert [side for *_, side in boxes] == ["0", "1", "0", "1"]
+    assert "low end" in chart
+
+
+def test_a_heat_map_names_each_winner_by_letter_too() -> None:
+    chart = figures()[2]
+    letters = re.findall(r'text-anchor="middle" >([AB])</text>', chart)
+    assert letters == ["A", "B", "A", "A"]
+    assert "A: now" in chart
+    assert "B: tuned" in chart
+    assert chart.count('class="here"') == 1
+    assert "short: now, tuned; long: now, now" in chart
+    whole = pages.heat_map([["x"]], columns=["1"], rows=["1"], title="t", x_label="x", y_label="y")
+    assert 'class="here"' not in whole
+
+
+def test_a_timeline_writes_every_date_and_cuts_what_lies_outside() -> None:
+    early = pages.TimelineRow("gone", dt.date(2020, 1, 1), [(dt.date(2020, 1, 1), "end")], "closed")
+    late = pages.TimelineRow("stays", dt.date(2040, 1, 1), [], "preview")
+    chart = timeline(early, late)
+    assert "2020-01-01 end" in chart
+    assert "2026-11-20" in chart
+    bars = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', chart)]
+    assert bars == [0.5, 388.0]
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "词" * 200, "word " * 60])
+def test_long_and_hostile_texts_fit_into_every_picture(text: str) -> None:
+    row = pages.TimelineRow(text, None, [(DAY, text)])
+    for chart in (payback(text), timeline(row)):
+        checker = parse(chart)
+        assert "script" not in checker.tags
+        assert text == HOSTILE or checker.text.count(text[0]) >= text.count(text[0])
+
+
+def test_texts_are_cut_and_folded_by_the_columns_they_take() -> None:
+    assert shorten("abcdef", 6) == "abcdef"
+    assert shorten("abcdefg", 6) == "abcde…"
+    assert shorten("价格表上的", 6) == "价格…"
+    assert fold("价格表上的数字", 6) == ["价格表", "上的数", "字"]
+    assert fold("https://a.example/long", 9) == ["https://a", ".example/", "long"]
+    assert fold("one two three", 7) == ["one two", "three"]
+    assert fold("") == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("number", range(4))
+def test_each_picture_stands_alone_as_an_svg_file(number: int, theme: str) -> None:
+    chosen = "dark" if theme == "dark" else "light"
+    text = pages.standalone_svg(figures()[number], chosen)
+    root = ET.fromstring(text)  # well-formed
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "var(--" not in text
+    assert THEMES[chosen]["ground"] in text
+    title = parse(figures()[number]).text.split("  ")[0]
+    assert title[:4] in "".join(root.itertext())
+
+
+def test_only_charts_can_stand_alone() -> None:
+    with pytest.raises(ValueError, match="not a chart"):
+        pages.standalone_svg("<figure></figure>")
+
+
+def test_a_png_is_a_picture_of_the_chart_or_the_pip_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "chart.png"
+    if importlib.util.find_spec("resvg_py") is None:
+        with pytest.raises(MissingExtraError, match=r"fine-tuning-skill\[plots\]"):
+            pages.write_png(payback(), path)
+        assert not path.exists()
+        return
+    data = pages.write_png(payback(), path, zoom=2).read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert int.from_bytes(data[16:20], "big") == 840
+    assert len(data) > 5000
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours (WCAG 2.2)."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_and_marks_stand_out_from_the_ground_in_both_themes(theme: str) -> None:
+    colours = THEMES[theme]
+    for name in ("ink", "soft", "good", "bad", "warning", "neutral"):
+        assert contrast(colours[name], colours["ground"]) >= 4.5, name
+    for name in (f"s{k}" for k in range(6)):
+        assert contrast(colours[name], colours["ground"]) >= 3, name
+    for name in ("good", "bad", "warning", "neutral"):
+        assert contrast(colours[name], colours[f"{name}-ground"]) >= 4.5, name

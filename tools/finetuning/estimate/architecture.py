@@ -27,7 +27,8 @@ _UNGATED: Final = frozenset(
     {"gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "opt", "phi", "falcon"}
 )
 """Families whose feed-forward block has two matrices instead of three."""
-_FOUR_NORMS: Final = ("gemma2", "gemma3", "gemma4")
+FOUR_NORMS: Final = ("gemma2", "gemma3", "gemma4")
+"""Families with a norm after attention and feed-forward block as well as before."""
 _SUFFIX: Final = re.compile(r"[-_](instruct|it|base|pt|chat|hf)([-_]\d+)?$")
 _MOST_HEADER_BYTES: Final = 100_000_000
 """Longest safetensors header that is read (the format's own limit, safetensors 0.6)."""
@@ -246,7 +247,7 @@ def _parameters(shape: Architecture, experts: int) -> int:
     blocks = experts * shape.intermediate_size + shape.shared_intermediate_size
     layer = 2 * h * attention + 2 * h * keys + matrices * h * blocks
     layer += h * shape.n_experts  # the router
-    layer += (4 if shape.family.startswith(_FOUR_NORMS) else 2) * h
+    layer += (4 if shape.family.startswith(FOUR_NORMS) else 2) * h
     if shape.family.startswith(("qwen3", "gemma3", "gemma4")):
         layer += 2 * shape.head_dim  # norms of queries and keys
     if shape.family.startswith("qwen2"):

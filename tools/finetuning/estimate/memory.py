@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from finetuning.estimate.architecture import Architecture, Targets, lora_parameters
+from finetuning.estimate.architecture import (
+    FOUR_NORMS,
+    Architecture,
+    Targets,
+    lora_parameters,
+)
 
 Stack = Literal[
     "local_cpu",
@@ -26,9 +32,9 @@ Face trainer that keeps the logits; or the program named, with its defaults."""
 Tuning = Literal["lora", "qlora", "full"]
 Quantisation = Literal["nf4", "nf4-dq", "gptq"]
 
-MEMORY_ERROR_FRACTIONS: Final = (0.03, 0.12)
-"""Median and 90th percentile of the formula's error on the half of the published readings that it
-was not written on (benchmarks/memory_estimate.py, 2026-11-20)."""
+MEMORY_ERROR_FRACTIONS: Final = (0.045, 0.09)
+"""Median and 90th percentile of the formula's error on the 61 published readings that it was not
+written on; the worst under-estimate there was 6.4 % (benchmarks/memory_estimate.py, 2026-11-20)."""
 
 
 class Kernels(NamedTuple):
@@ -119,95 +125,120 @@ def memory_terms(
 
     Source: published readings in tables.json (2026-11-20); knowledge: training.md#memory
     """
-    kernels, on_cpu = KERNELS[stack], stack == "local_cpu"
-    width = weight_bytes or (4 if on_cpu or tuning == "full" else 2)
-    upcast = tuning == "qlora" and quantisation != "gptq" and kernels.logits_upcast
-    t, wide = tokens_per_microbatch, 4 if on_cpu or upcast else 2
-    trained = _trained(shape, tuning, r, targets, width, kernels)
-    static = _weights(shape, tuning, width, 4 if upcast else width, quantisation, on_cpu)
-    layer, kept = _activations(shape, kernels, t, wide, 4 if on_cpu else 2)
-    if not gradient_checkpointing:
-        kept, layer = _saved(shape, t, tuning, targets, 4 if on_cpu else 2), 0.0
-    gradients, step = trained["gradients"], trained["step"]
-    each = upcast or kernels.logits
-    logits = _logits(shape, t, stack, each, labelled_fraction)
-    moments = {  # name of the moment → activations, logits, gradients and temporaries
-        "loss": (kept, logits, 0.0),
-        "layer": (layer, 0.0, max(kept, gradients)) if gradients else (kept + layer, 0.0, 0.0),
-        "step": (0.0, 0.0, gradients + step),
-    }
-    activations, scored, rest = max(moments.values(), key=sum)
-    fixed = _FIXED_BYTES.get(stack, _CONTEXT_BYTES + _WORKSPACE_BYTES)
+    plan = _Plan(
+        shape, tuning, r, tokens_per_microbatch, stack, targets, quantisation, weight_bytes
+    )
+    activations, logits, rest = plan.peak(gradient_checkpointing, labelled_fraction)
     return {
-        "weights": static,
-        "trained": trained["static"] + rest,
+        "weights": plan.weights(),
+        "trained": plan.trained()["static"] + rest,
         "activations": activations,
-        "logits": scored,
-        "fixed": float(fixed),
+        "logits": logits,
+        "fixed": float(_FIXED_BYTES.get(stack, _CONTEXT_BYTES + _WORKSPACE_BYTES)),
     }
 
 
-def _weights(
-    shape: Architecture,
-    tuning: Tuning,
-    width: int,
-    head_width: int,
-    kind: Quantisation,
-    on_cpu: bool,
-) -> float:
-    if tuning != "qlora":
-        copies = 2 if tuning == "full" and not on_cpu and width == 4 else 0  # autocast's
-        return float((width + copies) * shape.parameters)
-    head = shape.embedding_parameters
-    return _QUANTISED_BYTES[kind] * (shape.parameters - head) + float(head_width * head)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One way to train one model; each method returns bytes."""
 
+    shape: Architecture
+    tuning: Tuning
+    r: int
+    tokens: int
+    stack: Stack
+    targets: Targets
+    quantisation: Quantisation
+    weight_bytes: int | None
 
-def _trained(
-    shape: Architecture, tuning: Tuning, r: int, targets: Targets, width: int, kernels: Kernels
-) -> dict[str, float]:
-    """Return bytes of what training adds: always there, gradients, and those of the step."""
-    if tuning != "full":
-        adapter = kernels.adapter_bytes * lora_parameters(shape, r, targets)
-        return {"static": float(adapter), "gradients": 0.0, "step": 0.0}
-    each = float(width * shape.parameters)
-    return {"static": 2 * each, "gradients": each, "step": 0.0 if kernels.fused_step else each}
+    @property
+    def kernels(self) -> Kernels:
+        return KERNELS[self.stack]
 
+    @property
+    def on_cpu(self) -> bool:
+        return self.stack == "local_cpu"
 
-def _activations(
-    shape: Architecture, kernels: Kernels, t: int, wide: int, width: int
-) -> tuple[float, float]:
-    """Return bytes of one live layer, and of the layer inputs that wait for it."""
-    h, f = shape.hidden_size, shape.intermediate_size
-    if shape.n_experts:  # kept for every chosen expert, worked on for one at a time
-        ffn = float(f * (4 * shape.n_experts_per_token + 3) + 7 * shape.shared_intermediate_size)
-    else:
-        ffn = kernels.ffn * f
-    layer = float(t * width * (ffn + kernels.hidden * h))
-    return layer, 0.0 if kernels.offloads else float(t * h * shape.n_layers * wide)
+    @property
+    def width(self) -> int:
+        """Bytes of a weight that is not quantised."""
+        return self.weight_bytes or (4 if self.on_cpu or self.tuning == "full" else 2)
 
+    @property
+    def logits_upcast(self) -> float | None:
+        """Bytes of a logit where PEFT has turned the residual stream to fp32, else None."""
+        quantised = self.tuning == "qlora" and self.quantisation != "gptq"
+        return self.kernels.logits_upcast if quantised else None
 
-def _saved(shape: Architecture, t: int, tuning: Tuning, targets: Targets, width: int) -> float:
-    """Return bytes of all activations that wait for the backward pass without checkpointing."""
-    h, f = shape.hidden_size, shape.intermediate_size * max(1, shape.n_experts_per_token)
-    f += shape.shared_intermediate_size
-    copies = _SAVED["gated" if shape.gated_mlp else "ungated"] * f + _SAVED["hidden"] * h
-    if shape.family.startswith(("gemma2", "gemma3", "gemma4")):
-        copies += _SAVED["four_norms"] * h
-    if tuning == "qlora":
-        copies += _SAVED_QLORA * (f + 2 * h)
-    if tuning != "full" and targets == "all":
-        copies += _SAVED_DROPOUT * (f + 4 * h)
-    return float(t * shape.n_layers * width * copies)
+    def peak(self, checkpointing: bool, labelled_fraction: float) -> tuple[float, float, float]:
+        """Return activations, logits, and gradients with temporaries at the largest moment."""
+        trained = self.trained()
+        gradients, logits = trained["gradients"], self.logits(labelled_fraction)
+        layer, kept = (self.layer(), self.inputs()) if checkpointing else (0.0, self.saved())
+        if self.tuning == "full":  # inputs are let go while gradients come
+            backward = (layer, 0.0, max(kept, gradients))
+        else:
+            backward = (kept + layer, 0.0, 0.0)
+        step = (0.0, 0.0, gradients + trained["step"])
+        return max(((kept, logits, 0.0), backward, step), key=sum)
 
+    def weights(self) -> float:
+        parameters, width = self.shape.parameters, self.width
+        if self.tuning == "qlora":
+            head = self.shape.embedding_parameters
+            head_width = 4 if self.logits_upcast else width
+            return _QUANTISED_BYTES[self.quantisation] * (parameters - head) + head_width * head
+        copies = 2 if self.tuning == "full" and not self.on_cpu and width == 4 else 0  # autocast's
+        return float((width + copies) * parameters)
 
-def _logits(
-    shape: Architecture, tokens: int, stack: Stack, each: float, labelled_fraction: float
-) -> float:
-    v = shape.vocab_size
-    if stack == "trl":  # one tile and its gradient in fp32
-        return float(min(tokens, _TILE[0]) * min(v, _TILE[1]) * 8)
-    share = labelled_fraction if stack == "local_cpu" else 1.0
-    return tokens * share * v * each + (tokens * shape.hidden_size * 8.0 if each else 0.0)
+    def trained(self) -> dict[str, float]:
+        """What training adds: always there, gradients, and temporaries of the step."""
+        if self.tuning != "full":
+            count = lora_parameters(self.shape, self.r, self.targets)
+            adapter = float(self.kernels.adapter_bytes * count)
+            return {"static": adapter, "gradients": 0.0, "step": 0.0}
+        each = float(self.width * self.shape.parameters)
+        step = 0.0 if self.kernels.fused_step else each
+        return {"static": 2 * each, "gradients": each, "step": step}
+
+    def layer(self) -> float:
+        """What lives while one layer is computed again and goes backward."""
+        shape, kernels = self.shape, self.kernels
+        ffn = kernels.ffn * shape.intermediate_size
+        if shape.n_experts:  # kept for every chosen expert, worked on for one at a time
+            ffn = float(shape.intermediate_size * (4 * shape.n_experts_per_token + 3))
+            ffn += 7 * shape.shared_intermediate_size
+        width = 4 if self.on_cpu else 2
+        return self.tokens * width * (ffn + kernels.hidden * shape.hidden_size)
+
+    def inputs(self) -> float:
+        """The inputs of all layers, which wait for the backward pass."""
+        if self.kernels.offloads:
+            return 0.0
+        width = 4 if self.on_cpu or self.logits_upcast else 2
+        return float(self.tokens * self.shape.hidden_size * self.shape.n_layers * width)
+
+    def saved(self) -> float:
+        """All activations that wait for the backward pass without checkpointing."""
+        shape = self.shape
+        h, f = shape.hidden_size, shape.intermediate_size * max(1, shape.n_experts_per_token)
+        f += shape.shared_intermediate_size
+        copies = _SAVED["gated" if shape.gated_mlp else "ungated"] * f + _SAVED["hidden"] * h
+        if shape.family.startswith(FOUR_NORMS):
+            copies += _SAVED["four_norms"] * h
+        if self.tuning == "qlora":
+            copies += _SAVED_QLORA * (f + 2 * h)
+        if self.tuning != "full" and self.targets == "all":
+            copies += _SAVED_DROPOUT * (f + 4 * h)
+        return self.tokens * shape.n_layers * (4 if self.on_cpu else 2) * copies
+
+    def logits(self, labelled_fraction: float) -> float:
+        v, tokens = self.shape.vocab_size, self.tokens
+        if self.stack == "trl":  # one tile and its gradient in fp32
+            return float(min(tokens, _TILE[0]) * min(v, _TILE[1]) * 8)
+        each = self.logits_upcast or self.kernels.logits
+        share = labelled_fraction if self.on_cpu else 1.0
+        return tokens * share * v * each + (tokens * self.shape.hidden_size * 8.0 if each else 0.0)
 
 
 def training_memory_gb(

@@ -137,24 +137,32 @@ def text_at(
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{kind} {extra}>{shown}</text>'
 
 
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
 def shorten(text: str, most: int = MOST_COLUMNS) -> str:
     """Return a text cut to ``most`` columns, with an ellipsis where something is missing."""
-    used = 0
-    for place, letter in enumerate(text):
-        used += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if used > most:
-            return text[: max(0, place - 1)] + "…"
-    return text
+    if _columns(text) <= most:
+        return text
+    place = len(text)
+    while place and _columns(text[:place]) >= most:
+        place -= 1
+    return text[:place] + "…"
 
 
 def fold(text: str, most: int = MOST_COLUMNS) -> list[str]:
-    """Return a text in lines of at most ``most`` columns, broken between words."""
+    """Return a text in lines of at most ``most`` columns, broken between words where it can be."""
     lines: list[str] = []
     for word in text.split():
-        if lines and shorten(f"{lines[-1]} {word}", most) == f"{lines[-1]} {word}":
+        if lines and _columns(f"{lines[-1]} {word}") <= most:
             lines[-1] += f" {word}"
-        else:
-            lines.append(word)
+            continue
+        while _columns(word) > most:  # Chinese, or an address
+            place = most // 2 if _columns(word[:most]) > most else most
+            lines.append(word[:place])
+            word = word[place:]
+        lines.append(word)
     return lines
 
 
@@ -212,8 +220,9 @@ def standalone_svg(chart: str, theme: Literal["light", "dark"] = "light") -> str
     if found is None:
         raise ValueError("not a chart of this package; expected what a chart function returned")
     caption, legend, height, body = found.groups()
-    parts = [f'<text x="8" y="18" style="font-size:13px">{caption}</text>']
-    y = 24
+    lines = fold(caption, 56)
+    parts = [f'<text x="8" y="{18 + 17 * k}">{line}</text>' for k, line in enumerate(lines)]
+    y = 7 + 17 * len(lines)
     for sample, name in _KEY.findall(legend or ""):
         parts += [f'<g transform="translate(8 {y + 4})">{sample}</g>']
         parts += [f'<text x="46" y="{y + 13}">{name}</text>']
