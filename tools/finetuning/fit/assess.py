@@ -105,6 +105,12 @@ def _next(
     calls = [call for call in proposed if call["tool"] == "prepare_data"][:1]
     if any(question["tool"] == "inspect_environment" for question in answer["questions"]):
         calls.append({"tool": "inspect_environment", "why": "Answers a question"})
+    if answer["verdict"] == "migrate_provider":
+        constraints = {"method": facts.get("method_wanted", "sft"), "customer": "new"}
+        why = "Who takes this job today, with prices and dates"
+        calls.append(
+            {"tool": "compare_providers", "args": {"constraints": constraints}, "why": why}
+        )
     wanted = ("provider", "provider_model", "training_tokens")
     if all(name in facts for name in wanted) and answer["verdict"] in _PRICED:
         arguments = {
