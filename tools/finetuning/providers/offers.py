@@ -46,8 +46,7 @@ _TRAIN_KINDS: Final[dict[Method, PriceKind]] = {
     "rft": "train_rft",
 }
 _DRAWS: Final = 101
-_TRAFFIC: Final = (0.6, 1.0, 1.6)
-"""Traffic around what was said: this project's assumption, the same as in estimate_cost."""
+_TRAFFIC: Final = (0.6, 1.0, 1.6)  # around what was said: an assumption, as in estimate_cost
 
 
 @dataclass(frozen=True, slots=True)

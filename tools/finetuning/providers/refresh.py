@@ -21,7 +21,7 @@ from finetuning.providers.pricing import STALE_DAYS
 from finetuning.providers.signals import SIGNALS, Found, Signal, get_json
 from finetuning.providers.terms import day_of
 from finetuning.records import Model, ToolResult
-from finetuning.settings import settings
+from finetuning.settings import VARIABLES, settings
 
 WORKED_CASES: Final = Path(__file__).parents[3] / "tests" / "costs" / "worked_cases.toml"
 """Bills worked out by hand, where the tests are at hand (an installed bundle has none)."""
@@ -245,15 +245,17 @@ def _ask(signal: Signal, address: str, day: dt.date) -> tuple[Asked, Found]:
         )
 
     nothing = Found()
-    missing = [name for name in signal.needs if not os.environ.get(name, "").strip()]
+    given = {name: os.environ.get(name, "").strip() for name in VARIABLES}
+    missing = [name for name in signal.needs if not given[name]]
     if missing:
         return told("skipped", f"{' and '.join(missing)} not set", nothing), nothing
-    base = address.format_map(os.environ).rstrip("/")
+    base = address.format_map(given).rstrip("/")
+    key = given[signal.needs[0]] if signal.needs else None
     if settings().offline and not _on_this_machine(base):
         return told("skipped", "FINE_TUNING_OFFLINE is set", nothing), nothing
     try:
         entry = load_provider(signal.provider)
-        found = signal.read(lambda path: get_json(base + path, signal), entry, day)
+        found = signal.read(lambda path: get_json(base + path, signal, key), entry, day)
     except HTTPError as error:
         return told("failed", f"the service answered {error.code}", nothing), nothing
     except (HTTPException, OSError) as error:

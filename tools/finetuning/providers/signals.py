@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -220,7 +219,7 @@ SIGNALS: Final = (
 )  # fmt: skip
 
 
-def get_json(url: str, signal: Signal) -> Any:
+def get_json(url: str, signal: Signal, key: str | None) -> Any:
     """Fetch one JSON document; the key goes to this address only: no redirect is followed."""
     import urllib.request
 
@@ -231,8 +230,7 @@ def get_json(url: str, signal: Signal) -> Any:
     if not url.startswith(("https://", "http://")):
         raise BadInputError(signal.name, "its address is not http", "https://…", "Set it anew")
     headers = {"Accept": "application/json", "User-Agent": "fine-tuning-skill"}
-    if signal.needs:
-        key = os.environ[signal.needs[0]].strip()
+    if key is not None:
         headers[signal.header] = key if signal.header == "api-key" else f"Bearer {key}"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  # http(s) only, above
     with urllib.request.build_opener(Stay).open(request, timeout=TIMEOUT_SECONDS) as answer:

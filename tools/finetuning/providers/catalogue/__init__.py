@@ -1,7 +1,7 @@
 """The catalogue: TOML files of providers, checked against a schema and read on first use.
 
-Every row names its source, the day it was read and how sure it is. Living providers have a file
-each; services that are gone stand together in ``closed.toml``.
+Every row names its source, the day it was read and how sure it is. A provider has a file of its
+own; services that are gone share ``closed.toml``, rented GPUs ``rentals.toml``.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ BYTES_PER_PARAMETER: Final[dict[Tuning, Decimal]] = {
 """Weights, and for full tuning gradient and optimiser too (training.md#memory); a tenth and 2 GB
 come on top. A rough size: configure_training and estimate_cost know better."""
 FOLDER: Final = Path(__file__).parent
-CLOSED: Final = "closed"
-"""The one file that holds several providers: services that take no new job from anybody."""
+SEVERAL: Final = "[[provider]]"
+"""Starts each entry of a file with several providers: what has closed, and rented GPUs."""
 
 
 @functools.cache
@@ -86,9 +86,13 @@ def _texts() -> dict[str, str]:
 @functools.cache
 def _homes() -> dict[str, str]:
     """Return provider id → name of the file that holds it."""
-    homes = {name: name for name in _texts() if name != CLOSED}
-    lines = _texts()[CLOSED].splitlines()
-    homes.update({line.split('"')[1]: CLOSED for line in lines if line.startswith('id = "')})
+    homes: dict[str, str] = {}
+    for name, text in _texts().items():
+        if SEVERAL not in text:
+            homes[name] = name
+            continue
+        ids = [line.split('"')[1] for line in text.splitlines() if line.startswith('id = "')]
+        homes.update(dict.fromkeys(ids, name))
     return homes
 
 
