@@ -8,18 +8,18 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
-from finetuning.data_prep.duplicates import find_duplicates
+from finetuning.data_prep.duplicates import Rows, Search, find_duplicates
 from finetuning.data_prep.duplicates.candidates import (
-    SemanticJudge,
     band_keys,
     candidates,
     daft_candidates,
+    n_bands,
     semantic_twins,
-    sign,
+    signed_rows,
 )
-from finetuning.data_prep.duplicates.words import read_words
 from finetuning.data_prep.examples import Content
 from finetuning.errors import BadInputError, MissingExtraError
 
@@ -36,42 +36,48 @@ def without(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without")
 def test_missing_packages_are_named_with_the_pip_line() -> None:
-    signatures = sign(read_words([content(), content()]))
+    signatures, keys = signed([content(), content()])
     with pytest.raises(MissingExtraError, match=r"pip install 'fine-tuning-skill\[scale\]'"):
-        daft_candidates(signatures)
+        daft_candidates(signatures, keys)
     with pytest.raises(MissingExtraError, match=r"pip install 'fine-tuning-skill\[semantic\]'"):
         semantic_twins([content(), content()])
 
 
-def test_meaning_counts_only_for_the_same_label_and_other_conversations() -> None:
-    contents: list[Any] = [
-        content(),
-        content(),
-        content(key=7),
-        content(family=2),
-        content(family=2),
+def signed(contents: list[Content]) -> tuple[Any, Any]:
+    rows = Rows.of(contents)
+    signatures = Search(rows, 0.5).signatures
+    chosen = signed_rows(signatures, np.arange(len(rows)))
+    return signatures[chosen], rows.key[chosen]
+
+
+def test_meaning_counts_only_for_the_same_label_and_other_conversations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _install_semhash(monkeypatch, [(1, 0), (2, 1), (4, 3)])
+    hub = SimpleNamespace(snapshot_download=_folder)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", cast("ModuleType", hub))
+    keys, families = (5, 5, 7, 5, 5), (0, 0, 0, 2, 2)
+    rows = [
+        Content(n, f"{word} {n}", "yes", n, key, family)
+        for n, (word, key, family) in enumerate(zip("abcde", keys, families, strict=True))
     ]
-    judge = SemanticJudge(contents, {(0, 1), (1, 2), (3, 4)})
-    assert judge.twins(1, 0)
-    assert not judge.twins(1, 2)
-    assert not judge.twins(3, 4)
-    assert not judge.twins(0, 3)
+    found = find_duplicates(rows, threshold=0.9, rank=[(1.0,)] * 5, semantic=True)
+    assert found.near == {1: 0}
 
 
 def test_large_files_get_wider_bands_and_fewer_candidates() -> None:
-    import numpy as np
-
-    few = np.zeros((10, 128), dtype=np.uint32)
-    many = np.zeros((30_001, 128), dtype=np.uint32)
-    assert band_keys(few).shape == (10, 42)
-    assert band_keys(many).shape == (30_001, 32)
+    assert [n_bands(n) for n in (10, 400_001, 10_000_000)] == [42, 32, 25]
+    few = np.zeros((10, 128), dtype=np.uint16)
+    assert len(set(band_keys(few, np.arange(10, dtype=np.uint64), 41).tolist())) == 10
+    assert len(set(band_keys(few, np.zeros(10, dtype=np.uint64), 41).tolist())) == 1
 
 
-def test_rows_without_words_are_no_candidates() -> None:
-    empty = Content(exact=1, prompt="", answer="", asked=1, key=0)
-    signatures = sign(read_words([empty] * 3))
-    assert candidates(signatures).tolist() == [] or signatures.min() < 2**32 - 1
-    assert candidates(sign(read_words([]))).tolist() == []
+def test_rows_without_words_of_their_own_are_no_candidates() -> None:
+    line = "all of these rows have the very same words and nothing else"
+    signatures, keys = signed([Content(n, line, line, 1, 0) for n in range(12)])
+    assert len(signatures) == 0
+    assert candidates(signatures, keys).tolist() == []
+    assert signed([])[0].shape == (0, 128)
 
 
 class Column:
@@ -133,13 +139,13 @@ def test_daft_engine_gives_the_pairs_that_this_one_gives(monkeypatch: pytest.Mon
     rows += [
         Content(c.exact + 100, c.prompt + " so", c.answer, c.asked + 100, 5) for c in rows[:20]
     ]
-    signatures = sign(read_words(rows))
-    assert len(candidates(signatures)) >= 20
-    assert daft_candidates(signatures).tolist() == candidates(signatures).tolist()
+    signatures, keys = signed(rows)
+    assert len(candidates(signatures, keys)) >= 20
+    assert daft_candidates(signatures, keys).tolist() == candidates(signatures, keys).tolist()
     ranks = [(1.0,)] * len(rows)
     local = find_duplicates(rows, threshold=0.5, rank=ranks)
     assert find_duplicates(rows, threshold=0.5, rank=ranks, engine="daft") == local
-    assert daft_candidates(sign(read_words([]))).tolist() == []
+    assert daft_candidates(*signed([])).tolist() == []
 
 
 def _install_semhash(monkeypatch: pytest.MonkeyPatch, pairs: list[tuple[int, int]]) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetuning.data_prep.duplicates import (
     Duplicates,
+    Rows,
+    Search,
     find_duplicates,
-    find_twins,
-    jaccard,
     measure_leakage,
 )
-from finetuning.data_prep.duplicates.words import Words, many_rows, read_words
+from finetuning.data_prep.duplicates.rows import Template, many_rows
+from finetuning.data_prep.duplicates.twins import comparable
+from finetuning.data_prep.duplicates.words import read_words, sorted_sets
 from finetuning.data_prep.examples import Content, Example, content_of
 from finetuning.records import Record
 
@@ -31,6 +35,11 @@ def pair(prompt: str, answer: str, family: int = 0) -> Content:
 def found(contents: list[Content], threshold: float = 0.5) -> Duplicates:
     ranks = [(float(len(content.answer)),) for content in contents]
     return find_duplicates(contents, threshold=threshold, rank=ranks)
+
+
+def whole_share(contents: list[Content], one: int, two: int) -> float:
+    compare = Search(Rows.of(contents), 0.5).compare
+    return float(compare.shares(np.array([[one, two]]), "whole")[0])
 
 
 def sentence(draw: random.Random, length: int) -> str:
@@ -175,13 +184,11 @@ def test_chain_of_small_differences_never_removes_a_row_without_a_twin_that_stay
         words = words[:step] + sentence(draw, 5).split() + words[step + 5 :]
         chain.append(pair(" ".join(words), "we will send you a new one at once without cost"))
     duplicates = found(chain)
-    words_of = read_words(chain)
     kept = [row for row in range(len(chain)) if row not in duplicates.near]
     assert len(kept) > 1
     for copy, stays in duplicates.near.items():
         assert stays in kept
-        whole = [words_of.shingles(row, whole=True) for row in (copy, stays)]
-        assert jaccard(*whole) >= 0.5
+        assert whole_share(chain, copy, stays) >= 0.5
     assert len({duplicates.cluster[row] for row in range(len(chain))}) == 1
 
 
@@ -221,7 +228,8 @@ def test_empty_and_tiny_inputs_have_no_copies() -> None:
     assert found([]).cluster == []
     assert found([pair("", "")]).near == {}
     assert found([pair("", ""), pair("?", "!")]).near == {0: 1} or True
-    assert len(read_words([])) == 0
+    assert len(read_words([], [])) == 0
+    assert len(Rows.join([])) == 0
 
 
 def test_how_many_rows_make_text_constant_grows_with_the_file() -> None:
@@ -239,9 +247,6 @@ def test_large_buckets_are_searched_without_every_pair() -> None:
 
 
 def test_removing_rows_can_bring_more_copies_to_light() -> None:
-    words = read_words([pair("a b c d e f g h i j", "k")] * 4)
-    assert words.of_rows([0, 2]).starts.tolist() == [0, 14, 28]
-    assert words.same_marks([0, 1, 2, 3], words)
     draw = random.Random(3)
     shared = sentence(draw, 10)
     rows = [pair(f"{shared} {sentence(draw, 2)}", "same answer") for _ in range(30)]
@@ -279,29 +284,128 @@ def test_every_twin_is_verified_and_comparison_is_exact(
     rows: list[tuple[list[str], list[str]]],
 ) -> None:
     contents = [pair(" ".join(prompt), " ".join(answer)) for prompt, answer in rows]
-    words = read_words(contents)
-    pairs, judge = find_twins(contents, words, 0.5)
-    for one, two in pairs:
-        assert judge.twins(one, two)
+    search = Search(Rows.of(contents), 0.5)
+    pairs = search.twins(np.arange(len(contents)))
+    assert search.compare.twins(pairs).all()
+    for one, two in pairs.tolist():
+        assert one < two
         assert contents[one].key == contents[two].key
-        whole = [words.shingles(row, whole=True) for row in (one, two)]
-        assert jaccard(*whole) >= 0.5
+        assert whole_share(contents, one, two) >= 0.5
 
 
-def _slow_shingles(words: Words, row: int) -> set[tuple[int, int]]:
-    part = words.hashes[words.starts[row] : words.starts[row + 1]].tolist()
-    flags = words.constant[words.starts[row] : words.starts[row + 1]].tolist()
-    pairs = zip(itertools.pairwise(part), itertools.pairwise(flags), strict=True)
-    return {pair for pair, inside in pairs if not all(inside)}
+def slow_pairs(text: str, marks: str) -> list[tuple[str, str]]:
+    words = [marks[0], *re.findall(r"[a-z]+|[^\W\da-z_]", text.lower()), marks[1]]
+    return list(itertools.pairwise(words))
 
 
-@given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=12))
-@settings(max_examples=40, deadline=None)
-def test_word_pairs_are_those_a_slow_loop_finds(rows: list[tuple[list[str], list[str]]]) -> None:
-    contents = [pair(" ".join(prompt), " ".join(answer)) for prompt, answer in rows]
-    words = read_words(contents)
-    for row in range(len(contents)):
-        assert len(words.shingles(row)) == len(_slow_shingles(words, row))
+@given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=2, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_similarity_is_that_of_a_slow_loop_over_sets(
+    rows: list[tuple[list[str], list[str]]],
+) -> None:
+    texts = [(" ".join(prompt), " ".join(answer)) for prompt, answer in rows]
+    slow = [
+        {("p", *two) for two in slow_pairs(prompt, "<>")}
+        | {("a", *two) for two in slow_pairs(answer, ">]")}
+        for prompt, answer in texts
+    ]
+    compare = Search(Rows.of([pair(*text) for text in texts]), 0.5).compare
+    both = list(itertools.combinations(range(len(rows)), 2))
+    for (one, two), share in zip(both, compare.shares(np.array(both), "whole"), strict=True):
+        assert share == pytest.approx(len(slow[one] & slow[two]) / len(slow[one] | slow[two]))
+
+
+def test_sets_are_sorted_lines_without_repeats() -> None:
+    table = sorted_sets(np.array([5, 3, 5, 9, 2**32 - 1], np.uint32), np.array([3, 0, 2]))
+    padding = 2**32 - 1
+    assert table.tolist() == [[3, 5, padding], [padding] * 3, [9, padding - 1, padding]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The cat, the CAT!", ["the", "cat", "the", "cat"]),
+        ("naïve Ünïcode", ["naïve", "ünïcode"]),
+        ("don\u2019t \u201cquote\u201d", ["don", "t", "quote"]),
+        ("我的 包裹ok了", ["我", "的", "包", "裹", "ok", "了"]),
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("x_1 \x00\x1f y\ud800z", ["x_1", "y", "z"]),
+        ("w" * 70 + " end", ["w" * 70, "end"]),
+        ("a" * 8 + " " + "b" * 9 + " " + "c" * 64, ["a" * 8, "b" * 9, "c" * 64]),
+        ("\u0130stanbul", ["istanbul"]),
+    ],
+)
+def test_words_are_hashed_alike_wherever_they_stand(text: str, words: list[str]) -> None:
+    found = read_words([text, " - ".join(words)], ["", ""]).hashes.tolist()
+    half = len(found) // 2
+    assert found[:half] == found[half:]
+    assert half == len(words) + 3
+    assert len(set(found[1 : half - 2])) == len(set(words))
+
+
+def test_words_of_prompt_and_answer_differ_and_rows_can_be_chosen() -> None:
+    words = read_words(["red fish", "blue"], ["red fish", ""])
+    asked, answered = words.hashes[1:3].tolist(), words.hashes[4:6].tolist()
+    assert asked != answered
+    turned = words.take(np.array([1, 0]))
+    assert turned.hashes.tolist() == words.hashes[7:].tolist() + words.hashes[:7].tolist()
+    assert turned.middles.tolist() == [2, 7]
+
+
+def test_columns_joined_from_blocks_are_those_of_all_rows_at_once() -> None:
+    contents = [pair(f"question number {n} of many", f"answer {n} here") for n in range(30)]
+    whole = Rows.of(contents)
+    joined = Rows.join(Rows.of(contents[at : at + 7]) for at in range(0, 30, 7))
+    for name in ("exact", "asked", "answered", "key", "family"):
+        assert np.array_equal(getattr(whole, name), getattr(joined, name))
+    assert joined.words.hashes.tolist() == whole.words.hashes.tolist()
+    assert joined.names() == [content.exact for content in contents]
+    assert joined.take([4, 2]).names() == [contents[4].exact, contents[2].exact]
+
+
+def slow_constant(rows: list[list[str]], enough: int) -> list[list[bool]]:
+    runs: dict[tuple[str, ...], set[int]] = {}
+    for number, row in enumerate(rows):
+        for at in range(len(row) - 7):
+            runs.setdefault(tuple(row[at : at + 8]), set()).add(number)
+    flags = [[False] * len(row) for row in rows]
+    for number, row in enumerate(rows):
+        for at in range(len(row) - 7):
+            if len(runs[tuple(row[at : at + 8])]) >= enough:
+                flags[number][at : at + 8] = [True] * 8
+    return flags
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_text_that_many_rows_share_is_found_as_by_a_slow_loop(seed: int) -> None:
+    draw = random.Random(seed)
+    signature, repeated = sentence(draw, 12), " ".join(["no"] * 30)
+    texts: list[str] = []
+    for _ in range(60):
+        parts = [sentence(draw, 6), draw.choice([signature, repeated, ""]), sentence(draw, 3)]
+        texts.append(" ".join(parts))
+    rows = [["<", *text.split()] for text in texts]
+    template = Template(read_words(texts, [""] * 60), np.empty(0, np.int64))
+    for number, expected in enumerate(slow_constant(rows, many_rows(60))):
+        start = int(template.words.starts[number])
+        assert template.constant[start + 1 : start + len(expected)].tolist() == expected[1:]
+    gone = [number for number, text in enumerate(texts) if signature in text][5:]
+    changed = template.without(np.array(gone))
+    left = [number for number in range(60) if number not in gone]
+    flags = slow_constant([rows[number] for number in left], many_rows(len(left)))
+    assert set(changed.tolist()) >= {n for n in left if signature in texts[n]}
+    for number, expected in zip(left, flags, strict=True):
+        start = int(template.words.starts[number])
+        assert template.constant[start + 1 : start + len(expected)].tolist() == expected[1:]
+
+
+def test_rows_of_one_family_or_other_labels_cannot_be_twins() -> None:
+    text = "the parcel came late again and the box was broken"
+    rows = Rows.of(
+        [pair(text, "yes", 3), pair(text, "yes", 3), pair(text, "no"), pair(text, "yes")]
+    )
+    pairs = np.array([[0, 1], [0, 2], [0, 3]])
+    assert comparable(rows, pairs).tolist() == [False, False, True]
 
 
 def test_leakage_counts_held_out_rows_with_a_twin_in_train() -> None:

@@ -21,6 +21,8 @@ Kind = Literal["chat", "preference", "binary", "text"]
 SHORT_ANSWER_WORDS: Final = 5
 """Answers up to this length count as labels: they are the same or they are not."""
 
+_PLAIN_KEYS: Final = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+_UNTIDY: Final = ("  ", "\n", "\t", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f")
 _SHORT_ANSWER_CHARACTERS: Final = 60
 _WORD: Final = re.compile(r"[一-鿿぀-ヿ]|[^\W一-鿿぀-ヿ]+")
 
@@ -90,6 +92,7 @@ class Content:
         key: Digest of an answer that is a label, JSON or a tool call, which must be equal for
             two rows to be twins; 0 for prose.
         family: Rows of one family (not 0) are never twins: they share turns on purpose.
+        answered: Digest of the answer: its key, or its words where that is 0.
     """
 
     exact: int
@@ -98,6 +101,7 @@ class Content:
     asked: int
     key: int
     family: int = 0
+    answered: int = 0
 
 
 def text_of(message: Message) -> str:
@@ -139,8 +143,10 @@ def place_of(name: str, seed: int) -> float:
 
 def squeeze(text: str) -> str:
     """Return the text with white space runs as one space, in NFC."""
-    plain = " ".join(text.split())
-    return plain if plain.isascii() else unicodedata.normalize("NFC", plain)
+    if text.isascii():
+        tidy = not any(map(text.__contains__, _UNTIDY))  # ten quick looks spare a slow split
+        return text.strip(" ") if tidy else " ".join(text.split())
+    return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def _normal(value: Json) -> Json:
@@ -198,9 +204,55 @@ def _key(answers: list[Message], answer: str, liked: bool | None) -> int:
     return 0 if liked is None else 1 + liked
 
 
+def _words_digest(squeezed: str) -> int:
+    import xxhash
+
+    return xxhash.xxh3_64_intdigest(squeezed.casefold().encode("utf-8", "surrogatepass"))
+
+
+def _is_plain(turn: Message) -> bool:
+    """Say whether a turn is a role and a text, and nothing that counts beside."""
+    if not isinstance(turn.get("content"), str) or not isinstance(turn.get("role"), str):
+        return False
+    return len(turn) == 2 or (turn.keys() <= _PLAIN_KEYS and not turn.get("tool_calls"))
+
+
+def _plain_content(example: Example) -> Content:
+    """Return what a chat of texts is compared by, each text read once."""
+    import xxhash
+
+    asked: list[str] = []
+    answers: list[str] = []
+    squeezed_asked: list[str] = []
+    whole: list[str] = []
+    for turn in example.messages:
+        role, content = cast("str", turn["role"]), cast("str", turn["content"])
+        squeezed = squeeze(content)
+        whole += (role, squeezed)
+        if role == "assistant":
+            answers.append(content)
+        else:
+            asked.append(content)
+            squeezed_asked.append(squeezed)
+    answer = "\n".join(answers)
+    key = _key([], answer, None)
+    return Content(
+        exact=xxhash.xxh3_128_intdigest("\x1e".join(whole).encode("utf-8", "surrogatepass")),
+        prompt="\n".join(asked),
+        answer=answer,
+        asked=_words_digest(" ".join(filter(None, squeezed_asked))),
+        key=key,
+        family=example.family,
+        answered=key or _words_digest(squeeze(answer)),
+    )
+
+
 def content_of(example: Example) -> Content:
     """Return what an example is compared by."""
     turns = example.messages
+    graded = example.kind == "chat" and bool(turns) and turns[-1].get("role") == "user"
+    if example.kind == "chat" and not (graded or example.tools) and all(map(_is_plain, turns)):
+        return _plain_content(example)
     asked = [turn for turn in turns if turn.get("role") != "assistant"]
     answers = [turn for turn in turns if turn.get("role") == "assistant"]
     answers += example.chosen + example.rejected
@@ -209,27 +261,26 @@ def content_of(example: Example) -> Content:
     sides = (turns, example.chosen, example.rejected)
     whole = [[_normal_turn(turn) for turn in side] for side in sides]
     rest: list[Json] = [example.text, example.liked, example.tools]
-    graded = example.kind == "chat" and bool(turns) and turns[-1].get("role") == "user"
+    key = 0 if example.kind == "text" else _key(answers, answer, example.liked)
     if graded:  # the keys beside the chat are its reference; else they are about the row
         rest.append(example.extra)
-    key = 0 if example.kind == "text" else _key(answers, answer, example.liked)
+        key = _digest(["reference", _normal(example.extra)])
     return Content(
         exact=_digest([whole, _normal(rest)]),
         prompt=prompt,
         answer=answer,
-        asked=_digest(squeeze(prompt).casefold()),
-        key=_digest(["reference", _normal(example.extra)]) if graded else key,
+        asked=_words_digest(squeeze(prompt)),
+        key=key,
         family=example.family,
+        answered=key or _words_digest(squeeze(answer)),
     )
 
 
 def answer_conflicts(contents: Sequence[Content]) -> float:
     """Return the share of rows whose prompt has another answer in another row, 0..1."""
-    answers: dict[int, set[str | int]] = {}
+    answers: dict[int, set[int]] = {}
     for content in contents:
-        answers.setdefault(content.asked, set()).add(
-            content.key or squeeze(content.answer).casefold()
-        )
+        answers.setdefault(content.asked, set()).add(content.answered)
     clashing = sum(len(answers[content.asked]) > 1 for content in contents)
     return clashing / len(contents) if contents else 0.0
 
@@ -239,11 +290,10 @@ def annotator_agreement(examples: Sequence[Example], contents: Sequence[Content]
 
     None where no prompt was answered by two annotators.
     """
-    votes: dict[int, dict[str, str | int]] = {}
+    votes: dict[int, dict[str, int]] = {}
     for example, content in zip(examples, contents, strict=True):
         if example.annotator is not None:
-            answer = content.key or squeeze(content.answer).casefold()
-            votes.setdefault(content.asked, {})[example.annotator] = answer
+            votes.setdefault(content.asked, {})[example.annotator] = content.answered
     pairs = [
         one == two
         for answers in votes.values()

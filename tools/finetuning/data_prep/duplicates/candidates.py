@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.duplicates.words import Words, mix
+from finetuning.data_prep.duplicates.words import Words, in_threads, pair_hashes
 from finetuning.data_prep.examples import Content
 from finetuning.errors import BadInputError, require
 from finetuning.runs import progress
@@ -14,19 +15,33 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Signatures = NDArray[np.uint32]
+    from finetuning.data_prep.duplicates.words import Flags, Hashes, Long, Places
+
+    Signatures = NDArray[np.uint16]
     Pairs = NDArray[np.int64]
 
 PERMUTATIONS: Final = 128
+"""Values of a signature: one permutation, cut into so many bins; an empty bin borrows from a
+full one. Source: Shrivastava, Optimal Densification for Fast and Accurate Minwise Hashing,
+arXiv 1703.04664 (checked 2026-11-20)."""
 
-_SMALL_ROWS: Final = 30_000
-"""Up to this many rows bands are narrower: more candidates to verify, fewer twins missed."""
+NO_SIGNATURE: Final = 2**16 - 1
+"""Every value of a row without a word pair of its own."""
 
-_NARROW, _WIDE = 3, 4
-"""42 bands of 3 find a pair of Jaccard .5 with probability .996, of .1 with .04;
-32 bands of 4 find one of .6 with .99, of .5 with .87, of .1 with .003."""
+_BIN_BITS: Final = 7
+_EMPTY: Final = 2**32 - 1
+_PROBES: Final = 1024
+_TABLE_PROBES: Final = 3
+_ODD: Final = 0x9E3779B97F4A7C15
+_FACTOR: Final = 0xD6E8FEB86659FD93
 
-_BLOCK_SHINGLES: Final = 1 << 16
+_WIDTHS: Final = ((400_000, 3), (8_000_000, 4))
+"""Rows up to which bands are so wide: 42 bands of 3 find a pair of Jaccard .5 with probability
+.996, of .1 with .04; 32 bands of 4 find one of .6 with .99, of .5 with .87, of .1 with .003.
+Beyond, 25 bands of 5."""
+
+_WIDEST: Final = 5
+
 _CROWD: Final = 24
 """In a bucket of more rows than this each is paired with the first and the next only."""
 
@@ -37,118 +52,183 @@ ENCODER: Final = "minishlab/potion-base-8M"
 """Static sentence vectors, 8 M parameters, English first; semhash 0.5 (checked 2026-11-20)."""
 
 
-def _blocks(words: Words) -> Iterator[tuple[int, int]]:
-    """Cut rows into blocks that stay in the processor's cache."""
-    first = 0
-    while first < len(words):
-        goal = int(words.starts[first]) + _BLOCK_SHINGLES
-        last = max(first + 1, int(words.starts.searchsorted(goal, side="right")) - 1)
-        yield first, min(last, len(words))
-        first = min(last, len(words))
-
-
-def _sign_block(words: Words, first: int, last: int, seeds: Signatures, out: Signatures) -> None:
-    import numpy as np
-
-    start, end = int(words.starts[first]), int(words.starts[last])
-    pairs = mix(words.hashes[start : end - 1], words.hashes[start + 1 : end])
-    kept = ~(words.constant[start : end - 1] & words.constant[start + 1 : end])
-    shingles = (pairs[kept] >> np.uint64(32)).astype(np.uint32)
-    before = np.concatenate([[0], np.cumsum(kept)])
-    edges = words.starts[first : last + 1] - start
-    edges[-1] -= 1  # the last mark starts no pair
-    counts = np.diff(before[edges])
-    filled = np.flatnonzero(counts)
-    if not len(filled):
-        return
-    places = before[edges[:-1]][filled]
-    rows = first + filled
-    for column, (turn, factor) in enumerate(zip(seeds[0], seeds[1], strict=True)):
-        out[rows, column] = np.minimum.reduceat((shingles ^ turn) * factor, places)
-
-
-def sign(words: Words, *, seed: int = 0) -> Signatures:
-    """Return one MinHash signature per row; rows without any word pair keep the largest values.
-
-    Args:
-        words: The rows.
-        seed: Chooses the permutations.
-
-    Returns:
-        Array of shape (rows, 128).
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
+@functools.cache
+def _permutation(seed: int) -> tuple[np.uint32, np.uint32, Places]:
+    """Return a turn, an odd factor, and for each probe the bin that each bin looks into."""
     import numpy as np
 
     draw = np.random.default_rng(seed)
-    seeds = draw.integers(0, 2**32, size=(2, PERMUTATIONS), dtype=np.uint32)
-    seeds[1] |= np.uint32(1)
-    signatures = np.full((len(words), PERMUTATIONS), 2**32 - 1, dtype=np.uint32)
-    with ThreadPoolExecutor() as pool:
-        for done in [
-            pool.submit(_sign_block, words, first, last, seeds, signatures)
-            for first, last in _blocks(words)
-        ]:
-            done.result()
+    turn, factor = draw.integers(0, 2**32, size=2, dtype=np.uint32)
+    return turn, factor | np.uint32(1), draw.integers(0, PERMUTATIONS, (_PROBES, PERMUTATIONS))
+
+
+def _borrow(bins: Hashes, probes: Places) -> Hashes:
+    """Fill every empty bin from a full one of its row; bins of two rows probe alike."""
+    import numpy as np
+
+    filled = bins
+    for probe in probes[:_TABLE_PROBES]:
+        filled = np.where(filled == _EMPTY, bins[:, probe], filled)
+    empty = np.flatnonzero(filled == _EMPTY)
+    flat, source = filled.ravel(), bins.ravel()
+    for probe in probes[_TABLE_PROBES:]:
+        if not len(empty):
+            break
+        found = source[(empty & ~(PERMUTATIONS - 1)) + probe[empty & (PERMUTATIONS - 1)]]
+        flat[empty] = found
+        empty = empty[found == _EMPTY]
+    rows = empty >> _BIN_BITS  # one bin in 3,000 where a row has a single word pair
+    flat[empty] = bins.min(axis=1)[rows]
+    return filled
+
+
+def _sign_block(words: Words, constant: Flags, first: int, end: int, seed: int) -> Signatures:
+    import numpy as np
+
+    turn, factor, probes = _permutation(seed)
+    start, stop = int(words.starts[first]), int(words.starts[end])
+    flags = constant[start:stop]
+    kept = np.flatnonzero(~(flags[:-1] & flags[1:]))
+    shingles = (pair_hashes(words.hashes[start:stop])[kept] ^ turn) * factor
+    counts = np.diff(np.searchsorted(kept, words.starts[first : end + 1] - start))
+    places = np.repeat(np.arange(end - first) << _BIN_BITS, counts)
+    places += shingles >> np.uint32(32 - _BIN_BITS)
+    bins = np.full((end - first, PERMUTATIONS), _EMPTY, dtype=np.uint32)
+    shingles &= np.uint32(_EMPTY >> _BIN_BITS)  # the bin says the rest, and none is _EMPTY
+    np.minimum.at(bins.ravel(), places, shingles)
+    signed = np.flatnonzero(counts)
+    values = np.full(bins.shape, NO_SIGNATURE, dtype=np.uint16)
+    mask, most = np.uint32(NO_SIGNATURE), np.uint32(NO_SIGNATURE - 1)
+    values[signed] = np.minimum(_borrow(bins[signed], probes) & mask, most)
+    return values
+
+
+def sign(words: Words, constant: Flags, *, seed: int = 0) -> Signatures:
+    """Return one MinHash signature per row.
+
+    Args:
+        words: The rows.
+        constant: Words that do not count (see ``Template``).
+        seed: Chooses the permutation.
+
+    Returns:
+        Array of shape (rows, 128), one column after the other in memory; rows without any
+        word pair of their own hold :data:`NO_SIGNATURE` only.
+    """
+    import numpy as np
+
+    _permutation(seed)
+    signatures = np.empty((PERMUTATIONS, len(words)), dtype=np.uint16).T
+
+    def work(first: int, end: int) -> None:
+        signatures[first:end] = _sign_block(words, constant, first, end, seed)
+
+    in_threads(work, words.blocks())
     return signatures
 
 
-def band_keys(signatures: Signatures) -> NDArray[np.uint64]:
-    """Return one key per row and band: equal keys make two rows candidates.
+def signed_rows(signatures: Signatures, rows: Places) -> Places:
+    """Return those of some rows that have a signature."""
+    signed: Places = rows[signatures[rows, 0] != NO_SIGNATURE]
+    return signed
 
-    The number of bands depends on the number of rows.
+
+def n_bands(n_rows: int) -> int:
+    """Return into how many bands the signatures of so many rows are cut."""
+    return PERMUTATIONS // _width(n_rows)
+
+
+def _width(n_rows: int) -> int:
+    return next((width for most, width in _WIDTHS if n_rows <= most), _WIDEST)
+
+
+def band_keys(signatures: Signatures, keys: Long, band: int) -> Long:
+    """Return one key per row for a band: equal keys make two rows candidates.
+
+    Args:
+        signatures: Of the rows that are compared; their number says how wide bands are.
+        keys: Per row; rows with different ones are never candidates.
+        band: Number of the band, from 0.
+
+    Returns:
+        Keys whose lowest bits are free for the number of a row.
     """
     import numpy as np
 
-    width = _NARROW if len(signatures) <= _SMALL_ROWS else _WIDE
-    bands = PERMUTATIONS // width
-    parts = signatures[:, : bands * width].reshape(len(signatures), bands, width)
-    keys = np.zeros((len(signatures), bands), dtype=np.uint64)
-    for place in range(width):
-        keys = mix(keys, parts[:, :, place].astype(np.uint64))
-    return keys
+    width = _width(len(signatures))
+    made = keys * np.uint64(_FACTOR)
+    for place in range(band * width, (band + 1) * width):
+        made ^= signatures[:, place]
+        made *= np.uint64(_ODD)
+        made ^= made >> np.uint64(29)
+    made *= np.uint64(_FACTOR)
+    return made & ~_low(len(signatures))
 
 
-def candidates(signatures: Signatures) -> Pairs:
+def _low(n_rows: int) -> np.uint64:
+    """Return the bits of a band key that hold the row."""
+    import numpy as np
+
+    return np.uint64(2 ** max(20, n_rows.bit_length()) - 1)
+
+
+def candidates(
+    signatures: Signatures, keys: Long, keep: Callable[[Pairs], Pairs] = lambda pairs: pairs
+) -> Pairs:
     """Return the pairs of rows that share a band, each once, smaller number first.
 
-    Rows without a signature are in no pair.
+    Args:
+        signatures: Of the rows; each has one.
+        keys: Per row; rows with different ones are in no pair.
+        keep: Returns those of some pairs that are wanted; called once per band.
     """
     import numpy as np
 
-    signed = signed_rows(signatures)
-    keys = band_keys(signatures[signed])
-    found = [_bucket_pairs(keys[:, band], signed) for band in range(keys.shape[1])]
-    return unique_pairs(found, len(signatures)) if len(signed) else np.empty((0, 2), np.int64)
+    own = np.arange(len(signatures), dtype=np.uint64)
+    low = _low(len(signatures))
+
+    def pairs(band: int) -> Places:
+        made = band_keys(signatures, keys, band)
+        made |= own
+        made = made[_not_alone(made)]
+        made.sort()
+        members = (made & low).astype(np.int64)
+        made &= ~low
+        edges = np.flatnonzero(np.concatenate([[True], made[1:] != made[:-1], [True]]))
+        return coded(keep(pairs_of_buckets(members, edges)), len(signatures))
+
+    if len(signatures) < 2:
+        return np.empty((0, 2), dtype=np.int64)
+    return decoded(
+        in_threads(pairs, ((band,) for band in range(n_bands(len(signatures))))), len(signatures)
+    )
 
 
-def signed_rows(signatures: Signatures) -> Pairs:
-    """Return the numbers of the rows that have a signature."""
+def _not_alone(keys: Long) -> Flags:
+    """Say which rows could share a bucket: all that do, and a few more."""
     import numpy as np
 
-    return np.flatnonzero((signatures != 2**32 - 1).any(axis=1))
+    bits = min(24, len(keys).bit_length() + 3)
+    places = (keys >> np.uint64(64 - bits)).astype(np.int64)
+    crowded: Flags = np.bincount(places, minlength=1 << bits)[places] > 1
+    return crowded
 
 
-def unique_pairs(found: Sequence[Pairs], n_rows: int) -> Pairs:
+def coded(pairs: Pairs, n_rows: int) -> Places:
+    """Return each pair as one number."""
+    codes: Places = pairs[:, 0] * n_rows + pairs[:, 1]
+    return codes
+
+
+def decoded(found: Sequence[Places], n_rows: int) -> Pairs:
     """Return each pair once, in order."""
     import numpy as np
 
-    coded = np.unique(np.concatenate([pairs[:, 0] * n_rows + pairs[:, 1] for pairs in found]))
-    return np.stack(np.divmod(coded, n_rows), axis=1)
+    codes = np.unique(np.concatenate(found))
+    return np.stack([codes // n_rows, codes % n_rows], axis=1)
 
 
-def _bucket_pairs(keys: NDArray[np.uint64], rows: Pairs) -> Pairs:
-    """Return the pairs of rows with equal keys."""
-    import numpy as np
-
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
-    return pairs_of_buckets(rows[order], edges)
-
-
-def pairs_of_buckets(members: Pairs, edges: Pairs) -> Pairs:
+def pairs_of_buckets(members: Places, edges: Places) -> Pairs:
     """Return the pairs within buckets.
 
     Args:
@@ -167,7 +247,7 @@ def pairs_of_buckets(members: Pairs, edges: Pairs) -> Pairs:
     return np.concatenate(pairs)
 
 
-def _sparse(size: int) -> tuple[Pairs, Pairs]:
+def _sparse(size: int) -> tuple[Places, Places]:
     """Pair the first of a large bucket with all, and each with the next."""
     import numpy as np
 
@@ -176,7 +256,9 @@ def _sparse(size: int) -> tuple[Pairs, Pairs]:
     return one, np.concatenate([others, others[1:]])
 
 
-def daft_candidates(signatures: Signatures) -> Pairs:
+def daft_candidates(
+    signatures: Signatures, keys: Long, keep: Callable[[Pairs], Pairs] = lambda pairs: pairs
+) -> Pairs:
     """Return what :func:`candidates` returns, grouped by Daft.
 
     Daft runs on this machine; where its Ray runner is set (``DAFT_RUNNER=ray``), on the cluster.
@@ -189,24 +271,20 @@ def daft_candidates(signatures: Signatures) -> Pairs:
     import numpy as np
 
     daft: Any = require("daft", feature="engine=daft", extra="scale")
-    rows = signed_rows(signatures)
-    if not len(rows):
-        return np.empty((0, 2), dtype=np.int64)
-    keys = band_keys(signatures[rows])
-    bands: int = keys.shape[1]
-    table = daft.from_pydict(
-        {
-            "row": np.repeat(rows, bands),
-            "band": np.tile(np.arange(bands), len(rows)),
-            "key": keys.ravel(),
-        }
-    )
-    grouped = table.groupby("band", "key").agg(daft.col("row").list_agg().alias("rows"))
-    buckets: list[list[int]] = grouped.where(daft.col("rows").list_count() > 1).to_pydict()["rows"]
-    sizes = [len(bucket) for bucket in buckets]
-    members = np.array([row for bucket in buckets for row in sorted(bucket)], dtype=np.int64)
-    edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.array(sizes, dtype=np.int64))])
-    return unique_pairs([pairs_of_buckets(members, edges)], len(signatures))
+    n_rows, found = len(signatures), [np.empty(0, dtype=np.int64)]
+    for band in range(n_bands(n_rows) if n_rows > 1 else 0):
+        table = daft.from_pydict(
+            {"row": np.arange(n_rows), "key": band_keys(signatures, keys, band)}
+        )
+        grouped = table.groupby("key").agg(daft.col("row").list_agg().alias("rows"))
+        buckets: list[list[int]] = grouped.where(daft.col("rows").list_count() > 1).to_pydict()[
+            "rows"
+        ]
+        sizes = np.array([len(bucket) for bucket in buckets], dtype=np.int64)
+        members = np.array([row for bucket in buckets for row in sorted(bucket)], dtype=np.int64)
+        edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        found.append(coded(keep(pairs_of_buckets(members, edges)), n_rows))
+    return decoded(found, n_rows)
 
 
 def _encoder() -> Any:
@@ -251,18 +329,3 @@ def semantic_twins(contents: Sequence[Content]) -> set[tuple[int, int]]:
     found = index.self_deduplicate(threshold=SAME_MEANING)
     both = [(int(copy.record["row"]), int(copy.duplicate_of["row"])) for copy in found.filtered]
     return {(min(pair), max(pair)) for pair in both}
-
-
-class SemanticJudge:
-    """Says whether two rows mean the same; labels and families count as for near copies."""
-
-    def __init__(self, contents: Sequence[Content], pairs: set[tuple[int, int]]) -> None:
-        """Judge by the pairs that the encoder found."""
-        self._contents, self._pairs = contents, pairs
-
-    def twins(self, one: int, two: int) -> bool:
-        """Say whether two rows mean the same and answer alike."""
-        first, second = self._contents[one], self._contents[two]
-        related = bool(first.family) and first.family == second.family
-        same = (min(one, two), max(one, two)) in self._pairs
-        return same and first.key == second.key and not related

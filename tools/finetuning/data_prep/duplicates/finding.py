@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from finetuning.data_prep.duplicates.candidates import SemanticJudge, semantic_twins
-from finetuning.data_prep.duplicates.twins import find_twins
-from finetuning.data_prep.duplicates.words import many_rows, read_words
+from finetuning.data_prep.duplicates.candidates import semantic_twins
+from finetuning.data_prep.duplicates.rows import Rows, as_rows, many_rows
+from finetuning.data_prep.duplicates.twins import Search, comparable
 from finetuning.data_prep.examples import Content
 from finetuning.data_prep.results import Engine
 
-_ROUNDS: Final = 4
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from finetuning.data_prep.duplicates.candidates import Pairs
+    from finetuning.data_prep.duplicates.words import Flags, Places
+
+    Ranks = Sequence[tuple[float, ...]] | NDArray[np.float64]
+
+_ROUNDS: Final = 8
 """Removing rows can make text constant no longer, or only then; twins are sought again so often."""
 
+_FULLY_COMPARED: Final = 256
+"""In a larger cluster a row is compared with those it shares a band with, not with every other."""
 
-class Judge(Protocol):
-    """Says whether two rows are twins."""
 
-    def twins(self, one: int, two: int) -> bool:
-        """Say whether two rows are twins."""
-        ...
+def components(n_rows: int, pairs: Pairs) -> Places:
+    """Return per row the first row that it is joined to by pairs, directly or through others."""
+    import numpy as np
+
+    first = np.arange(n_rows)
+    one, two = pairs[:, 0], pairs[:, 1]
+    while True:
+        low, high = np.minimum(first[one], first[two]), np.maximum(first[one], first[two])
+        open_ = low != high
+        if not open_.any():
+            return first
+        one, two = one[open_], two[open_]
+        np.minimum.at(first, high[open_], low[open_])
+        while not np.array_equal(shorter := first[first], first):
+            first = shorter
 
 
 class Clusters:
@@ -44,21 +64,20 @@ class Clusters:
         one, two = self.first(one), self.first(two)
         self._parent[max(one, two)] = min(one, two)
 
-    def join_all(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Put the rows of every pair into one cluster."""
-        for one, two in pairs:
-            self.join(one, two)
 
-    def groups(self) -> list[list[int]]:
-        """Return the clusters of more than one row, in the order of their first rows."""
-        found: dict[int, list[int]] = {}
-        for row in range(len(self._parent)):
-            found.setdefault(self.first(row), []).append(row)
-        return [rows for rows in found.values() if len(rows) > 1]
+def order_of(rank: Ranks, n_rows: int) -> Places:
+    """Return the place of each row from the one most worth keeping, 0, downwards."""
+    import numpy as np
+
+    columns = np.asarray(rank, dtype=np.float64).reshape(n_rows, -1 if n_rows else 0)
+    place = np.empty(n_rows, dtype=np.int64)
+    keys = [np.arange(n_rows), *(-columns[:, at] for at in range(columns.shape[1] - 1, -1, -1))]
+    place[np.lexsort(keys)] = np.arange(n_rows)
+    return place
 
 
 def copies(
-    groups: Iterable[Sequence[int]], judge: Judge, rank: Sequence[tuple[float, ...]]
+    rows: Places, cluster: Places, twins: Callable[[Pairs], Flags], known: Pairs
 ) -> dict[int, int]:
     """Return the rows that can go, each with the row that stays in its place.
 
@@ -66,18 +85,29 @@ def copies(
     again, so that a chain of small differences never removes a row without a twin that stays.
 
     Args:
-        groups: Clusters of row numbers.
-        judge: Compares two rows exactly.
-        rank: Per row; the highest stays, the earliest among equals.
+        rows: The rows, the best ones first.
+        cluster: Cluster of each of these.
+        twins: Says which pairs of rows are twins.
+        known: Pairs that are.
     """
+    import numpy as np
+
     kept_for: dict[int, int] = {}
-    for group in groups:
-        left = sorted(group, key=lambda row: (tuple(-value for value in rank[row]), row))
-        while left:
-            best, *others = left
-            gone = {row for row in others if judge.twins(best, row)}
-            kept_for.update(dict.fromkeys(gone, best))
-            left = [row for row in others if row not in gone]
+    n_rows = int(rows.max()) + 1 if len(rows) else 0
+    sure = np.unique(np.concatenate([known @ [n_rows, 1], known[:, ::-1] @ [n_rows, 1]]))
+    while len(rows):
+        _, first, member, sizes = np.unique(
+            cluster, return_index=True, return_inverse=True, return_counts=True
+        )
+        best = rows[first][member]
+        others = rows != best
+        pairs = np.stack([best, rows], axis=1)
+        gone = np.isin(pairs @ [n_rows, 1], sure) & others
+        unsure = np.flatnonzero(others & ~gone & (sizes[member] <= _FULLY_COMPARED))
+        gone[unsure] = twins(np.sort(pairs[unsure], axis=1))
+        kept_for.update(zip(rows[gone].tolist(), best[gone].tolist(), strict=True))
+        left = others & ~gone
+        rows, cluster = rows[left], cluster[left]
     return kept_for
 
 
@@ -99,99 +129,112 @@ class Duplicates:
     sizes: list[int]
 
 
-def exact_copies(
-    contents: Sequence[Content], rank: Sequence[tuple[float, ...]]
-) -> tuple[dict[int, int], list[int]]:
-    """Return copy → the row that stays for it, and the rows that stay."""
-    best: dict[int, int] = {}
-    for row, content in enumerate(contents):
-        kept = best.setdefault(content.exact, row)
-        if rank[row] > rank[kept]:
-            best[content.exact] = row
-    gone = {
-        row: best[content.exact]
-        for row, content in enumerate(contents)
-        if best[content.exact] != row
-    }
-    return gone, [row for row in range(len(contents)) if row not in gone]
+def exact_copies(rows: Rows, place: Places) -> Pairs:
+    """Return pairs of a copy and the row that stays for it."""
+    import numpy as np
+
+    order = np.lexsort([place, rows.exact[:, 1], rows.exact[:, 0]])
+    ordered = rows.exact[order]
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    kept = order[fresh][np.cumsum(fresh) - 1]
+    return np.stack([order[~fresh], kept[~fresh]], axis=1)
 
 
-def same_question(contents: Sequence[Content], rows: Sequence[int]) -> list[tuple[int, int]]:
+def same_question(rows: Rows, left: Places) -> Pairs:
     """Return pairs of rows that ask the same, unless so many do that it is a constant prompt."""
-    asking: dict[int, list[int]] = {}
-    for row in rows:
-        asking.setdefault(contents[row].asked, []).append(row)
-    enough = many_rows(len(rows))
-    groups = [group for group in asking.values() if 1 < len(group) < enough]
-    return [(group[0], row) for group in groups for row in group[1:]]
+    import numpy as np
+
+    _, first, member, sizes = np.unique(
+        rows.asked[left], return_index=True, return_inverse=True, return_counts=True
+    )
+    pairs: Pairs = np.stack([left[first][member], left], axis=1)
+    few = sizes[member] < many_rows(len(left))
+    chosen: Pairs = pairs[few & (pairs[:, 0] != pairs[:, 1])]
+    return chosen
 
 
-class _Search:
+def _touching(rows: Places) -> Callable[[Pairs], Flags]:
+    """Return what says which pairs have one of these rows."""
+    import numpy as np
+
+    return lambda pairs: np.isin(pairs[:, 0], rows) | np.isin(pairs[:, 1], rows)
+
+
+class _Finding:
     """Rows that are left while copies are sought and, if wanted, taken away."""
 
-    def __init__(
-        self,
-        contents: Sequence[Content],
-        rank: Sequence[tuple[float, ...]],
-        left: list[int],
-        remove: bool,
-    ) -> None:
-        self.contents, self.rank, self.left, self.remove = contents, rank, left, remove
+    def __init__(self, rows: Rows, place: Places, left: Places) -> None:
+        self.rows, self.place, self.left = rows, place, left
         self.gone: dict[int, int] = {}
-        self.twins = Clusters(len(contents))
+        self.pairs: list[Pairs] = []
 
-    def rest(self) -> list[Content]:
-        """Return the contents of the rows that are left."""
-        return [self.contents[row] for row in self.left]
+    def take(self, pairs: Pairs, twins: Callable[[Pairs], Flags]) -> tuple[Places, int]:
+        """Remove copies; return the rows that went and the size of the largest cluster."""
+        import numpy as np
 
-    def take(self, pairs: Iterable[tuple[int, int]], judge: Judge) -> list[int]:
-        """Join pairs of places among the rows left; return the places that stay."""
-        groups = Clusters(len(self.left))
-        for one, two in pairs:
-            groups.join(one, two)
-            self.twins.join(self.left[one], self.left[two])
-        rank = [self.rank[row] for row in self.left]
-        gone = copies(groups.groups(), judge, rank) if self.remove else {}
-        self.gone |= {self.left[copy]: self.left[kept] for copy, kept in gone.items()}
-        stay = [place for place in range(len(self.left)) if place not in gone]
-        self.left = [self.left[place] for place in stay]
-        return stay
+        cluster = components(len(self.rows), pairs)
+        sizes = np.bincount(cluster)
+        inside = np.flatnonzero(sizes[cluster] > 1)
+        inside = inside[np.argsort(self.place[inside])]
+        gone = copies(inside, cluster[inside], twins, pairs)
+        self.gone |= gone
+        went = np.array(sorted(gone), dtype=np.int64)
+        self.left = np.setdiff1d(self.left, went, assume_unique=True)
+        return went, int(sizes.max(initial=0))
 
-    def near(self, threshold: float, engine: Engine) -> None:
+    def near(self, threshold: float, engine: Engine, *, remove: bool) -> None:
         """Seek near copies until taking some away brings no new ones to light."""
-        words = read_words(self.rest())
+        import numpy as np
+
+        gone = np.setdiff1d(np.arange(len(self.rows)), self.left)
+        search = Search(self.rows, threshold, engine=engine, gone=gone)
+        changed: Places | None = None
         for _ in range(_ROUNDS):
-            pairs, judge = find_twins(self.rest(), words, threshold, engine=engine)
-            stay = self.take(pairs, judge)
-            before, words = words, words.of_rows(stay)
-            if before.same_marks(stay, words):
+            pairs = search.twins(self.left, None if changed is None else _touching(changed))
+            self.pairs.append(pairs)
+            if not remove or not len(pairs):
+                break
+            went, largest = self.take(pairs, search.compare.twins)
+            changed = search.without(went)
+            if largest > _FULLY_COMPARED:
+                changed = self.left
+            if not len(changed):
                 break
 
-    def semantic(self) -> None:
+    def semantic(self, contents: Sequence[Content]) -> None:
         """Seek rows that mean the same in other words."""
-        pairs = semantic_twins(self.rest())
-        judge = SemanticJudge(self.rest(), pairs)
-        self.take([pair for pair in pairs if judge.twins(*pair)], judge)
+        import numpy as np
+
+        found = semantic_twins([contents[row] for row in self.left.tolist()])
+        pairs = self.left[np.array(sorted(found), dtype=np.int64).reshape(-1, 2)]
+        pairs = pairs[comparable(self.rows, pairs)]
+        codes = pairs @ [len(self.rows), 1]
+        self.pairs.append(pairs)
+        self.take(pairs, lambda asked: np.isin(asked @ [len(self.rows), 1], codes))
 
 
 def find_duplicates(
-    contents: Sequence[Content],
+    rows: Rows | Sequence[Content],
     *,
     threshold: float,
-    rank: Sequence[tuple[float, ...]],
+    rank: Ranks,
     near: bool = True,
     engine: Engine = "local",
     semantic: bool = False,
+    contents: Sequence[Content] | None = None,
 ) -> Duplicates:
     """Find exact and near copies, and what belongs together.
 
     Args:
-        contents: The rows.
+        rows: The rows, as columns or one by one.
         threshold: Smallest exact Jaccard similarity of near copies, 0..1.
-        rank: Per row, how much it is worth keeping; the highest of a cluster stays.
+        rank: Per row, how much it is worth keeping, the most important number first; the
+            highest of a cluster stays, the earliest among equals.
         near: Take near copies away; false only puts them into one cluster.
         engine: What groups the bands.
         semantic: Take away rows that mean the same in other words, too.
+        contents: The rows with their texts, which ``semantic`` reads, where ``rows`` has none.
 
     Returns:
         Copies with the rows that stay for them, and clusters. Calling again with the rows
@@ -201,22 +244,26 @@ def find_duplicates(
         MissingExtraError: The package of the engine or of the semantic search is missing.
         BadInputError: The encoder of the semantic search is not on this machine.
     """
-    exact, left = exact_copies(contents, rank)
-    search = _Search(contents, rank, left, near)
-    search.near(threshold, engine)
+    import numpy as np
+
+    columns = as_rows(rows)
+    n_rows = len(columns)
+    place = order_of(rank, n_rows)
+    exact = exact_copies(columns, place)
+    finding = _Finding(columns, place, np.setdiff1d(np.arange(n_rows), exact[:, 0]))
+    finding.near(threshold, engine, remove=near)
     if semantic:
-        search.remove = True
-        search.semantic()
-    clusters = Clusters(len(contents))
-    clusters.join_all(exact.items())
-    clusters.join_all((row, search.twins.first(row)) for row in range(len(contents)))
-    clusters.join_all(same_question(contents, search.left))
-    sizes = Counter(search.twins.first(row) for row in range(len(contents)) if row not in exact)
+        texts = contents if contents is not None or isinstance(rows, Rows) else rows
+        finding.semantic(texts or [])
+    twins = np.concatenate(finding.pairs)
+    alike = components(n_rows, twins)
+    sizes = np.bincount(np.delete(alike, exact[:, 0]), minlength=n_rows) if n_rows else alike
+    together = np.concatenate([exact, twins, same_question(columns, finding.left)])
     return Duplicates(
-        exact=exact,
-        near=_final(search.gone),
-        cluster=[clusters.first(row) for row in range(len(contents))],
-        sizes=sorted((size for size in sizes.values() if size > 1), reverse=True),
+        exact={int(copy): int(kept) for copy, kept in exact.tolist()},
+        near=_final(finding.gone),
+        cluster=components(n_rows, together).tolist(),
+        sizes=sorted(sizes[sizes > 1].tolist(), reverse=True),
     )
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from finetuning.data_prep.duplicates.candidates import (
     PERMUTATIONS,
     candidates,
     daft_candidates,
     sign,
+    signed_rows,
 )
-from finetuning.data_prep.duplicates.words import Words, many_rows, read_words, run_hashes
+from finetuning.data_prep.duplicates.rows import Rows, Template, as_rows, many_rows
+from finetuning.data_prep.duplicates.words import (
+    PADDING,
+    Words,
+    alike_blocks,
+    in_threads,
+    mix_pairs,
+    sorted_sets,
+    spans,
+)
 from finetuning.data_prep.examples import Content
 from finetuning.data_prep.results import Engine, Leakage
 from finetuning.runs import progress
@@ -22,80 +31,108 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finetuning.data_prep.duplicates.candidates import Pairs, Signatures
+    from finetuning.data_prep.duplicates.words import Flags, Hashes, Long, Places
+
+    Shares = NDArray[np.float64]
 
 _ESTIMATE_MARGIN: Final = 5 * (0.25 / PERMUTATIONS) ** 0.5
 """Five standard errors of the estimate: a pair so far below the threshold is not counted out."""
 
-_BLOCK_PAIRS: Final = 200_000
+_BLOCK_PAIRS: Final = 1 << 14
 
+_ODD: Final = 0x9E3779B97F4A7C15
 _OTHER_SEED: Final = 1
-"""Other permutations than those of the search, so that what it missed can be seen."""
+"""Another permutation than that of the search, so that what it missed can be seen."""
 
 LONG_RUN_WORDS: Final = 13
 """A shared run of so many words counts as contamination, the usual length of such checks."""
 
+Of = Literal["whole", "own", "answer"]
+"""Which word pairs of a row: all, those outside constant text, those of its answer."""
 
-def jaccard(one: frozenset[int], two: frozenset[int]) -> float:
-    """Return the share of word pairs that two rows have in common (0 for two empty rows)."""
-    together = len(one | two)
-    return len(one & two) / together if together else 0.0
+
+def comparable(rows: Rows, pairs: Pairs) -> Flags:
+    """Say which pairs could be twins at all: same label-like answer, not one family."""
+    one, two = pairs[:, 0], pairs[:, 1]
+    related: Flags = (rows.family[one] == rows.family[two]) & (rows.family[one] != 0)
+    alike: Flags = rows.key[one] == rows.key[two]
+    return alike & ~related
 
 
 class Comparison:
-    """Compares rows pair by pair, exactly."""
+    """Compares pairs of rows exactly, many at once."""
 
-    def __init__(self, contents: Sequence[Content], words: Words, threshold: float) -> None:
-        """Compare these rows; ``words`` are theirs."""
-        self._contents, self._words, self._threshold = contents, words, threshold
-        self._own: dict[int, frozenset[int]] = {}
-        self._whole: dict[int, frozenset[int]] = {}
-        self._answers: dict[int, frozenset[int]] = {}
+    def __init__(self, rows: Rows, template: Template, threshold: float) -> None:
+        """Compare these rows; ``template`` is of their words."""
+        self.rows, self.template, self.threshold = rows, template, threshold
 
-    def _own_share(self, one: int, two: int) -> float:
-        return jaccard(*(_kept(self._own, row, self._words.shingles) for row in (one, two)))
-
-    def _whole_share(self, one: int, two: int) -> float:
-        return jaccard(*(_kept(self._whole, row, self._all_pairs) for row in (one, two)))
-
-    def _all_pairs(self, row: int) -> frozenset[int]:
-        if not self._words.has_constant_text(row):
-            return _kept(self._own, row, self._words.shingles)
-        return self._words.shingles(row, whole=True)
-
-    def _answers_differ(self, one: int, two: int) -> bool:
-        first, second = (_kept(self._answers, row, self._words.answer) for row in (one, two))
-        return bool(first or second) and jaccard(first, second) < self._threshold / 2
-
-    def comparable(self, one: int, two: int) -> bool:
-        """Say whether two rows could be twins at all: same label-like answer, not one family."""
-        first, second = self._contents[one], self._contents[two]
-        return first.key == second.key and not (first.family and first.family == second.family)
-
-    def twins(self, one: int, two: int) -> bool:
-        """Say whether two rows are twins.
+    def twins(self, pairs: Pairs) -> Flags:
+        """Say which pairs are twins.
 
         They are when the words that are theirs alone, and all their words, have at least the
         threshold in common, and their answers half of it, so that a long shared prompt does not
         speak for different answers. Rows of constant text only must be the same word for word.
         """
-        if not self.comparable(one, two):
-            return False
-        whole = self._whole_share(one, two)
-        if whole == 1:
-            return True
-        if whole < self._threshold or self._own_share(one, two) < self._threshold:
-            return False
-        return not self._answers_differ(one, two)
+        import numpy as np
+
+        found = np.zeros(len(pairs), dtype=bool)
+        sought = np.flatnonzero(comparable(self.rows, pairs))
+        whole = self.shares(pairs[sought], "whole")
+        found[sought[whole == 1]] = True
+        sought = sought[(whole < 1) & (whole >= self.threshold)]
+        sought = sought[self.shares(pairs[sought], "own") >= self.threshold]
+        sought = sought[self.shares(pairs[sought], "answer") >= self.threshold / 2]
+        found[sought] = True
+        return found
+
+    def shares(self, pairs: Pairs, of: Of) -> Shares:
+        """Return the Jaccard similarity of each pair's word pairs.
+
+        Two rows without any have 0 in common; two empty answers everything.
+        """
+        import numpy as np
+
+        starts, counts = self._spans(of)
+        shares = np.empty(len(pairs))
+
+        def work(block: Places) -> None:
+            one, two = (self._sets(pairs[block, side], starts, counts, of) for side in (0, 1))
+            shares[block] = _jaccard(one, two, empty=1.0 if of == "answer" else 0.0)
+
+        in_threads(work, ((block,) for block in alike_blocks(counts[pairs].sum(axis=1))))
+        return shares
+
+    def _spans(self, of: Of) -> tuple[Places, Places]:
+        """Return where the word pairs of each row start, and how many there are."""
+        import numpy as np
+
+        words = self.rows.words
+        starts = words.middles if of == "answer" else words.starts[:-1]
+        counts = words.starts[1:] - starts - 1
+        return starts, np.where(counts > 1, counts, 0) if of == "answer" else counts
+
+    def _sets(self, rows: Places, starts: Places, counts: Places, of: Of) -> Hashes:
+        """Return the word pairs of each row as a line of a table."""
+        import numpy as np
+
+        hashes, constant = self.rows.words.hashes, self.template.constant
+        places, sizes = spans(starts[rows], counts[rows]), counts[rows]
+        if of == "own":
+            kept = ~(constant[places] & constant[places + 1])
+            owners = np.repeat(np.arange(len(rows)), sizes)
+            places, sizes = places[kept], np.bincount(owners[kept], minlength=len(rows))
+        return sorted_sets(mix_pairs(hashes[places], hashes[places + 1]), sizes)
 
 
-def _kept(
-    known: dict[int, frozenset[int]], row: int, find: Callable[[int], frozenset[int]]
-) -> frozenset[int]:
-    """Return the word pairs of a row, found once."""
-    found = known.get(row)
-    if found is None:
-        found = known[row] = find(row)
-    return found
+def _jaccard(one: Hashes, two: Hashes, *, empty: float) -> Shares:
+    """Return the similarity of the sets in two tables, line by line."""
+    import numpy as np
+
+    both = np.concatenate([one, two], axis=1)
+    each = (both != PADDING).sum(axis=1)
+    both.sort(axis=1)
+    common = ((both[:, 1:] == both[:, :-1]) & (both[:, 1:] != PADDING)).sum(axis=1)
+    return np.where(each > 0, common / np.maximum(each - common, 1), empty)
 
 
 def _likely(pairs: Pairs, signatures: Signatures, threshold: float) -> Pairs:
@@ -105,61 +142,97 @@ def _likely(pairs: Pairs, signatures: Signatures, threshold: float) -> Pairs:
     kept = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, len(pairs), _BLOCK_PAIRS):
         part = pairs[start : start + _BLOCK_PAIRS]
-        same = (signatures[part[:, 0]] == signatures[part[:, 1]]).mean(axis=1)
-        kept.append(part[same >= threshold - _ESTIMATE_MARGIN])
+        same = np.zeros(len(part), dtype=np.int64)
+        for column in signatures.T:  # one after the other in memory
+            same += column[part[:, 0]] == column[part[:, 1]]
+        kept.append(part[same >= (threshold - _ESTIMATE_MARGIN) * PERMUTATIONS])
     return np.concatenate(kept)
 
 
-def _same_words(words: Words) -> list[tuple[int, int]]:
+def _same_words(words: Words, rows: Places) -> Pairs:
     """Return pairs of rows with the same words in the same order: each with the first of them."""
+    import numpy as np
     import xxhash
 
     first: dict[int, int] = {}
     pairs: list[tuple[int, int]] = []
-    for row in range(len(words)):
+    for row in rows.tolist():
         part = words.hashes[words.starts[row] : words.starts[row + 1]]
         digest = xxhash.xxh3_128_intdigest(part.tobytes())
         if first.setdefault(digest, row) != row:
             pairs.append((first[digest], row))
-    return pairs
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def find_twins(
-    contents: Sequence[Content],
-    words: Words,
-    threshold: float,
-    *,
-    seed: int = 0,
-    wanted: Callable[[int, int], bool] | None = None,
-    engine: Engine = "local",
-) -> tuple[list[tuple[int, int]], Comparison]:
-    """Return the pairs of rows that are near duplicates, and the comparison that found them.
+class Search:
+    """Rows with their signatures, ready to be searched for twins again as rows go."""
 
-    Args:
-        contents: The rows.
-        words: Their words.
-        threshold: Smallest exact Jaccard similarity of word pairs, 0..1.
-        seed: Chooses the MinHash permutations.
-        wanted: Looks at a pair before it is compared; False leaves it out.
-        engine: What groups the bands; the pairs are the same.
+    def __init__(
+        self,
+        rows: Rows,
+        threshold: float,
+        *,
+        seed: int = 0,
+        engine: Engine = "local",
+        gone: Places | None = None,
+    ) -> None:
+        """Sign all rows.
 
-    Raises:
-        MissingExtraError: The engine's package is not installed.
-    """
-    progress(0, len(contents), "comparing rows")
-    signatures = sign(words, seed=seed)
-    found = daft_candidates(signatures) if engine == "daft" else candidates(signatures)
-    likely = _likely(found, signatures, threshold)
-    compare = Comparison(contents, words, threshold)
-    pairs = [(int(one), int(two)) for one, two in likely.tolist()]
-    pairs += _same_words(words)
-    if wanted is not None:
-        pairs = [pair for pair in pairs if wanted(*pair)]
-    return [pair for pair in pairs if compare.twins(*pair)], compare
+        Args:
+            rows: The rows.
+            gone: Rows that are there no more.
+            threshold: Smallest exact Jaccard similarity of word pairs, 0..1.
+            seed: Chooses the MinHash permutation.
+            engine: What groups the bands; the pairs are the same.
+        """
+        import numpy as np
+
+        progress(0, len(rows), "comparing rows")
+        self.rows, self.seed = rows, seed
+        self._pair = daft_candidates if engine == "daft" else candidates
+        self.template = Template(rows.words, np.empty(0, np.int64) if gone is None else gone)
+        self.compare = Comparison(rows, self.template, threshold)
+        self.signatures = sign(rows.words, self.template.constant, seed=seed)
+
+    def without(self, gone: Places) -> Places:
+        """Leave out some rows; return those that look different now."""
+        changed = self.template.without(gone)
+        if len(changed):
+            words = self.rows.words
+            places = spans(words.starts[changed], words.starts[changed + 1] - words.starts[changed])
+            constant = self.template.constant[places]
+            self.signatures[changed] = sign(words.take(changed), constant, seed=self.seed)
+        return changed
+
+    def twins(self, among: Places, wanted: Callable[[Pairs], Flags] | None = None) -> Pairs:
+        """Return the pairs of rows that are near duplicates.
+
+        Args:
+            among: The rows to look at, in rising order.
+            wanted: Looks at pairs before they are compared and says which to compare.
+
+        Raises:
+            MissingExtraError: The engine's package is not installed.
+        """
+        import numpy as np
+
+        signed = signed_rows(self.signatures, among)
+        signatures = self.signatures[signed] if len(signed) < len(self.rows) else self.signatures
+
+        def keep(pairs: Pairs) -> Pairs:
+            chosen = pairs if wanted is None else pairs[wanted(signed[pairs])]
+            return _likely(chosen, signatures, self.compare.threshold)
+
+        found = signed[self._pair(signatures, self.rows.key[signed], keep)]
+        same = _same_words(self.rows.words, np.setdiff1d(among, signed, assume_unique=True))
+        if wanted is not None:
+            same = same[wanted(same)]
+        pairs = np.concatenate([found, same])
+        return pairs[self.compare.twins(pairs)]
 
 
 def measure_leakage(
-    train: Sequence[Content], held_out: Sequence[Content], threshold: float
+    train: Rows | Sequence[Content], held_out: Rows | Sequence[Content], threshold: float
 ) -> Leakage:
     """Count the held-out rows that have a twin in train.
 
@@ -168,35 +241,40 @@ def measure_leakage(
         held_out: Rows of validation and test.
         threshold: Smallest exact Jaccard similarity of near copies, 0..1.
     """
-    known = {content.exact for content in train}
-    exact = sum(content.exact in known for content in held_out)
-    fresh = [content for content in held_out if content.exact not in known]
+    import numpy as np
+
     border = len(train)
-    rows = [*train, *fresh]
-    pairs, _ = find_twins(
-        rows,
-        read_words(rows),
-        threshold,
-        seed=_OTHER_SEED,
-        wanted=lambda one, two: one < border <= two,
-    )
-    return Leakage(exact=exact, near=len({two for _, two in pairs}))
+    rows = Rows.join([as_rows(train), as_rows(held_out)])
+    known = set(rows.names()[:border])
+    fresh = [row for row, name in enumerate(rows.names()) if row < border or name not in known]
+    search = Search(rows, threshold, seed=_OTHER_SEED)
+    pairs = search.twins(np.array(fresh, dtype=np.int64), _across(border))
+    return Leakage(exact=len(rows) - len(fresh), near=len(np.unique(pairs[:, 1])))
 
 
-def _own_runs(words: Words) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _across(border: int) -> Callable[[Pairs], Flags]:
+    """Return what says which pairs have one row below and one above the border."""
+    return lambda pairs: (pairs[:, 0] < border) & (pairs[:, 1] >= border)
+
+
+def _own_runs(words: Words, constant: Flags) -> tuple[Long, Places]:
     """Return the long runs of all rows that hold no constant text, and their rows."""
     import numpy as np
 
-    runs = run_hashes(words.hashes, LONG_RUN_WORDS)
-    before = np.concatenate([[0], np.cumsum(words.constant)])
-    clean = before[LONG_RUN_WORDS:] == before[:-LONG_RUN_WORDS] if len(runs) else runs == 0
-    places = np.flatnonzero(clean)
-    rows = np.searchsorted(words.starts, places, side="right") - 1
-    return runs[places], rows
+    count = max(len(words.hashes) - LONG_RUN_WORDS + 1, 0)
+    before = np.concatenate([[0], np.cumsum(constant)])
+    places = np.flatnonzero(before[LONG_RUN_WORDS:] == before[: len(before) - LONG_RUN_WORDS])
+    if not count:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    runs = np.zeros(len(places), dtype=np.uint64)
+    for offset in range(LONG_RUN_WORDS):
+        runs = (runs ^ words.hashes[places + offset]) * np.uint64(_ODD)
+        runs ^= runs >> np.uint64(31)
+    return runs, np.searchsorted(words.starts, places, side="right") - 1
 
 
 def overlapping(
-    contents: Sequence[Content], others: Sequence[Content], threshold: float
+    contents: Rows | Sequence[Content], others: Rows | Sequence[Content], threshold: float
 ) -> dict[int, int]:
     """Return the rows that repeat one of the others, each with the first such other.
 
@@ -208,38 +286,40 @@ def overlapping(
         others: Rows that they must not repeat.
         threshold: Smallest exact Jaccard similarity of near copies, 0..1.
     """
-    if not contents or not others:
+    import numpy as np
+
+    if not len(contents) or not len(others):
         return {}
+    rows, against = as_rows(contents), as_rows(others)
     found: dict[int, int] = {}
     exact: dict[int, int] = {}
     asked: dict[int, list[int]] = {}
-    for number, other in enumerate(others):
-        exact.setdefault(other.exact, number)
-        asked.setdefault(other.asked, []).append(number)
-    constant = many_rows(len(others))
-    for row, content in enumerate(contents):
-        same = asked.get(content.asked, [])
-        if content.exact in exact:
-            found[row] = exact[content.exact]
+    for number, (name, question) in enumerate(
+        zip(against.names(), against.asked.tolist(), strict=True)
+    ):
+        exact.setdefault(name, number)
+        asked.setdefault(question, []).append(number)
+    constant = many_rows(len(against))
+    for row, (name, question) in enumerate(zip(rows.names(), rows.asked.tolist(), strict=True)):
+        same = asked.get(question, [])
+        if name in exact:
+            found[row] = exact[name]
         elif 0 < len(same) < constant:
             found[row] = same[0]
-    left = [row for row in range(len(contents)) if row not in found]
-    free = [
-        dataclasses.replace(content, key=0, family=0)
-        for content in [*(contents[row] for row in left), *others]
-    ]
-    words, border = read_words(free), len(left)
-    pairs, _ = find_twins(free, words, threshold, wanted=lambda one, two: one < border <= two)
-    for one, two in [*pairs, *_shared_runs(words, border)]:
-        found.setdefault(left[one], two - border)
+    left = np.array([row for row in range(len(rows)) if row not in found], dtype=np.int64)
+    free = Rows.join([rows.take(left), against]).unlabelled()
+    search, border = Search(free, threshold), len(left)
+    pairs = search.twins(np.arange(len(free)), _across(border)).tolist()
+    for one, two in [*pairs, *_shared_runs(free.words, search.template.constant, border)]:
+        found.setdefault(int(left[one]), two - border)
     return found
 
 
-def _shared_runs(words: Words, border: int) -> list[tuple[int, int]]:
+def _shared_runs(words: Words, constant: Flags, border: int) -> list[tuple[int, int]]:
     """Return pairs of a row below and a row above the border that share a long run."""
     import numpy as np
 
-    runs, rows = _own_runs(words)
+    runs, rows = _own_runs(words, constant)
     above = rows >= border
     known, first = np.unique(runs[above], return_index=True)
     if not len(known):

@@ -1,42 +1,58 @@
-"""Texts as arrays of word hashes, with the text that many rows share marked."""
+"""Texts as arrays of word hashes, and work on such arrays in blocks and threads."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+import functools
+import itertools
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from finetuning.data_prep.examples import Content
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Hashes = NDArray[np.uint64]
+    Hashes = NDArray[np.uint32]
     Places = NDArray[np.int64]
     Flags = NDArray[np.bool_]
+    Long = NDArray[np.uint64]
 
-_SCRIPTS: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_WORD: Final = rf"[{_SCRIPTS}]|[\w&&[^{_SCRIPTS}]]+"
-"""A word; one character in scripts that put no space between words."""
+LONGEST_WORD_BYTES: Final = 64
+"""Words up to here are hashed many at once, eight bytes after eight; longer ones singly."""
 
-RUN_WORDS: Final = 8
-"""A run of this many words that many rows share is constant text: a template, a signature."""
+_BLOCK_BYTES: Final = 1 << 19
+_BLOCK_WORDS: Final = 1 << 18
+_BLOCK_VALUES: Final = 1 << 14
 
-_BLOCK_ROWS: Final = 20_000
+PADDING: Final = 2**32 - 1
+"""Fills the lines of a table of sets; no value is as high."""
+
+_MARKS: Final = (b" \xf8 ", b" \xf9 ", b" \xfa ")
+"""Bytes that no text in UTF-8 holds: before the prompt, before the answer, after it."""
+
+_FIRST_MARK: Final = 0xF8
+_SPACE: Final = 32
 _ODD: Final = 0x9E3779B97F4A7C15
-_ANSWER: Final = 0xD6E8FEB86659FD93
-_MARKS: Final = (0x1B873593CC9E2D51, 0x85EBCA6BC2B2AE35, 0x27D4EB2F165667C5)
+_ANSWER: Final = 0x8FEB8665
+
+_SINGLE: Final = (
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x19E0, 0x19FF), (0x2E80, 0x2FDF),
+    (0x3005, 0x3007), (0x3021, 0x303B), (0x3041, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0xF900, 0xFAFF), (0xFF66, 0xFF9F),
+    (0x20000, 0x3FFFF),
+)  # fmt: skip
+"""Thai, Lao, Burmese, Khmer, Han and Kana: no space between words, so characters count.
+
+Source: Unicode 17, Blocks.txt (checked 2026-11-20)."""
 
 
-def many_rows(n_rows: int) -> int:
-    """Return how many rows must share a run of words before it counts as constant text.
+def in_threads(work: Callable[..., Any], parts: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Return what ``work`` makes of every part, in order; numpy lets two threads run at once."""
+    from concurrent.futures import ThreadPoolExecutor
 
-    Ten, or the square root of the rows where that is more; in small files half of the rows,
-    but at least five.
-    """
-    return min(max(10, math.isqrt(n_rows)), max(5, math.ceil(n_rows / 2)))
+    with ThreadPoolExecutor() as pool:
+        return [done.result() for done in [pool.submit(work, *part) for part in parts]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,184 +63,258 @@ class Words:
         hashes: Word hashes; each row is mark, prompt, mark, answer, mark.
         starts: Where each row starts; one more entry ends the last row.
         middles: Where the answer of each row starts (its mark).
-        constant: Words inside text that many rows share, and the marks.
     """
 
     hashes: Hashes
     starts: Places
     middles: Places
-    constant: Flags
+
+    @classmethod
+    def of(cls, hashes: Hashes, lengths: Places, asked: Places) -> Words:
+        """Return words of rows.
+
+        Args:
+            hashes: Of all rows.
+            lengths: Words of each row, its three marks included.
+            asked: Words of each row before the mark of its answer, the first mark included.
+        """
+        import numpy as np
+
+        starts = np.concatenate([np.zeros(1, np.int64), lengths]).cumsum()
+        return cls(hashes, starts, starts[:-1] + asked)
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.starts) - 1
 
-    def has_constant_text(self, row: int) -> bool:
-        """Say whether a row has word pairs that :meth:`shingles` leaves out."""
-        flags = self.constant[self.starts[row] : self.starts[row + 1]]
-        return bool((flags[:-1] & flags[1:]).any())
-
-    def answer(self, row: int) -> frozenset[int]:
-        """Return the word pairs of a row's answer; none for an empty one."""
-        start, end = int(self.middles[row]), int(self.starts[row + 1])
-        pairs = mix(self.hashes[start : end - 1], self.hashes[start + 1 : end])
-        return frozenset(pairs.tolist()) if end - start > 2 else frozenset()
-
-    def of_rows(self, rows: Sequence[int]) -> Words:
-        """Return the words of some of the rows, constant text marked anew among these."""
+    def marks(self) -> Places:
+        """Return the places of the marks, three per row, in order."""
         import numpy as np
 
-        chosen = np.zeros(len(self), dtype=bool)
-        chosen[list(rows)] = True
-        lengths = np.diff(self.starts)
-        asked = (self.middles - self.starts[:-1])[chosen]
-        return _marked(self.hashes[np.repeat(chosen, lengths)], lengths[chosen], asked)
+        return np.stack([self.starts[:-1], self.middles, self.starts[1:] - 1], axis=1).ravel()
 
-    def same_marks(self, rows: Sequence[int], others: Words) -> bool:
-        """Say whether ``others``, the words of these rows, has the same words marked."""
+    def take(self, rows: Places) -> Words:
+        """Return the words of some rows, in that order."""
         import numpy as np
 
-        chosen = np.zeros(len(self), dtype=bool)
-        chosen[list(rows)] = True
-        marks = self.constant[np.repeat(chosen, np.diff(self.starts))]
-        return bool(np.array_equal(marks, others.constant))
+        lengths = np.diff(self.starts)[rows]
+        hashes = self.hashes[spans(self.starts[rows], lengths)]
+        return Words.of(hashes, lengths, (self.middles - self.starts[:-1])[rows])
 
-    def shingles(self, row: int, *, whole: bool = False) -> frozenset[int]:
-        """Return the word pairs of a row, without those inside constant text.
-
-        Args:
-            row: Its number.
-            whole: Take the constant text, too.
-        """
-        start, end = int(self.starts[row]), int(self.starts[row + 1])
-        pairs = mix(self.hashes[start : end - 1], self.hashes[start + 1 : end])
-        if not whole:
-            inside = self.constant[start : end - 1] & self.constant[start + 1 : end]
-            pairs = pairs[~inside]
-        return frozenset(pairs.tolist())
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Cut the rows into blocks that stay in the processor's cache (first, end)."""
+        first = 0
+        while first < len(self):
+            goal = int(self.starts[first]) + _BLOCK_WORDS
+            end = min(max(first + 1, int(self.starts.searchsorted(goal)) - 1), len(self))
+            yield first, end
+            first = end
 
 
-def mix(one: Hashes, two: Hashes) -> Hashes:
-    """Return a hash of each pair of neighbours."""
+def spans(starts: Places, lengths: Places) -> Places:
+    """Return the places of runs of ``lengths`` that begin at ``starts``, one after the other."""
     import numpy as np
 
-    mixed = (one * np.uint64(_ODD)) ^ two
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= np.uint64(_ODD)
-    mixed ^= mixed >> np.uint64(32)
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(starts - ends + lengths, lengths)
+
+
+def sorted_sets(values: Hashes, counts: Places) -> Hashes:
+    """Return runs of values as the lines of a table: in order, each value once, rest padding.
+
+    Short lines sort several times faster than one long array of the same values.
+
+    Args:
+        values: All runs, one after the other.
+        counts: How long each is.
+    """
+    import numpy as np
+
+    table = np.full((len(counts), int(counts.max(initial=0))), PADDING, dtype=np.uint32)
+    table[np.arange(table.shape[1]) < counts[:, None]] = np.minimum(values, PADDING - 1)
+    table.sort(axis=1)
+    table[:, 1:][table[:, 1:] == table[:, :-1]] = PADDING
+    return table
+
+
+def alike_blocks(sizes: Places) -> Iterator[Places]:
+    """Cut lines into blocks of lines of similar size that stay in the processor's cache."""
+    import numpy as np
+
+    order = np.argsort(sizes, kind="stable")
+    first, ends = 0, np.cumsum(sizes[order])
+    while first < len(order):
+        goal = (int(ends[first - 1]) if first else 0) + _BLOCK_VALUES
+        end = max(first + 1, int(ends.searchsorted(goal)))
+        yield order[first:end]
+        first = end
+
+
+def mix_pairs(one: Hashes, two: Hashes) -> Hashes:
+    """Return a hash of each word of ``one`` with that of ``two``, well mixed in all its bits."""
+    import numpy as np
+
+    mixed = one * np.uint32(0x9E3779B1)
+    mixed ^= mixed >> np.uint32(15)
+    mixed += two
+    mixed *= np.uint32(0x85EBCA6B)
+    mixed ^= mixed >> np.uint32(13)
+    mixed *= np.uint32(0xC2B2AE35)
+    mixed ^= mixed >> np.uint32(16)
     return mixed
 
 
-def _word_hashes(texts: Sequence[str]) -> tuple[Hashes, Places]:
-    """Return the word hashes of texts, and how many each text has."""
-    import numpy as np
-    import polars as pl
-
-    words = pl.Series(texts, dtype=pl.String).str.to_lowercase().str.extract_all(_WORD)
-    counts = words.list.len().to_numpy().astype(np.int64)
-    flat = words.explode().drop_nulls()
-    return flat.hash(0).to_numpy().astype(np.uint64), counts
+def pair_hashes(hashes: Hashes) -> Hashes:
+    """Return a hash of each word with the next one."""
+    return mix_pairs(hashes[:-1], hashes[1:])
 
 
-def _block(contents: Sequence[Content]) -> tuple[Hashes, Places, Places]:
-    """Return the words of some rows with their marks, each row's length and its middle mark."""
+@functools.cache
+def _ascii_fold() -> NDArray[np.uint8]:
+    """Return a table: small letters for capital ones, a space for what is in no word."""
     import numpy as np
 
-    asked, n_asked = _word_hashes([content.prompt for content in contents])
-    answered, n_answered = _word_hashes([content.answer for content in contents])
-    lengths = n_asked + n_answered + 3
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    hashes = np.empty(int(starts[-1]), dtype=np.uint64)
-    spoken = np.ones(len(hashes), dtype=bool)
-    for mark, places in zip(
-        _MARKS, (starts[:-1], starts[:-1] + n_asked + 1, starts[1:] - 1), strict=True
-    ):
-        hashes[places] = mark
-        spoken[places] = False
-    part = np.repeat(np.tile([False, True], len(contents)), _interleave(n_asked, n_answered))
-    joined = np.empty(len(part), dtype=np.uint64)
-    joined[~part] = asked
-    joined[part] = answered ^ np.uint64(_ANSWER)
-    hashes[spoken] = joined
-    return hashes, lengths, n_asked + 1
+    table = np.full(256, _SPACE, dtype=np.uint8)
+    table[128:] = np.arange(128, 256)
+    for code in range(128):
+        if chr(code).isalnum() or chr(code) == "_":
+            table[code] = ord(chr(code).lower())
+    return table
 
 
-def _interleave(one: Places, two: Places) -> Places:
+@functools.cache
+def _fold_tables() -> tuple[Hashes, Flags, Flags]:
+    """Return, by code point: the folded one, whether it is a word alone, whether it is known."""
     import numpy as np
 
-    return np.stack([one, two], axis=1).ravel()
+    n_codes = 0x110000
+    return (
+        np.zeros(n_codes, dtype=np.uint32), np.zeros(n_codes, bool), np.zeros(n_codes, bool),
+    )  # fmt: skip
 
 
-def run_hashes(hashes: Hashes, length: int) -> Hashes:
-    """Return a hash of the run of ``length`` words that starts at each place."""
+def _learn(codes: Hashes) -> None:
+    """Fill the tables for code points that were not met before."""
+    folded, single, known = _fold_tables()
+    for code in codes.tolist():
+        small = chr(code).lower()[0]
+        category = unicodedata.category(small)
+        worded = category[0] in "LMN" or category == "Pc"
+        folded[code] = ord(small) if worded else _SPACE
+        single[code] = worded and any(low <= code <= high for low, high in _SINGLE)
+        known[code] = True
+
+
+def _fold(texts: Sequence[str]) -> list[bytes]:
+    """Return texts in small letters, words apart by spaces, in UTF-8."""
     import numpy as np
 
-    count = len(hashes) - length + 1
-    runs = np.zeros(max(count, 0), dtype=np.uint64)
-    for offset in range(length if count > 0 else 0):
-        runs *= np.uint64(_ODD)
-        runs += hashes[offset : offset + count]
-    runs ^= runs >> np.uint64(31)
-    return runs
+    coded = "".join(texts).encode("utf-32-le", "surrogatepass")
+    codes = np.frombuffer(coded, dtype=np.uint32)
+    folded, single, known = _fold_tables()
+    fresh = codes[~known[codes]]
+    if len(fresh):
+        _learn(np.unique(fresh))
+    alone = single[codes]
+    widths = np.where(alone, 3, 1)
+    out = np.repeat(folded[codes], widths)
+    places = np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
+    out[places[:-1][alone]] = _SPACE
+    out[places[1:][alone] - 1] = _SPACE
+    edges = places[np.cumsum([0, *map(len, texts)])].tolist()
+    whole = out.tobytes().decode("utf-32-le")
+    return [whole[a:b].encode() for a, b in itertools.pairwise(edges)]
 
 
-def _constant(hashes: Hashes, starts: Places, enough: int) -> Flags:
-    """Mark the words of every run that at least ``enough`` rows share."""
+def _encoded(texts: Sequence[str]) -> list[bytes]:
+    """Return texts as bytes in which words are told by ASCII rules alone."""
+    other = [place for place, text in enumerate(texts) if not text.isascii()]
+    if not other:
+        return [text.encode() for text in texts]
+    made = [text.encode() if text.isascii() else b"" for text in texts]
+    for place, folded in zip(other, _fold([texts[place] for place in other]), strict=True):
+        made[place] = folded
+    return made
+
+
+def _word_hashes(text: bytes) -> tuple[Hashes, Places]:
+    """Return the hash of each word of a text, and the places of the marks among the words."""
     import numpy as np
 
-    marks = np.isin(hashes, np.array(_MARKS, dtype=np.uint64))
-    runs = run_hashes(hashes, RUN_WORDS)
-    if not len(runs):
-        return marks
-    bits = np.uint64(64 - max(16, min(26, len(runs).bit_length() + 1)))
-    buckets = ((runs * np.uint64(_ODD)) >> bits).astype(np.int64)
-    often = np.bincount(buckets)[buckets] >= enough
-    crowded = np.flatnonzero(often)
-    often[crowded] = _shared(runs[crowded], crowded, starts, enough)
-    covered = np.zeros(len(hashes) + 1, dtype=np.int64)
-    covered[: len(often)] += often
-    covered[RUN_WORDS : RUN_WORDS + len(often)] -= often
-    return (np.cumsum(covered[:-1]) > 0) | marks
+    padded = np.full(len(text) + 16, _SPACE, dtype=np.uint8)
+    folded = padded[: len(text)]
+    _ascii_fold().take(np.frombuffer(text, dtype=np.uint8), out=folded, mode="clip")
+    inside = folded != _SPACE
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    starts, lengths = edges[0::2], edges[1::2] - edges[0::2]
+    hashes = _hash_spans(padded, starts, lengths)
+    hashes ^= hashes >> np.uint64(32)
+    hashes *= np.uint64(_ODD)
+    return (hashes >> np.uint64(32)).astype(np.uint32), np.flatnonzero(
+        folded[starts] >= _FIRST_MARK
+    )
 
 
-def _shared(runs: Hashes, places: Places, starts: Places, enough: int) -> Flags:
-    """Say which runs really occur in ``enough`` different rows."""
+def _hash_spans(text: NDArray[np.uint8], starts: Places, lengths: Places) -> Long:
+    """Return a hash of each span of bytes, eight bytes of all spans at a time."""
+    import numpy as np
+    import xxhash
+
+    eights = np.ndarray(len(text) - 7, dtype="<u8", buffer=text, strides=(1,))
+    kept = np.array([256**count - 1 for count in range(9)], dtype=np.uint64)
+    hashes = lengths.astype(np.uint64)
+    live: Any = slice(None)
+    places, left = starts, lengths
+    while len(places):
+        chunk = eights[places]
+        chunk &= kept[np.minimum(left, 8)]
+        mixed = (hashes[live] ^ chunk) * np.uint64(_ODD)
+        hashes[live] = mixed ^ (mixed >> np.uint64(29))
+        more = np.flatnonzero((left > 8) & (left <= LONGEST_WORD_BYTES))
+        live = more if isinstance(live, slice) else live[more]
+        places, left = places[more] + 8, left[more] - 8
+    for number in np.flatnonzero(lengths > LONGEST_WORD_BYTES).tolist():
+        word = text[starts[number] : starts[number] + lengths[number]]
+        hashes[number] = xxhash.xxh3_64_intdigest(word.tobytes())
+    return hashes
+
+
+def _block(prompts: Sequence[str], answers: Sequence[str]) -> tuple[Hashes, Places, Places]:
+    """Return the words of some rows with their marks, each row's length, and its answer's place."""
     import numpy as np
 
-    rows = np.searchsorted(starts, places, side="right")
-    order = np.argsort(runs, kind="stable")  # places rise, so rows do within equal runs
-    sorted_runs, sorted_rows = runs[order], rows[order]
-    new_run = np.ones(len(order), dtype=bool)
-    new_run[1:] = sorted_runs[1:] != sorted_runs[:-1]
-    new_row = new_run.copy()
-    new_row[1:] |= sorted_rows[1:] != sorted_rows[:-1]
-    number = np.cumsum(new_run) - 1
-    n_rows = np.bincount(number, weights=new_row)
-    shared = np.empty(len(order), dtype=bool)
-    shared[order] = n_rows[number] >= enough
-    return shared
+    before, middle, after = _MARKS
+    parts: list[bytes] = []
+    for prompt, answer in zip(_encoded(prompts), _encoded(answers), strict=True):
+        parts += (before, prompt, middle, answer, after)
+    hashes, marks = _word_hashes(b"".join(parts))
+    first, second, last = marks.reshape(-1, 3).T
+    lengths = last + 1 - first
+    flips = np.tile(np.array([0, _ANSWER], dtype=np.uint32), len(first))
+    sizes = np.stack([second - first, last + 1 - second], axis=1).ravel()
+    hashes ^= np.repeat(flips, sizes)
+    return hashes, lengths, second - first
 
 
-def blocks(contents: Sequence[Content]) -> Iterator[Sequence[Content]]:
-    """Cut rows into blocks of a size that keeps memory flat."""
-    for start in range(0, len(contents), _BLOCK_ROWS):
-        yield contents[start : start + _BLOCK_ROWS]
+def _text_blocks(
+    prompts: Sequence[str], answers: Sequence[str]
+) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    first = size = 0
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True), start=1):
+        size += len(prompt) + len(answer) + 9
+        if size >= _BLOCK_BYTES or row == len(prompts):
+            yield prompts[first:row], answers[first:row]
+            first, size = row, 0
 
 
-def _marked(hashes: Hashes, lengths: Places, asked: Places) -> Words:
+def read_words(prompts: Sequence[str], answers: Sequence[str]) -> Words:
+    """Return the words of rows."""
     import numpy as np
 
-    starts = np.concatenate([np.zeros(1, np.int64), lengths]).cumsum()
-    constant = _constant(hashes, starts, many_rows(len(lengths)))
-    return Words(hashes, starts, starts[:-1] + asked, constant)
-
-
-def read_words(contents: Sequence[Content]) -> Words:
-    """Return the words of rows, with the text that many of them share marked."""
-    import numpy as np
-
-    parts = [_block(block) for block in blocks(contents)]
+    _ascii_fold(), _fold_tables()
+    parts = in_threads(_block, _text_blocks(prompts, answers))
     none = np.empty(0, np.int64)
-    hashes = np.concatenate([none.astype(np.uint64), *(part[0] for part in parts)])
+    hashes = np.concatenate([none.astype(np.uint32), *(part[0] for part in parts)])
     lengths = np.concatenate([none, *(part[1] for part in parts)])
-    return _marked(hashes, lengths, np.concatenate([none, *(part[2] for part in parts)]))
+    return Words.of(hashes, lengths, np.concatenate([none, *(part[2] for part in parts)]))
