@@ -133,7 +133,10 @@ class Turns:
                 calls.append(self._call(cast("dict[str, Json]", part["functionCall"])))
             elif isinstance(part.get("functionResponse"), dict):
                 given = cast("dict[str, Json]", part["functionResponse"])
-                content = json.dumps(given.get("response"), ensure_ascii=False)
+                response = given.get("response")
+                words = cast("dict[str, Json]", response) if isinstance(response, dict) else {}
+                plain = words.keys() == {"result"} and isinstance(words["result"], str)
+                content = words["result"] if plain else json.dumps(response, ensure_ascii=False)
                 answers.append({"role": "tool", "name": given.get("name"), "content": content})
             else:
                 raise Unusable("image_not_allowed")
@@ -208,19 +211,30 @@ def objects(value: Json) -> list[dict[str, Json]]:
 
 
 def _with_ids(turns: list[Message], notes: list[str]) -> list[Message]:
-    """Give tool calls without an id one, and hand it to the results that follow, in order."""
-    waiting: list[str] = []
+    """Give tool calls an id of their own where they have none, and results that of their call.
+
+    A result without an id, or with one that several calls share, belongs to the first call
+    that still waits for it.
+    """
+    waiting: list[tuple[Json, str]] = []
+    taken: set[str] = set()
     for number, turn in enumerate(turns):
         for place, call in enumerate(turn.get("tool_calls", ())):
-            if "id" not in call:
+            given = call.get("id")
+            name = given if given is not None and given not in taken else f"call_{number}_{place}"
+            if name != given:
                 notes.append("tool_ids_added")
-                turn["tool_calls"][place] = {"id": f"call_{number}_{place}", **call}
-            waiting.append(turn["tool_calls"][place]["id"])
-        if turn["role"] == "tool" and "tool_call_id" not in turn and waiting:
-            notes.append("tool_ids_added")
-            turn["tool_call_id"] = waiting[0]
-        if turn["role"] == "tool" and turn.get("tool_call_id") in waiting:
-            waiting.remove(turn["tool_call_id"])
+                turn["tool_calls"][place] = {**call, "id": name}
+            taken.add(name)
+            waiting.append((given, name))
+        if turn["role"] == "tool":
+            asked = turn.get("tool_call_id")
+            known = [pair for pair in waiting if asked is None or pair[0] == asked]
+            if known:
+                waiting.remove(known[0])
+                if asked != known[0][1]:
+                    notes.append("tool_ids_added")
+                    turn["tool_call_id"] = known[0][1]
     return turns
 
 

@@ -88,7 +88,8 @@ def _vertex_parts(turn: Message, names: dict[str, str]) -> list[Row]:
         except ValueError:
             given = None
         plain: Row = {"result": text_of(turn)}
-        response = cast("Row", given) if isinstance(given, dict) else plain
+        bare = not isinstance(given, dict) or cast("Row", given).keys() == plain.keys()
+        response = plain if bare else cast("Row", given)
         name = names.get(cast("str", turn.get("tool_call_id")), turn.get("name"))
         return [{"functionResponse": {"name": name, "response": response}}]
     parts: list[Row] = [{"text": turn["content"]}] if turn.get("content") else []
