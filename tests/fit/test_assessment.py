@@ -168,8 +168,8 @@ IRRELEVANT: dict[str, st.SearchStrategy[Any]] = {
     "domain": st.sampled_from(["law", "retail", "games"]),
     "n_reviewers": st.integers(1, 9),
     "n_edge_case_examples": st.integers(0, 500),
-    "distributes_weights": st.booleans(),
-    "product_name": st.text(max_size=10),
+    "distributes_weights": st.booleans(),  # alone; with a product's name Llama terms ask more
+    "budget_one_off_usd": st.integers(0, 10**6),
     "serving_hardware": st.sampled_from(["gpu"]),
 }
 
@@ -346,6 +346,86 @@ def test_the_price_of_a_job_is_the_next_call_when_its_model_is_named() -> None:
     from finetuning.costs import estimate_cost
 
     assert estimate_cost(**result.next[0].args, as_of=DAY).training.usd is not None
+
+
+def test_a_move_proposes_the_comparison_of_who_takes_the_job_now() -> None:
+    from finetuning.providers import compare_providers
+
+    facts = {**CASES[12], "provider": "cohere", "provider_customer": "new"}
+    result = ask(facts)
+    assert result.verdict == "migrate_provider"
+    assert [call.tool for call in result.next] == ["compare_providers"]
+    assert compare_providers(**result.next[0].args, as_of=DAY).exit_code() == 0
+
+
+NAMED: list[tuple[dict[str, Any], str, str]] = [
+    ({"provider": "bedrock", "provider_model": "anthropic.claude-sonnet-4"}, "", "Claude"),
+    ({"provider": "openai", "provider_model": "gpt-6-luna"}, "", "cannot be tuned"),
+    (
+        {"provider": "bedrock", "provider_model": "nova-micro", "task_kind": "tool_calling"},
+        "",
+        "lose tool calling",
+    ),
+    ({"provider": "openai", "provider_model": "ft:gpt-4o-mini-2024-07-18:us::x"}, "0.99", "2027"),
+    ({"provider": "openai", "provider_customer": "existing_active"}, "0.99", "2027"),
+    ({"provider": "mistral"}, "0.99", "service is closed"),
+]
+
+
+@pytest.mark.parametrize(("more", "tuned", "words"), NAMED)
+def test_a_base_that_cannot_be_tuned_or_kept_moves_the_job(
+    more: dict[str, Any], tuned: str, words: str
+) -> None:
+    facts = {**CASES[12], "provider_customer": "new", **more}
+    if tuned:
+        facts["tuned_score"] = float(tuned)
+    result = ask(facts)
+    assert result.verdict == "migrate_provider", result.rules_fired
+    assert words in result.why
+
+
+def test_a_llama_tune_handed_out_under_another_name_is_conditional() -> None:
+    facts = {**CASES[12], "base_licence": "llama3.1", "distributes_weights": True}
+    assert ask({**facts, "product_name": "AcmeGPT"}).verdict == "conditional"
+    assert ask({**facts, "product_name": "Llama-Acme"}).verdict == "sft"
+    assert ask(facts).verdict == "sft"
+
+
+SHOWN: list[tuple[dict[str, Any], str]] = [
+    ({"failure_modes": None, "oracle_context_score": 0.97, "prompt_score": 0.6}, "rag_first"),
+    ({"tuned_score": 0.9, "base_task_score": 0.85}, "fix_data"),
+    ({"failure_modes": None, "has_verifier": True, "pass_at_16": 0.99}, "sft"),
+    (
+        {"failure_modes": None, "has_verifier": True, "prompt_score": 0.5, "pass_at_16": 0.9},
+        "rl",
+    ),
+    ({"invalid_syntax_fraction": 0.01}, "sft"),
+    ({"invalid_syntax_fraction": 0.04}, "constrained_decoding"),
+    ({"has_draft_and_final": True}, "sft"),
+    ({"serving_hardware": "cpu"}, "small_encoder"),
+]
+
+
+@pytest.mark.parametrize(("more", "verdict"), SHOWN)
+def test_what_was_measured_shows_the_axis_where_nobody_named_it(
+    more: dict[str, Any], verdict: str
+) -> None:
+    facts = {**CASES[12], "prompts_tried": ["few_shot", "prompt_optimiser"], **more}
+    result = ask({name: value for name, value in facts.items() if value is not None})
+    assert result.verdict == verdict, result.rules_fired
+
+
+def test_the_cheap_base_is_asked_for_before_anything_is_distilled() -> None:
+    bill = {"failure_modes": ["cost"], "quality_ok": True, "has_eval": True}
+    volume = {"requests_per_month": 20_000_000, "tokens_in": 1_200, "tokens_out": 200}
+    prices = {"price_in_usd_per_mtok": 2, "price_out_usd_per_mtok": 8}
+    asked = ask({**bill, **volume, **prices}).questions[0]
+    assert asked.fact == "cheap_base_score"
+    assert asked.flips_to == {"0.5": "distill_smaller"}
+    assert asked.once == {"target_score": 0.9, "n_teacher_outputs": 20_000}
+    spent = {**bill, "monthly_spend_usd": 40_000, "cheap_base_score": 0.7, "target_score": 0.9}
+    assert ask({**spent, "n_teacher_outputs": 80_000}).verdict == "distill_smaller"
+    assert ask({**spent, "monthly_spend_usd": 300}).verdict != "distill_smaller"
 
 
 def test_own_hardware_without_its_memory_leads_to_the_tool_that_reads_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -28,6 +29,9 @@ _EU: Final = frozenset(
     "EU AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE".split()
 )
 """Codes that mean the European Union or one of its members."""
+
+
+_WORDS: Final = re.compile("[a-z]{4,}")
 
 
 class Standing(NamedTuple):
@@ -63,10 +67,9 @@ def _standing(
         try:
             found = find_model(provider, name)
         except UnknownNameError:
-            relatives = [m.id for m in entry.models if m.family and m.family in name.casefold()]
-            gone = [availability(provider, each, customer, day) for each in relatives]
-            if gone and all(each.status == "closed" for each in gone):
-                return Standing(gone[-1], (), False)
+            gone = _last_of_its_kind(entry, name, customer, day)
+            if gone is not None:
+                return Standing(gone, (), False)
         else:
             known = availability(provider, found.id, customer, day)
             return Standing(
@@ -76,6 +79,20 @@ def _standing(
     known_ends = [end for end in bases if end is not None]
     last = max(known_ends) if known_ends and len(known_ends) == len(bases) else None
     return Standing(availability(provider, None, customer, day), tuple(entry.billing), None, last)
+
+
+def _last_of_its_kind(
+    entry: Provider, name: str, customer: Customer | None, day: dt.date
+) -> Availability | None:
+    """Return how an unlisted model's listed relatives ended, where every one of them has.
+
+    Relatives share a word of the name ("claude") that no base which is still open has.
+    """
+    wanted = set(_WORDS.findall(name.casefold()))
+    for model in _tunable(entry, day):
+        wanted -= set(_WORDS.findall(model.id.casefold()))
+    kin = [m.id for m in entry.models if wanted & set(_WORDS.findall(m.id.casefold()))]
+    return availability(entry.id, kin[-1], customer, day) if kin else None
 
 
 def _tunable(entry: Provider, day: dt.date) -> list[ModelEntry]:

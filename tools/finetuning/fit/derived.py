@@ -44,6 +44,7 @@ _ROWS_FORMAT: Final = (50, 200)
 _LEAST_AGREEMENT: Final = 0.75
 _MOST_CONFLICTS: Final = 0.10
 _LIFT: Final = 0.15
+_HEADROOM: Final = 0.1
 _STUDENT_ROWS: Final = 1_000
 _ENCODER_ROWS: Final = 500
 _ENCODER_ROWS_PER_CLASS: Final = 20
@@ -95,8 +96,8 @@ def _context_fails(facts: Facts) -> bool | None:
 
 def _skill_fails(facts: Facts) -> bool | None:
     """Say whether the skill itself fails: as named, or as sampling against a verifier shows."""
-    given = facts["failure_modes"]
-    sampled = facts["pass_at_16"] is not None and facts["has_verifier"]
+    given, gain = facts["failure_modes"], facts["sampling_gain"]
+    sampled = facts["has_verifier"] and gain is not None and gain >= _HEADROOM
     if sampled and (given is None or "inconsistency" in given):
         return True
     return None if given is None else "reasoning" in given
