@@ -79,7 +79,7 @@ def everything(text: str) -> str:
             pages.interval_chart([(text, 1, 0, 2)], title=text, x_label=text, margin=0.5),
             pages.bar_chart([(text, 3)], title=text, x_label=text),
             pages.tornado_chart(
-                [(text, 1, 3)], point=2, title=text, x_label=text, ends=(text,) * 2
+                [(text, 1, 3)], point=2, title=text, x_label=text, ends=(text, text)
             ),
             pages.heat_map(
                 [[text]], columns=[text], rows=[text], title=text, x_label=text, y_label=text

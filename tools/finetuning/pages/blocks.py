@@ -53,18 +53,28 @@ class Tick(NamedTuple):
     label: str
 
 
+_UNITS: Final = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
 def nice_ticks(low: float, high: float, count: int = 5) -> list[Tick]:
-    """Return round numbers between ``low`` and ``high``, about ``count`` of them."""
+    """Return round numbers between ``low`` and ``high``, about ``count`` of them.
+
+    From 10,000 on they are written with k, M or G.
+    """
     raw = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
-    decimals = max(0, -math.floor(math.log10(step)))
-    if round(step * 10**decimals, 6) % 1:  # a step of 2.5 needs one digit more
+    size = max(abs(low), abs(high))
+    enough = ((u, name) for u, name in _UNITS if size >= 10 * u and size < 1e13)
+    unit, suffix = next(enough, (1.0, ""))
+    shown = step / unit
+    decimals = max(0, -math.floor(math.log10(shown)))
+    if round(shown * 10**decimals, 6) % 1:  # a step of 2.5 needs one digit more
         decimals += 1
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    large = max(abs(low), abs(high)) >= 1e7 or step < 1e-4
+    digits = None if size >= 1e13 or step < 1e-4 or decimals > 6 else decimals
     return [
-        Tick(k * step, format_number(k * step, None if large else decimals))
+        Tick(k * step, format_number(k * step / unit, digits) + (suffix if k else ""))
         for k in range(first, last + 1)
     ]
 
@@ -99,7 +109,7 @@ _DARK: Final = """
   --s0: #56b4e9; --s1: #ff9248; --s2: #3fd0a4; --s3: #dd9ccc; --s4: #f0e442; --s5: #9ec9e6;
 """
 
-THEMES: Final = {
+THEMES: Final[dict[str, dict[str, str]]] = {
     name: dict(re.findall(r"--([\w-]+): (#\w+);", rules))
     for name, rules in (("light", _LIGHT), ("dark", _DARK))
 }
@@ -142,20 +152,17 @@ p { margin: .5rem 0; }
 .bad { color: var(--bad); background: var(--bad-ground); }
 .warning { color: var(--warning); background: var(--warning-ground); }
 .neutral { color: var(--neutral); background: var(--neutral-ground); }
-.scroll { overflow-x: auto; margin: .8rem 0; }
+.scroll { overflow-x: auto; margin: .8rem 0; } svg { display: block; width: 100%; height: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; overflow-wrap: normal; }
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
   border-bottom: 1px solid var(--line); }
 th { background: var(--panel); }
-th.number, td.number { text-align: right; }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { white-space: nowrap; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .2rem 1rem; }
-dd { margin: 0; }
-figure { margin: 1rem 0; max-width: 38rem; break-inside: avoid; }
-figcaption { font-size: .92rem; }
-td.short { white-space: nowrap; }
-svg { display: block; width: 100%; height: auto; }
+dd { margin: 0; } figure { margin: 1rem 0; max-width: 38rem; break-inside: avoid; }
+figcaption { font-size: .92rem; } td.short { white-space: nowrap; }
 """
     + SVG_STYLE
     + """.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .92rem; padding: 0;

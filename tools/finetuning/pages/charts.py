@@ -62,14 +62,14 @@ def line_chart(
     runs = [_runs(one.points, log_y) for one in series]
     shown = [point for parts in runs for part in parts for point in part]
     where = [x for x, _ in marks if math.isfinite(x)]
-    said = fold(notice, 52)
+    said = fold(notice, 56)
     top = 12 + 15 * min(len(where), 3) + 16 * len(said)
     bottom = 238 + top
     levels = [y for _, y in shown] + [y for point in band for y in point[1:]]
     y_scale = scale_for(levels + [0.0] * bool(band), bottom, top, log=log_y)
     left = left_of([tick.label for tick in y_scale.ticks()])
     x_scale = scale_for([x for x, _ in shown] + where, left, WIDTH - RIGHT, pad=0.0)
-    parts = [text_at(left, 14 + 16 * k, line) for k, line in enumerate(said)]
+    parts = [text_at(8, 14 + 16 * k, line) for k, line in enumerate(said)]
     if band:
         edge = [*((x, low) for x, low, _ in band), *((x, high) for x, _, high in reversed(band))]
         corners = " ".join(f"{x_scale(x)},{y_scale(y)}" for x, y in edge)

@@ -88,7 +88,9 @@ def x_axis(scale: Scale, top: float, bottom: float, label: str) -> list[str]:
     for tick in scale.ticks(6):
         x = scale(tick.value)
         parts.append(segment("grid", x, top, x, bottom))
-        parts.append(text_at(x, bottom + 15, tick.label, anchor="middle", soft=True))
+        room = 4 * len(tick.label)
+        inside = min(max(x, room), WIDTH - room)
+        parts.append(text_at(inside, bottom + 15, tick.label, anchor="middle", soft=True))
     middle = (scale.start + scale.end) / 2
     return [*parts, text_at(middle, bottom + 32, label, anchor="middle")]
 
