@@ -20,8 +20,10 @@ from finetuning.providers.catalogue import (
     Provider,
     Serving,
     all_providers,
+    base_of,
     find_model,
     load_provider,
+    model_at,
 )
 from finetuning.providers.market import TokenPrices, base_prices
 from finetuning.providers.pricing import reference_bases, search_price
@@ -65,7 +67,8 @@ def price_alternatives(
             ledger.merge(option.ledger)
             alternatives.append(option.alternative)
         else:
-            alternatives.append(option.without_price(_TOO_OLD))
+            stale = {"usd_per_month": None, "note": _TOO_OLD}
+            alternatives.append(option.alternative.model_copy(update=stale))
     if request.overrides.tuned_out_usd_per_mtok is None:
         alternatives += _elsewhere(request, billed_tokens, ledger)
     return None if chosen is None else chosen.alternative, alternatives
@@ -78,7 +81,8 @@ def _elsewhere(request: Request, billed_tokens: int | None, ledger: Ledger) -> l
         return []
     found: list[Alternative] = []
     here = load_provider(request.provider)
-    base = _base_of(find_model(request.provider, request.model))
+    mine = find_model(request.provider, request.model)
+    base = base_of(mine) or mine
     for entry in all_providers(mentioning='billing = "token"'):
         if entry.id == (serving.provider or request.provider) or entry.service == "closed":
             continue
@@ -90,20 +94,14 @@ def _elsewhere(request: Request, billed_tokens: int | None, ledger: Ledger) -> l
     return found
 
 
-def _base_of(model: ModelEntry) -> str:
-    """Return the open base behind a provider's own name for it, without its organisation."""
-    return (model.base or model.id).rpartition("/")[2].casefold()
-
-
-def _takes(entry: Provider, way: Serving, base: str, *, may_bring: bool) -> str | None:
+def _takes(entry: Provider, way: Serving, base: ModelEntry, *, may_bring: bool) -> str | None:
     """Return the name under which an adapter of ``base`` is served by the token, or None."""
     if way.billing != "token":
         return None
-    for model in entry.models:
-        if _base_of(model) == base and ("*" in way.models or model.id in way.models):
-            return model.id if (may_bring and way.byo) or model.methods else None
-    open_to_all = way.byo and not entry.models
-    return base if open_to_all and may_bring else None
+    known = model_at(entry, base)
+    if known is not None and ("*" in way.models or known.id in way.models):
+        return known.id if (may_bring and way.byo) or known.methods else None
+    return base.id if may_bring and way.byo and not entry.models else None
 
 
 def _there(
@@ -177,7 +175,6 @@ def current_prices(current: CurrentModel, ledger: Ledger) -> TokenPrices:
         f"{prices.model} (current)",
         f"{prices.in_usd_per_mtok} in, {prices.out_usd_per_mtok} out",
         prices,
-        prices.confidence,
     )
     return prices
 
@@ -292,7 +289,6 @@ def _cheaper_base(
         f"{prices.model} (cheaper base)",
         f"{prices.in_usd_per_mtok} in, {prices.out_usd_per_mtok} out",
         prices,
-        prices.confidence,
     )
     note = "if it is good enough: measure it on the same held-out rows"
     way = _way("cheaper_base", each, requests, prices, note)

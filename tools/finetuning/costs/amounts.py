@@ -202,8 +202,10 @@ def amounts_of(
     if request.validation_tokens is not None:
         counted = counted.model_copy(update={"validation_tokens": request.validation_tokens})
     epochs = decide_epochs(request.n_epochs, counted.n_rows, job.provider, job.model, ledger)
-    padded = None
-    if not request.packing and job.formula == "tokens_epochs_validation":
+    padded, in_full = None, job.formula == "tokens_epochs_validation"
+    if in_full and request.n_evals and not counted.validation_tokens:
+        ledger.warn(f"{job.provider.name} bills evaluations: pass validation_tokens")
+    if in_full and not request.packing:
         if counted.n_rows is None or request.max_length is None:
             raise BadInputError(
                 "packing",

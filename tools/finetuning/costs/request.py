@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import cast
 
 from finetuning.costs.schema import (
     Assumption,
@@ -73,31 +74,26 @@ class Ledger:
         value = (
             f"{price.usd}" if price.usd == price.usd_high else f"{price.usd} to {price.usd_high}"
         )
-        self._note(price.name, value, price.unit, price, price.confidence)
+        self._note(price.name, value, price.unit, price, price.conditions)
         return price
 
-    def use_rate(self, name: str, value: object, rate: TokenPrices, confidence: str) -> None:
-        """Note a token price that did not come as a catalogue row."""
-        self._note(name, str(value), "usd_per_mtok", rate, confidence)
+    def use_rate(self, name: str, value: str, rate: TokenPrices, conditions: str = "") -> None:
+        """Note token prices that stand in one row together."""
+        self._note(name, value, "usd_per_mtok", rate, conditions)
 
     def _note(
-        self, name: str, value: str, unit: str, price: PriceUsed | TokenPrices, confidence: str
+        self, name: str, value: str, unit: str, price: PriceUsed | TokenPrices, conditions: str
     ) -> None:
         if any(known.name == name for known in self.assumptions):
             return
-        sureness: dict[str, Sureness] = {
-            "second_hand": "second_hand",
-            "secondary": "secondary",
-            "conflict": "conflict",
-        }
         self.assumptions.append(
             Assumption(
                 name=name,
                 value=value,
-                unit=unit,
+                unit=f"{unit}: {conditions}" if conditions else unit,
                 source=price.source,
                 as_of=price.as_of,
-                confidence=sureness.get(confidence, "read"),
+                confidence=cast("Sureness", price.confidence),
             )
         )
         if price.age_days > STALE_DAYS:
@@ -172,6 +168,9 @@ class Request:
             ("horizon_months", self.horizon_months, 1, 120),
             ("discount_rate", self.discount_rate, 0, 1),
         ]
+        for name, part in (("serving", self.serving), ("current", self.current)):
+            if part is not None:
+                ranges.append((f"{name}.cached_tokens", part.cached_tokens, 0, part.tokens_in))
         for name, value, low, high in ranges:
             if value is not None and not low <= value <= high:
                 hint = f"; {value / 100}?" if name == "discount_rate" and value <= 100 else ""

@@ -37,9 +37,7 @@ class ServingTraffic(Part):
     replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Dedicated replicas; null: 1."
     )
-    provider: ProviderId | None = Field(
-        default=None, description="Where it is served; null: where it is trained."
-    )
+    provider: ProviderId | None = Field(default=None, description="Null: where it is trained.")
     storage_gb: Annotated[Decimal, Field(ge=0, le=10**6)] | None = Field(
         default=None, description="Checkpoints kept, in GB; null: none counted."
     )
@@ -294,5 +292,7 @@ class CostEstimate(ToolResult):
 
 def money(value: Decimal) -> str:
     """Return dollars for a person: cents, or more digits where cents would say 0."""
+    if value < 0:
+        return f"-{money(-value)}"
     rounded = value.quantize(Decimal("0.01"))
     return f"${rounded:,}" if rounded or not value else f"${value.normalize():f}"

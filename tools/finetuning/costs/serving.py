@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 from finetuning.costs.request import Ledger
@@ -14,10 +15,12 @@ from finetuning.providers.catalogue import (
     Provider,
     Serving,
     find_model,
+    gpu_size,
     load_provider,
+    memory_gb,
 )
 from finetuning.providers.market import TokenPrices, base_prices
-from finetuning.providers.pricing import listed_gpus, search_price
+from finetuning.providers.pricing import PriceUsed, listed_gpus, search_price
 
 MONTH_HOURS: Final = Decimal(730)
 """Hours in a month (costs.md#serving; Azure's pages count 720)."""
@@ -28,11 +31,7 @@ _HOUR_KINDS: Final[tuple[PriceKind, ...]] = ("host", "gpu")
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A way to serve the tuned model, priced or not.
-
-    ``ledger`` holds the prices of this way alone, so that an old price of one way does not
-    taint another.
-    """
+    """A way to serve the tuned model; its own ledger, so that no old price taints another way."""
 
     alternative: Alternative
     ledger: Ledger
@@ -41,10 +40,6 @@ class Tuned:
     def priced(self) -> bool:
         """Say whether its month has a price."""
         return self.alternative.usd_per_month is not None
-
-    def without_price(self, why: str) -> Alternative:
-        """Return the alternative with no price, because of a reason."""
-        return self.alternative.model_copy(update={"usd_per_month": None, "note": why})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +128,12 @@ def _month(
     rates = None
     if prices is not None:
         rates = Rates(prices.in_usd_per_mtok, prices.cached_usd_per_mtok, prices.out_usd_per_mtok)
-        tokens = token_parts(prices, traffic)
+        cached = traffic.cached_tokens
+        tokens = {
+            "input tokens": prices.request_usd(traffic.tokens_in - cached, 0, 0),
+            "cached input tokens": prices.request_usd(cached, cached, 0),
+            "output tokens": prices.request_usd(0, 0, traffic.tokens_out),
+        }
         each = sum(tokens.values(), Decimal(0))
         parts = {part: usd * traffic.requests_per_month for part, usd in tokens.items()} | parts
     return Alternative(
@@ -149,36 +149,17 @@ def _month(
     )
 
 
-def token_parts(prices: TokenPrices, traffic: ServingTraffic) -> dict[str, Decimal]:
-    """Return what one request costs: its fresh and cached input, and its output."""
-    cached = traffic.cached_tokens
-    return {
-        "input tokens": prices.request_usd(traffic.tokens_in - cached, 0, 0),
-        "cached input tokens": prices.request_usd(cached, cached, 0),
-        "output tokens": prices.request_usd(0, 0, traffic.tokens_out),
-    }
-
-
 def _by_token(quote: Quote, way: Serving | None) -> Tuned:
-    ledger = Ledger(quote.ledger.day)
-    prices = token_prices(
-        quote.entry, quote.model, way, quote.serving.tokens_in, quote.overrides, ledger
-    )
+    entry, model, traffic = quote.entry, quote.model, quote.serving
+    ledger, name = Ledger(quote.ledger.day), "tuned_token_billed"
+    prices = token_prices(entry, model, way, traffic.tokens_in, quote.overrides, ledger)
     if prices is None:
-        quote.ledger.warn(f"{quote.entry.name} serves adapters by the token; no price was read")
-        return Tuned(
-            Alternative(
-                name="tuned_token_billed",
-                usd_per_month=None,
-                model=quote.model,
-                provider=quote.entry.id,
-                note="its price was not read: pass prices={tuned_in…, tuned_out_usd_per_mtok}",
-            ),
-            ledger,
-        )
+        quote.ledger.warn(f"{entry.name} serves adapters by the token; no price was read")
+        note = "its price was not read: pass prices={tuned_in…, tuned_out_usd_per_mtok}"
+        same = {"name": name, "model": model, "provider": entry.id}
+        return Tuned(Alternative(usd_per_month=None, note=note, **same), ledger)
     note = "your own prices" if way is None else way.note
-    parts = {"storage": _storage(quote, ledger)}
-    return Tuned(_month(quote, "tuned_token_billed", note, parts, prices), ledger)
+    return Tuned(_month(quote, name, note, {"storage": _storage(quote, ledger)}, prices), ledger)
 
 
 def token_prices(
@@ -190,45 +171,45 @@ def token_prices(
     ledger: Ledger,
 ) -> TokenPrices | None:
     """Return the token prices of a tuned model, or None where they are not known."""
-    own = (overrides.tuned_in_usd_per_mtok, overrides.tuned_out_usd_per_mtok)
-    if own[0] is not None and own[1] is not None:
-        ledger.assume("tuned_in_usd_per_mtok", own[0], "usd_per_mtok", "prices argument", "given")
-        ledger.assume("tuned_out_usd_per_mtok", own[1], "usd_per_mtok", "prices argument", "given")
-        return TokenPrices(
-            model=model,
-            in_usd_per_mtok=own[0],
-            cached_usd_per_mtok=overrides.tuned_cached_usd_per_mtok,
-            out_usd_per_mtok=own[1],
-            batch_fraction=None,
-            source="prices argument",
-            as_of=ledger.day.isoformat(),
-            confidence="read",
-            age_days=0,
-        )
+    fresh, out = overrides.tuned_in_usd_per_mtok, overrides.tuned_out_usd_per_mtok
+    cached, source, as_of = overrides.tuned_cached_usd_per_mtok, "prices argument", ledger.day
+    if fresh is not None and out is not None:
+        ledger.assume("tuned_in_usd_per_mtok", fresh, "usd_per_mtok", source, "given")
+        ledger.assume("tuned_out_usd_per_mtok", out, "usd_per_mtok", source, "given")
+        return _prices(model, (fresh, out, cached), source, as_of.isoformat())
     if way is not None and way.base_tokens:
         return _base_rate(entry, model, tokens_in, ledger)
-    price_in, price_out, cached = (
+    rows = [
         search_price(entry.id, model, kind, ledger.day, tokens_in=tokens_in)
         for kind in _TOKEN_KINDS
-    )
-    if price_in is None or price_out is None:
+    ]
+    if rows[0] is None or rows[1] is None:
         return None
-    oldest = max((price_in, price_out), key=lambda price: price.age_days)
-    prices = TokenPrices(
-        model=model,
-        in_usd_per_mtok=price_in.usd,
-        cached_usd_per_mtok=None if cached is None else cached.usd,
-        out_usd_per_mtok=price_out.usd,
-        batch_fraction=None,
-        source=oldest.source,
-        as_of=oldest.as_of,
-        confidence=oldest.confidence,
-        age_days=oldest.age_days,
+    cached = None if rows[2] is None else rows[2].usd
+    old = max((rows[0], rows[1]), key=lambda price: price.age_days)
+    prices = _prices(model, (rows[0].usd, rows[1].usd, cached), old.source, old.as_of)
+    prices = prices.model_copy(update={"confidence": old.confidence, "age_days": old.age_days})
+    value = f"{rows[0].usd} in, {rows[1].usd} out" + (
+        "" if cached is None else f", {cached} cached"
     )
-    value = f"{price_in.usd} in, {price_out.usd} out"
-    value += "" if cached is None else f", {cached.usd} cached"
-    ledger.use_rate(f"{entry.id}/{model}:tuned", value, prices, prices.confidence)
+    ledger.use_rate(f"{entry.id}/{model}:tuned", value, prices, rows[0].conditions)
     return prices
+
+
+def _prices(
+    model: str, rates: tuple[Decimal, Decimal, Decimal | None], source: str, as_of: str
+) -> TokenPrices:
+    return TokenPrices(
+        model=model,
+        in_usd_per_mtok=rates[0],
+        cached_usd_per_mtok=rates[2],
+        out_usd_per_mtok=rates[1],
+        batch_fraction=None,
+        source=source,
+        as_of=as_of,
+        confidence="read",
+        age_days=0,
+    )
 
 
 def _base_rate(entry: Provider, model: str, tokens_in: int, ledger: Ledger) -> TokenPrices | None:
@@ -243,7 +224,6 @@ def _base_rate(entry: Provider, model: str, tokens_in: int, ledger: Ledger) -> T
             f"{prices.model} (tuned costs what the base costs)",
             f"{prices.in_usd_per_mtok} in, {prices.out_usd_per_mtok} out",
             prices,
-            prices.confidence,
         )
         return prices
     return None
@@ -252,39 +232,39 @@ def _base_rate(entry: Provider, model: str, tokens_in: int, ledger: Ledger) -> T
 def _by_hour(quote: Quote, way: Serving | None) -> Tuned | None:
     entry, serving = quote.entry, quote.serving
     ledger = Ledger(quote.ledger.day)
-    rate = _hour_rate(quote, ledger)
-    if rate is None:
+    if (hourly := _hour_rate(quote, ledger)) is None:
         return None
+    rate, machine = hourly
     hours = MONTH_HOURS if serving.hours is None else serving.hours
     replicas = serving.replicas or 1
     said: Sureness = "assumed" if serving.hours is None else "given"
     ledger.assume("serving hours", hours, "hours a month", "costs.md#serving", said)
-    ledger.assume("replicas", replicas, "replicas, of one GPU each", "one when not said", "assumed")
+    ledger.assume("replicas", replicas, "replicas", "one when not said", "assumed")
     if serving.replicas is None and serving.requests_per_month:
-        each_second = serving.requests_per_month / (float(hours) * 3600)
+        rate_text = f"{serving.requests_per_month / (float(hours) * 3600):.3g}"
         ledger.warn(
-            f"one replica at {entry.id} would answer {each_second:.3g} requests a second on "
-            "average: its throughput was not checked"
+            f"one replica at {entry.id} would answer {rate_text} requests a second on average: "
+            "its throughput was not checked"
         )
     prices = None
     if way is not None and way.plus_base_tokens:
         prices = _base_rate(entry, quote.model, serving.tokens_in, ledger)
         if prices is None:
             ledger.warn(f"{entry.name}: the token price of {quote.model} is not known, not counted")
-    note = f"{hours} hours × {replicas} × ${rate}"
+    note = f"{hours} hours × {replicas} × {machine}"
     parts = {"hosting": rate * hours * replicas, "storage": _storage(quote, ledger)}
     return Tuned(_month(quote, "tuned_dedicated", note, parts, prices), ledger)
 
 
-def _hour_rate(quote: Quote, ledger: Ledger) -> Decimal | None:
-    """Return dollars per replica hour: one's own, the host price, or the GPU's."""
+def _hour_rate(quote: Quote, ledger: Ledger) -> tuple[Decimal, str] | None:
+    """Return dollars per replica hour, and in words: one's own, the host's, or its GPUs'."""
     entry = quote.entry
     own = quote.overrides.host_usd_per_hour
     if own is None and entry.service in {"own", "rental"}:
         own = quote.overrides.gpu_usd_per_hour
     if own is not None:
         ledger.assume("host_usd_per_hour", own, "usd_per_hour", "prices argument", "given")
-        return own
+        return own, f"${own}"
     if entry.service == "own":
         quote.ledger.warn(
             "the cost of your own serving machine is not known: pass "
@@ -292,8 +272,27 @@ def _hour_rate(quote: Quote, ledger: Ledger) -> Decimal | None:
         )
         return None
     for kind in _HOUR_KINDS:
-        device = quote.gpu or next(iter(listed_gpus(entry.id, kind, ledger.day)), None)
-        price = search_price(entry.id, quote.model, kind, ledger.day, gpu=device)
-        if price is not None:
-            return ledger.use(price).usd
+        listed = listed_gpus(entry.id, kind, ledger.day)
+        names: Sequence[str | None] = [quote.gpu] if quote.gpu else listed or [None]
+        machines = [_machine(quote, kind, name) for name in names]
+        if found := [machine for machine in machines if machine is not None]:
+            count, price = min(found, key=lambda machine: machine[0] * machine[1].usd)
+            usd = ledger.use(price).usd
+            if count == 1:
+                return usd, f"${usd}"
+            fits = "GPUs that hold the base in 16 bits"
+            ledger.assume("GPUs of a replica", count, fits, "costs.md#serving", "computed")
+            return usd * count, f"{count} GPUs × ${usd}"
     return None
+
+
+def _machine(quote: Quote, kind: PriceKind, gpu: str | None) -> tuple[int, PriceUsed] | None:
+    """Return how many of a GPU hold the base, and the price of one; None where it has none."""
+    price = search_price(quote.entry.id, quote.model, kind, quote.ledger.day, gpu=gpu)
+    if price is None:
+        return None
+    size = gpu_size(gpu) if gpu is not None and price.unit == "usd_per_gpu_hour" else None
+    needed = memory_gb(find_model(quote.entry.id, quote.model), "lora")
+    if size is None or needed is None:
+        return 1, price
+    return int((needed / size[1]).to_integral_value(ROUND_CEILING)), price

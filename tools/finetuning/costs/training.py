@@ -12,7 +12,7 @@ from finetuning.costs.request import Job, Ledger
 from finetuning.costs.schema import GpuNeed, Training, UsdRange, money
 from finetuning.errors import BadInputError
 from finetuning.providers import Method
-from finetuning.providers.catalogue import PriceKind
+from finetuning.providers.catalogue import PriceKind, params_of
 from finetuning.providers.market import base_prices
 from finetuning.providers.pricing import find_price, listed_gpus, search_price
 from finetuning.providers.terms import TrainingAmounts, billed_tokens, whole_steps
@@ -134,7 +134,7 @@ def _rate(
 
 def _check_floor(job: Job, tokens: int, rate: Decimal, ledger: Ledger) -> None:
     """Compare a rate per token with what the arithmetic alone costs on rented GPUs."""
-    size = job.model.active_params_b or job.model.params_b
+    size = job.model.active_params_b or params_of(job.model)
     if size is None or not rate:
         return
     per_parameter, peak, hour = _FLOPS
@@ -205,7 +205,7 @@ def _with_grader(
     if job.rft is not None and (grader := job.rft.grader_model) is not None:
         prices = base_prices(grader, job.day)
         rates = f"{prices.in_usd_per_mtok} in, {prices.out_usd_per_mtok} out"
-        ledger.use_rate(f"{prices.model} (grader)", rates, prices, prices.confidence)
+        ledger.use_rate(f"{prices.model} (grader)", rates, prices)
         tokens = (job.rft.grader_tokens_in, 0, job.rft.grader_tokens_out)
         parts = {**parts, "grader": prices.request_usd(*tokens)}
         formula += f" + grader tokens at the prices of {prices.model}"
