@@ -89,6 +89,17 @@ class CheckedRows(Model, defer_build=True):
     counts: dict[str, int] = Field(description="Findings by code.")
 
 
+class PartTokens(Model, defer_build=True):
+    """Tokens of the written files, chat overhead included."""
+
+    train: TokenStats | None = Field(description="General rows and canaries included.")
+    validation: TokenStats | None
+    test: TokenStats | None
+    billed_per_epoch: int | None = Field(
+        description="What one epoch over train costs; None where nothing is billed."
+    )
+
+
 class PreparedData(ToolResult, defer_build=True):
     """Where the rows went, and what was done to them."""
 
@@ -101,6 +112,8 @@ class PreparedData(ToolResult, defer_build=True):
     rejected_file: str = Field(description="JSON Lines {source, line, reason, of?, why?}.")
     repairs_file: str | None = Field(description="JSON Lines {source, line, repairs}.")
     canaries_file: str | None = Field(description="JSON Lines of what was planted.")
+    review_file: str | None = Field(description="Page for a person to approve, edit, reject.")
+    reviewed: dict[str, int] = Field(description="Rows by decision, with reviews_file.")
     signatures_file: str | None = Field(description="Parquet of MinHash signatures and bands.")
     leakage: Leakage
     largest_clusters: list[int] = Field(description="Sizes of the ten largest, near copies.")
@@ -112,6 +125,7 @@ class PreparedData(ToolResult, defer_build=True):
     all_folds_detectable_difference: float | None = Field(
         description="The same for all folds together, where there are folds."
     )
+    tokens: PartTokens
     validation: CheckedRows
     findings: list[Finding] = Field(description="What the person should know, at most a few.")
     report_file: str
@@ -141,8 +155,12 @@ class DuplicateCounts(Model, defer_build=True):
 class DataInspection(ToolResult, defer_build=True):
     """What was measured; no text of any row."""
 
-    format: str = Field(description="csv, tsv, json, jsonl, parquet, text_folder or prepared.")
-    shape: str = Field(description="Commonest shape of the rows, or table, turns or unknown.")
+    format: str = Field(
+        description="csv, tsv, json, jsonl, parquet, text_folder, prepared, folder or zip."
+    )
+    shape: str = Field(
+        description="Program of an export, else commonest shape of the rows, table, turns, unknown."
+    )
     n_rows: int = Field(description="Rows in the file, faulty ones included.")
     n_examples: int = Field(description="Rows or conversations that could be read as examples.")
     columns: list[str]
@@ -154,8 +172,15 @@ class DataInspection(ToolResult, defer_build=True):
     label_agreement: float | None = Field(
         description="How often two annotators agree, 0..1; None without several annotators."
     )
+    label_alpha: float | None = Field(
+        default=None,
+        description="Krippendorff's alpha (nominal): agreement beyond chance, at most 1.",
+    )
     n_classes: int | None = Field(description="Different answers, where they look like classes.")
     languages: dict[str, int] = Field(description="Examples by language (a rough guess).")
+    language_confidence: float | None = Field(
+        default=None, description="Mean confidence of the languages told, 0..1."
+    )
     pii: dict[str, int] = Field(description="Personal data and secrets by type.")
     empty: int = Field(description="Rows without a prompt or without an answer.")
     quality_findings: list[Finding]

@@ -69,8 +69,9 @@ def prepare_data(
     system: str | None = None, near_duplicates: bool = True, semantic_duplicates: bool = False,
     near_threshold: float = 0.5, redact: RedactChoice = "none", split: str | list[float] = "auto",
     exclude: list[str] | None = None, signatures_file: str | None = None,
-    replay: Replay | None = None, canaries: int = 0, engine: Engine = "local",
-    force: bool = False, seed: int = 0, overwrite: bool = False,
+    replay: Replay | None = None, canaries: int = 0, review_sample: int = 0,
+    reviews_file: str | None = None, engine: Engine = "local", force: bool = False, seed: int = 0,
+    overwrite: bool = False,
 ) -> PreparedData:
     """Convert, clean, redact and split raw files into train, validation and test.
 
@@ -100,6 +101,8 @@ def prepare_data(
         signatures_file: Parquet file to write the MinHash signatures of the kept rows to.
         replay: General rows to add to train, {"path": FILE, "fraction": share of train, 0..1}.
         canaries: Marker rows to plant in train for the memorisation check, 0..10000.
+        review_sample: Rows to put on an offline page that a person goes through, 0..2000.
+        reviews_file: Decisions saved from such a page: approved, edited, rejected rows.
         engine: What compares rows: local, or daft (extra scale), whose results are the same.
         force: Remove near copies even where they are most of the rows.
         seed: Chooses split, replay rows and canaries, at least 0.
@@ -119,7 +122,7 @@ def prepare_data(
         tuple(map(str, sources)), target, columns, examples, near_duplicates,
         semantic_duplicates, near_threshold, redact, split,
         tuple(map(str, exclude or ())), signatures_file, asked.read_replay(replay), canaries,
-        engine, force, seed,
+        review_sample, reviews_file, engine, force, seed,
     )
     checked = asked.check_options(options)
     folder = new_output_folder(output_dir, where=asked.WHERE, name="prepared", overwrite=overwrite)

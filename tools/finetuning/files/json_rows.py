@@ -25,7 +25,7 @@ _NEAR_END: Final = 16
 """A syntax error this close to the end of the buffer may be a token that was cut in half."""
 
 
-def _row(source: str, line: int, raw: bytes) -> Record | Finding:
+def read_row(source: str, line: int, raw: bytes) -> Record | Finding:
     """Decode one row strictly (no NaN, no lone surrogates, no bad UTF-8)."""
     import orjson
 
@@ -61,7 +61,7 @@ def jsonl_rows(chunks: Iterable[bytes], source: str) -> Iterator[Record | Findin
         if len(raw) > MAX_LINE_BYTES:
             yield fault("line_too_long", line=number, message="the line is longer than 160 MiB")
             continue
-        yield _row(source, number, line)
+        yield read_row(source, number, line)
 
 
 class _Window:
@@ -185,7 +185,7 @@ def json_rows(chunks: Iterable[bytes], source: str) -> Iterator[Record | Finding
     elements = json_elements(chunks)
     first = next(elements, None)
     second = next(elements, None)
-    row = _row(source, *first) if isinstance(first, tuple) else first
+    row = read_row(source, *first) if isinstance(first, tuple) else first
     items = _list_of_objects(row) if second is None else None
     if items is not None:
         for number, item in enumerate(items, start=1):
@@ -194,7 +194,7 @@ def json_rows(chunks: Iterable[bytes], source: str) -> Iterator[Record | Finding
     if row is not None:
         yield row
     for element in itertools.chain([second] if second else [], elements):
-        yield _row(source, *element) if isinstance(element, tuple) else element
+        yield read_row(source, *element) if isinstance(element, tuple) else element
 
 
 def _list_of_objects(row: Record | Finding | None) -> list[dict[str, Json]] | None:

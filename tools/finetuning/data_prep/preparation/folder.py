@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import hashlib
+import os
 import secrets
 import shutil
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.convert import NOTES, Rejection
-from finetuning.data_prep.preparation.split import Split
-from finetuning.data_prep.quality import Item, quality_finding
-from finetuning.data_prep.results import PARTS, CheckedRows, PreparedData
+from finetuning.data_prep.convert import Rejection
+from finetuning.data_prep.preparation.table import Table
+from finetuning.data_prep.quality import quality_finding
+from finetuning.data_prep.results import PARTS, CheckedRows, Part, PartTokens
 from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate import validate_jsonl
 from finetuning.errors import BadInputError
-from finetuning.files import atomic_write, sha256_file, write_jsonl
+from finetuning.files import write_jsonl
 from finetuning.records import Finding, Json
+from finetuning.tokens import TokenStats
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no such locks: what is left stays
+    fcntl = None  # type: ignore[assignment] # a module on every other system
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NAMES: Final = (
     "train.jsonl",
@@ -27,6 +39,7 @@ NAMES: Final = (
     "rejected.jsonl",
     "repairs.jsonl",
     "canaries.jsonl",
+    "review.html",
     "report.md",
 )
 """Files of a result; beside them ``fold_1`` … where there are folds. Nothing else is replaced."""
@@ -34,28 +47,82 @@ NAMES: Final = (
 _OF_FILES: Final = {"too_few_rows", "few_rows", "too_many_rows", "file_too_large", "service_closed"}
 """Codes of the validator that speak of a whole file."""
 
+_OWNER: Final = ".owner"
+_HELD_BYTES: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 _WITH_BOM: Final = frozenset({"azure_chat"})
 """Azure wants a byte-order mark; source: MicrosoftDocs/azure-ai-docs (checked 2026-02-17)."""
 
 
-def write_rows(path: Path, items: Iterable[Item], target: str) -> None:
-    """Write the rows of one part."""
-    before = _BOM if target in _WITH_BOM else b""
-    with atomic_write(path, binary=True) as stream:
-        for item in items:
-            stream.write(before + item.raw + b"\n")
-            before = b""
+class _PartFile:
+    """One file of a split, written and digested row by row."""
+
+    def __init__(self, path: Path, target: str) -> None:
+        self._stream = path.open("xb")
+        self._state = hashlib.sha256()
+        self._held: list[bytes] = [_BOM] if target in _WITH_BOM else []
+        self._size = 0
+
+    def add(self, row: bytes) -> None:
+        """Take one row with its line end."""
+        self._held.append(row)
+        self._size += len(row)
+        if self._size > _HELD_BYTES:
+            self._pass()
+
+    def _pass(self) -> None:
+        data = b"".join(self._held)
+        self._held, self._size = [], 0
+        self._state.update(data)
+        self._stream.write(data)
+
+    def close(self) -> None:
+        """Write what is held, and make it last."""
+        try:
+            if self._size:  # a file without rows has no byte-order mark either
+                self._pass()
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        finally:
+            self._stream.close()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what was written."""
+        return self._state.hexdigest()
 
 
-def write_split(folder: Path, split: Split, added: Sequence[Item], target: str) -> dict[str, str]:
-    """Write train (with what is added to it), validation and test; return name → SHA-256."""
-    digests: dict[str, str] = {}
-    for part in PARTS:
-        path = folder / f"{part}.jsonl"
-        write_rows(path, [*split[part], *(added if part == "train" else ())], target)
-        digests[part] = sha256_file(path)
-    return digests
+def write_split(
+    folder: Path,
+    table: Table,
+    kept: NDArray[Any],
+    parts: NDArray[Any],
+    added: Iterable[bytes],
+    target: str,
+) -> dict[str, str]:
+    """Write train (with what is added to it), validation and test; return name → SHA-256.
+
+    Args:
+        folder: Where to.
+        table: All rows.
+        kept: Numbers of those that stay.
+        parts: Their parts: 0 train, 1 validation, 2 test.
+        added: Further rows of train, without line end.
+        target: Target of the rows.
+    """
+    import numpy as np
+
+    chosen = np.full(len(table), -1, dtype=np.int8)
+    chosen[kept] = parts
+    files = [_PartFile(folder / f"{part}.jsonl", target) for part in PARTS]
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            stack.callback(file.close)
+        part_of = chosen.tolist()
+        for row, raw in table.raws(chosen >= 0):
+            files[part_of[row]].add(raw)
+        for raw in added:
+            files[0].add(raw + b"\n")
+    return {part: file.digest() for part, file in zip(PARTS, files, strict=True)}
 
 
 def _rejected_row(rejection: Rejection) -> Mapping[str, Json]:
@@ -80,52 +147,40 @@ def write_rejected(folder: Path, rejections: Sequence[Rejection]) -> None:
     write_jsonl(folder / "rejected.jsonl", map(_rejected_row, ordered))
 
 
-def write_repairs(folder: Path, items: Sequence[Item]) -> bool:
-    """Write ``repairs.jsonl`` where any row was changed; say whether."""
-    rows = [
-        {
-            "source": item.example.record.source,
-            "line": item.example.record.line,
-            "repairs": list(item.example.notes),
-        }
-        for item in items
-        if item.example.notes
-    ]
+def write_repairs(folder: Path, table: Table, kept: NDArray[Any]) -> dict[str, int]:
+    """Write ``repairs.jsonl`` where any row was changed; return how often each repair was made."""
+    stays = set(kept.tolist()) if table.notes else set[int]()
+    counts: Counter[str] = Counter()
+    rows: list[dict[str, Json]] = []
+    for row, codes in sorted(table.notes.items()):
+        if row in stays:
+            source, line = table.place(row)
+            rows.append({"source": source, "line": line, "repairs": list(codes)})
+            counts.update(codes)
     if rows:
         write_jsonl(folder / "repairs.jsonl", rows)
-    return bool(rows)
+    return dict(counts)
 
 
-def write_signatures(path: Path, items: Sequence[Item]) -> None:
-    """Write the MinHash signature and band keys of every row, so that any engine can cluster."""
-    import polars as pl
+def validate_parts(
+    folder: Path, target: TargetName
+) -> tuple[CheckedRows, PartTokens, list[Finding]]:
+    """Validate the written files and count their tokens.
 
-    from finetuning.data_prep.duplicates.candidates import band_keys, sign
-    from finetuning.data_prep.duplicates.words import read_words
-
-    signatures = sign(read_words([item.content for item in items]))
-    frame = pl.DataFrame(
-        {
-            "source": [item.example.record.source for item in items],
-            "line": [item.example.record.line for item in items],
-            "signature": pl.Series(signatures.tolist(), dtype=pl.List(pl.UInt32)),
-            "bands": pl.Series(band_keys(signatures).tolist(), dtype=pl.List(pl.UInt64)),
-        }
-    )
-    with atomic_write(path, binary=True) as stream:
-        frame.write_parquet(stream)
-
-
-def validate_parts(folder: Path, target: TargetName) -> tuple[CheckedRows, list[Finding]]:
-    """Validate the written files; faults of a file as a whole count for train only."""
+    Faults of a file as a whole count for train only.
+    """
     counts: Counter[str] = Counter()
     errors = warnings = 0
     findings: list[Finding] = []
+    tokens: dict[Part, TokenStats | None] = {}
+    billed: int | None = None
     for part in PARTS:
         path = folder / f"{part}.jsonl"
         if not path.stat().st_size:
             continue
-        checked = validate_jsonl(str(path), target=target, count_tokens=False, max_findings=1)
+        checked = validate_jsonl(str(path), target=target, max_findings=1)
+        tokens[part] = checked.tokens
+        billed = checked.billed_tokens_per_epoch if part == "train" else billed
         counts.update(checked.counts)
         errors += checked.n_errors
         warnings += checked.n_warnings
@@ -137,53 +192,14 @@ def validate_parts(folder: Path, target: TargetName) -> tuple[CheckedRows, list[
             counts[code] -= checked.counts[code]
             errors -= found.severity == "error"
             warnings -= found.severity == "warning"
-    return CheckedRows(n_errors=errors, n_warnings=warnings, counts=dict(+counts)), findings
-
-
-def _table(headers: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> list[str]:
-    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
-    return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows] + [""]
-
-
-def _counts(title: str, word: str, counts: Mapping[str, int]) -> list[str]:
-    if not counts:
-        return []
-    return [f"## {title}", "", *_table((word, "rows"), counts.items())]
-
-
-def markdown(result: PreparedData, sources: Iterable[str]) -> str:
-    """Return the report of a result."""
-    rows, split = result.rows, result.split
-    lines = ["# Prepared data", "", f"Target: {result.target}", ""]
-    lines += ["Sources:", "", *(f"- {source}" for source in sources), ""]
-    lines += ["## Rows", "", *_table(("what", "rows"), rows.model_dump().items())]
-    lines += [
-        "read = train + validation + test - replay - canaries + rejected + both kinds of "
-        "duplicates.",
-        "",
-    ]
-    lines += _counts("Left out, by reason", "reason", result.reasons)
-    if result.repairs:
-        lines += ["## Changed to fit the target", ""]
-        table = [(code, count, NOTES[code]) for code, count in result.repairs.items()]
-        lines += _table(("what", "rows", "meaning"), table)
-    lines += _counts("Personal data replaced, by type", "type", result.redacted_types)
-    lines += ["## Split", "", f"Method: {split.method}. {split.why}.", ""]
-    shares = ", ".join(f"{share:.3f}" for share in split.shares)
-    lines += [f"Shares of train, validation, test: {shares}; folds: {split.folds or 'none'}.", ""]
-    seen = result.smallest_detectable_difference
-    if seen is not None:
-        lines += [f"The test part can show a difference of {seen:.3f} or more.", ""]
-    leakage = result.leakage
-    lines += [
-        f"Held-out rows with a twin in train: {leakage.exact} exact, {leakage.near} near.",
-        "",
-        f"Largest clusters of near copies: {result.largest_clusters or 'none'}.",
-        "",
-    ]
-    lines += _counts("Findings of the target's validator", "code", result.validation.counts)
-    lines += [f"- {finding.code}: {finding.message}. {finding.fix}." for finding in result.findings]
-    return "\n".join([*lines, f"Digest of the data: {result.data_sha256}", ""])
+    checks = CheckedRows(n_errors=errors, n_warnings=warnings, counts=dict(+counts))
+    totals = PartTokens(
+        train=tokens.get("train"),
+        validation=tokens.get("validation"),
+        test=tokens.get("test"),
+        billed_per_epoch=billed,
+    )
+    return checks, totals, findings
 
 
 def _old_results(folder: Path) -> list[Path]:
@@ -217,7 +233,7 @@ def _new_parents(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(folder: Path) -> Generator[Path]:
+def whole_folder(folder: Path, *, leave_out: str = "") -> Generator[Path]:
     """Yield a hidden folder that becomes ``folder`` when the block ends well.
 
     On any exception, Ctrl-C included, everything is as before. A folder that exists keeps its
@@ -225,18 +241,23 @@ def whole_folder(folder: Path) -> Generator[Path]:
 
     Args:
         folder: The output folder; it need not exist.
+        leave_out: Name of a folder in the hidden one that does not become part of it.
 
     Raises:
         BadInputError: The folder cannot be written, or the disk is full.
     """
     made: list[Path] = []
     exists = folder.is_dir()
+    _sweep(folder if exists else folder.parent, folder.name)
     built = (folder if exists else folder.parent) / f".{folder.name}.{secrets.token_hex(4)}.partial"
     aside = built.with_suffix(".old")
     try:
         made = [] if exists else _new_parents(folder)
         built.mkdir()
-        yield built
+        with _owned(built):
+            yield built
+        if leave_out:
+            _remove([built / leave_out])
         if exists:
             aside.mkdir()
             _move_in(built, folder, aside)
@@ -261,3 +282,23 @@ def whole_folder(folder: Path) -> Generator[Path]:
 def _remove(folders: Sequence[Path]) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _owned(built: Path) -> Generator[None]:
+    """Hold a lock in a folder while it is built; it is gone with the process, however it ends."""
+    if fcntl is None:
+        yield
+        return
+    with (built / _OWNER).open("xb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+    (built / _OWNER).unlink()
+
+
+def _sweep(place: Path, name: str) -> None:
+    """Remove what a killed process left half built for the same folder."""
+    for left in place.glob(f".{glob.escape(name)}.*.partial") if fcntl is not None else ():
+        with contextlib.suppress(OSError), (left / _OWNER).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove([left])

@@ -10,7 +10,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from finetuning.data_prep.convert import Columns, Converter
+from finetuning.data_prep.convert import Columns
+from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.results import Engine, ExamplesMode, RedactChoice, Replay
 from finetuning.data_prep.targets import TargetName, find_target
 from finetuning.errors import BadInputError, UnknownNameError, require
@@ -160,6 +161,8 @@ class Options:
     signatures_file: str | None
     replay: Replay | None
     canaries: int
+    review_sample: int
+    reviews_file: str | None
     engine: Engine
     force: bool
     seed: int
@@ -210,6 +213,7 @@ def check_options(options: Options) -> Options:
         )
     for name, value, most in (
         ("canaries", options.canaries, 10_000),
+        ("review_sample", options.review_sample, 2_000),
         ("seed", options.seed, 2**63),
     ):
         if not 0 <= value <= most:
@@ -250,13 +254,13 @@ def read_replay(value: object) -> Replay | None:
         ) from None
 
 
-def check_turn_columns(options: Options, converter: Converter) -> None:
+def check_turn_columns(options: Options, turn_tables: int) -> None:
     """Refuse columns of a table of turns that no source used."""
     names = ("conversation_column", "role_column", "content_column")
     given = [name for name in names if name in options.columns.named()]
-    if converter.holds.form == "text" and given == ["content_column"]:
+    if HOLDS[options.target].form == "text" and given == ["content_column"]:
         return
-    if given and not converter.turn_tables:
+    if given and not turn_tables:
         raise BadInputError(
             f"{WHERE}: {given[0]}",
             f"{', '.join(given)} without the columns that go with it",

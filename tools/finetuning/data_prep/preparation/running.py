@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.convert import Rejection
-from finetuning.data_prep.convert.codes import HOLDS
-from finetuning.data_prep.duplicates import measure_leakage
-from finetuning.data_prep.examples import answer_conflicts
-from finetuning.data_prep.preparation.cleaning import (
-    Cleaned,
-    General,
-    clean,
-    make_canaries,
-    read_general,
-    replay_rows,
-)
+from finetuning.data_prep.convert import check_columns
+from finetuning.data_prep.duplicates import Rows, measure_leakage
+from finetuning.data_prep.preparation.cleaning import Cleaned, clean
 from finetuning.data_prep.preparation.folder import (
-    markdown,
     validate_parts,
     whole_folder,
     write_rejected,
     write_repairs,
-    write_signatures,
     write_split,
 )
-from finetuning.data_prep.preparation.options import WHERE, Options
-from finetuning.data_prep.preparation.sources import gather
-from finetuning.data_prep.preparation.split import Assigned, Split, assign
-from finetuning.data_prep.quality import Item, replay_finding
+from finetuning.data_prep.preparation.options import WHERE, Options, check_turn_columns
+from finetuning.data_prep.preparation.others import (
+    Canaries,
+    General,
+    make_canaries,
+    read_general,
+)
+from finetuning.data_prep.preparation.report import (
+    fit_facts,
+    markdown,
+    next_calls,
+    write_review,
+    write_signatures,
+)
+from finetuning.data_prep.preparation.sources import source_files
+from finetuning.data_prep.preparation.split import Assigned, Columns, assign
+from finetuning.data_prep.preparation.table import Table
+from finetuning.data_prep.preparation.workers import Gathered, gather
+from finetuning.data_prep.quality import replay_finding
 from finetuning.data_prep.results import (
     PARTS,
     Fold,
@@ -43,18 +46,16 @@ from finetuning.data_prep.results import (
     SplitChoice,
 )
 from finetuning.files import digest, resolve_write, write_jsonl, write_text
-from finetuning.records import Json, NextCall
+from finetuning.records import Finding, Json
 from finetuning.runs import progress
-from finetuning.settings import settings
 from finetuning.statistics import smallest_detectable_difference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _LISTED_CLUSTERS: Final = 10
 
-_TRAINED_HERE: Final = {"trl_messages", "trl_prompt_completion"}
-"""Targets whose rows the training on this machine reads."""
-
-_SMALL_BASE: Final = "Qwen/Qwen3-0.6B"
-"""A base model whose shape ``estimate`` knows, so that a plan can be made before a download."""
+_SPOOLS: Final = ".spools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,55 +63,85 @@ class _Work:
     """Everything that is known before anything is written."""
 
     options: Options
+    table: Table
     cleaned: Cleaned
     assigned: Assigned
-    rejections: list[Rejection]
     general: General
-    canaries: list[Item]
-    canary_records: list[dict[str, Json]]
+    canaries: Canaries
 
-    def replay(self, split: Split) -> list[Item]:
-        """Return the general rows for the train part of a split."""
+    def sizes(self, parts: NDArray[Any]) -> list[int]:
+        """Return how many own rows each part of a split has."""
+        return [int((parts == number).sum()) for number in range(len(PARTS))]
+
+    def n_replay(self, parts: NDArray[Any]) -> int:
+        """Return how many general rows the train part gets: the share asked for, or all."""
         replay = self.options.replay
-        return replay_rows(self.general, len(split["train"]), replay.fraction) if replay else []
+        if replay is None:
+            return 0
+        wanted = round(replay.fraction / (1 - replay.fraction) * self.sizes(parts)[0])
+        return min(wanted, len(self.general.raws))
 
-    def leakage(self, split: Split) -> Leakage:
+    def added(self, parts: NDArray[Any]) -> list[bytes]:
+        """Return the rows that are added to the train part."""
+        return [*self.general.raws[: self.n_replay(parts)], *self.canaries.raws]
+
+    def leakage(self, parts: NDArray[Any]) -> Leakage:
         """Count held-out rows with a twin in train, general rows included."""
-        train = [*split["train"], *self.replay(split)]
-        held_out = [*split["validation"], *split["test"]]
-        return measure_leakage(
-            [item.content for item in train],
-            [item.content for item in held_out],
-            self.options.near_threshold,
-        )
+        own = self.cleaned.rows
+        general = self.general.rows.take(range(self.n_replay(parts)))
+        train = Rows.join([own.take((parts == 0).nonzero()[0]), general])
+        held_out = own.take((parts != 0).nonzero()[0])
+        return measure_leakage(train, held_out, self.options.near_threshold)
 
 
-def _prepare(options: Options) -> _Work:
-    converted, turn_table = gather(options)
-    options = dataclasses.replace(options, turn_table=turn_table)
-    cleaned = clean(converted.examples, options)
-    assigned = assign(cleaned.items, cleaned.cluster, options)
-    general = read_general(options, cleaned.items, cleaned.writer)
-    known = [f"{item.content.exact:x}" for item in cleaned.items]
-    canaries, records = make_canaries(options, digest(known), cleaned.writer)
-    rejections = converted.rejections + cleaned.rejections
-    return _Work(options, cleaned, assigned, rejections, general, canaries, records)
+def _read(options: Options, folder: Path) -> Gathered:
+    files: dict[str, Path] = {}
+    for path in options.sources:
+        files |= source_files(path, where=f"{WHERE}: sources")
+    folder.mkdir()
+    found = gather(files, options, folder)
+    check_columns(options.columns, found.names, where=WHERE)
+    check_turn_columns(options, found.turn_tables)
+    return found
 
 
-def _counts(work: _Work, split: Split, n_replay: int) -> RowCounts:
-    reasons = Counter(rejection.reason for rejection in work.rejections)
+def _prepare(options: Options, spools: Path) -> _Work:
+    found = _read(options, spools / "own")
+    table = found.table
+    options = dataclasses.replace(options, turn_table=bool(found.turn_tables))
+    cleaned = clean(table, options, spools)
+    kept = cleaned.kept.tolist()
+    cells = {name: [values[row] for row in kept] for name, values in table.cells.items()}
+    columns = Columns(
+        cluster=cleaned.cluster,
+        family=cleaned.rows.family,
+        groups=cells.get("group"),
+        labels=cells.get("label"),
+        times=table.times[cleaned.kept],
+        place=lambda row: table.place(kept[row]),
+    )
+    assigned = assign(columns, options)
+    general = read_general(options, cleaned.rows, spools, plain=found.plain)
+    known: list[Json] = [f"{name:x}" for name in cleaned.rows.names()]
+    canaries = make_canaries(options, digest(known), plain=found.plain)
+    return _Work(options, table, cleaned, assigned, general, canaries)
+
+
+def _counts(work: _Work, parts: NDArray[Any]) -> RowCounts:
+    reasons = Counter(rejection.reason for rejection in work.table.rejections)
     exact, near = reasons.pop("exact_duplicate", 0), reasons.pop("near_duplicate", 0)
+    train, validation, test = work.sizes(parts)
     return RowCounts(
-        read=len(work.cleaned.items) + len(work.rejections),
+        read=len(work.cleaned.kept) + len(work.table.rejections),
         rejected=reasons.total(),
         exact_duplicates=exact,
         near_duplicates=near,
-        redacted=work.cleaned.redacted,
-        replay=n_replay,
-        canaries=len(work.canaries),
-        train=len(split["train"]) + n_replay + len(work.canaries),
-        validation=len(split["validation"]),
-        test=len(split["test"]),
+        redacted=work.table.redacted,
+        replay=work.n_replay(parts),
+        canaries=len(work.canaries.raws),
+        train=train + work.n_replay(parts) + len(work.canaries.raws),
+        validation=validation,
+        test=test,
     )
 
 
@@ -119,20 +150,23 @@ def _write_folds(work: _Work, built: Path, folder: Path) -> list[Fold]:
     if work.assigned.sizes.folds is None:
         return []
     folds: list[Fold] = []
-    for number, split in enumerate(work.assigned.splits):
-        progress(number, len(work.assigned.splits), "writing folds")
-        added = [*work.replay(split), *work.canaries]
+    for number, parts in enumerate(work.assigned.parts):
+        progress(number, len(work.assigned.parts), "writing folds")
+        added = work.added(parts)
         place = folder if number == 0 else folder / f"fold_{number}"
         if number:
-            write_split(built / f"fold_{number}", split, added, work.options.target)
+            below = built / f"fold_{number}"
+            below.mkdir()
+            write_split(below, work.table, work.cleaned.kept, parts, added, work.options.target)
+        train, validation, test = work.sizes(parts)
         folds.append(
             Fold(
                 fold=number,
                 files={part: str(place / f"{part}.jsonl") for part in PARTS},
-                train=len(split["train"]) + len(added),
-                validation=len(split["validation"]),
-                test=len(split["test"]),
-                leakage=work.leakage(split),
+                train=train + len(added),
+                validation=validation,
+                test=test,
+                leakage=work.leakage(parts),
             )
         )
     return folds
@@ -148,139 +182,85 @@ def run(options: Options, folder: Path) -> PreparedData:
     Raises:
         NotAllowedError: A file lies outside the readable or writable folders.
         BadInputError: A file or column cannot be used, or the folder cannot be written.
+        RunFailedError: A worker process died.
     """
     signatures: Path | None = None
     if options.signatures_file is not None:
         signatures = resolve_write(options.signatures_file, where=f"{WHERE}: signatures_file")
-    work = _prepare(options)
-    progress(0, None, "writing")
-    with whole_folder(folder) as built:
+    with whole_folder(folder, leave_out=_SPOOLS) as built:
+        spools = built / _SPOOLS
+        spools.mkdir()
+        work = _prepare(options, spools)
+        progress(0, None, "writing")
         result = _write(work, built, folder)
         if signatures is not None:
-            write_signatures(signatures, work.cleaned.items)
+            write_signatures(signatures, work.table, work.cleaned)
     return result.model_copy(update={"signatures_file": signatures and str(signatures)})
 
 
-def _write(work: _Work, built: Path, folder: Path) -> PreparedData:
-    options, split = work.options, work.assigned.splits[0]
-    replay = work.replay(split)
-    digests = write_split(built, split, [*replay, *work.canaries], options.target)
-    write_rejected(built, work.rejections)
-    repaired = write_repairs(built, work.cleaned.items)
-    if work.canaries:
-        write_jsonl(built / "canaries.jsonl", work.canary_records)
-    checks, findings = validate_parts(built, options.target)
-    if options.replay is not None:
+def _findings(work: _Work, parts: NDArray[Any]) -> list[Finding]:
+    """Return what the person should know beside the validator's findings."""
+    found = list(work.cleaned.findings)
+    if work.options.replay is not None:
         short = replay_finding(
-            options.replay.fraction, len(replay), len(split["train"]), work.general.left_out
+            work.options.replay.fraction,
+            work.n_replay(parts),
+            work.sizes(parts)[0],
+            work.general.left_out,
         )
-        findings += [short] if short else []
+        found += [short] if short else []
+    return found
+
+
+def _write(work: _Work, built: Path, folder: Path) -> PreparedData:
+    options, parts, table = work.options, work.assigned.parts[0], work.table
+    kept, sizes = work.cleaned.kept, work.assigned.sizes
+    digests = write_split(built, table, kept, parts, work.added(parts), options.target)
+    write_rejected(built, table.rejections)
+    repairs = write_repairs(built, table, kept)
+    if work.canaries.raws:
+        write_jsonl(built / "canaries.jsonl", work.canaries.records)
+    if options.review_sample:
+        write_review(built, table, kept, parts, options)
+    checks, tokens, findings = validate_parts(built, options.target)
     folds = _write_folds(work, built, folder)
-    n_test, sizes = len(split["test"]), work.assigned.sizes
+
+    def place(name: str) -> str | None:
+        return str(folder / name) if (built / name).exists() else None
+
     result = PreparedData(
         target=options.target,
         files={part: str(folder / f"{part}.jsonl") for part in PARTS},
-        rows=_counts(work, split, len(replay)),
-        reasons=dict(Counter(rejection.reason for rejection in work.rejections)),
-        repairs=_repairs(work.cleaned.items),
-        redacted_types=work.cleaned.redacted_types,
+        rows=_counts(work, parts),
+        reasons=dict(Counter(rejection.reason for rejection in table.rejections)),
+        repairs=repairs,
+        redacted_types=table.types,
         rejected_file=str(folder / "rejected.jsonl"),
-        repairs_file=str(folder / "repairs.jsonl") if repaired else None,
-        canaries_file=str(folder / "canaries.jsonl") if work.canaries else None,
+        repairs_file=place("repairs.jsonl"),
+        canaries_file=place("canaries.jsonl"),
+        review_file=place("review.html"),
+        reviewed=work.cleaned.reviewed,
         signatures_file=None,
-        leakage=folds[0].leakage if folds else work.leakage(split),
+        leakage=folds[0].leakage if folds else work.leakage(parts),
         largest_clusters=work.cleaned.sizes[:_LISTED_CLUSTERS],
         split=SplitChoice(
             method=work.assigned.method, shares=sizes.shares, folds=sizes.folds, why=sizes.why
         ),
         folds=folds,
-        smallest_detectable_difference=_detectable(n_test),
+        smallest_detectable_difference=_detectable(work.sizes(parts)[2]),
         all_folds_detectable_difference=_detectable(sum(fold.test for fold in folds)),
+        tokens=tokens,
         validation=checks,
-        findings=findings,
+        findings=findings + _findings(work, parts),
         report_file=str(folder / "report.md"),
-        data_sha256=digest(digests),
+        data_sha256=digest(dict(digests)),
     )
     write_text(built / "report.md", markdown(result, options.sources))
-    facts = fit_facts(result, work.cleaned.items)
+    facts = fit_facts(result, table, work.cleaned)
     return result.model_copy(
         update={"fit_facts": facts, "next": next_calls(result, options, facts)}
     )
 
 
-def _repairs(items: Sequence[Item]) -> dict[str, int]:
-    return dict(Counter(note for item in items for note in item.example.notes))
-
-
 def _detectable(n_rows: int) -> float | None:
     return round(smallest_detectable_difference(n_rows), 4) if n_rows else None
-
-
-def fit_facts(result: PreparedData, items: Sequence[Item]) -> dict[str, Json]:
-    """Return the facts of the rows that stay (general rows and canaries not counted)."""
-    held_out = result.rows.validation + result.rows.test
-    facts: dict[str, Json] = {"n_examples": len(items), "split_method": result.split.method}
-    if held_out:
-        twins = result.leakage.exact + result.leakage.near
-        facts["near_duplicate_test_fraction"] = round(twins / held_out, 4)
-    if items:
-        conflicts = answer_conflicts([item.content for item in items])
-        facts["label_conflict_fraction"] = round(conflicts, 4)
-    form = HOLDS[result.target].form
-    if form == "preference":
-        facts["n_preference_pairs"] = len(items)
-    if form == "binary":
-        facts["n_binary_feedback"] = len(items)
-    labels = {item.example.label for item in items if item.example.label is not None}
-    if labels:
-        facts["n_classes"] = len(labels)
-    return facts
-
-
-def next_calls(result: PreparedData, options: Options, facts: dict[str, Json]) -> list[NextCall]:
-    """Return the calls that make sense after a preparation."""
-    if not result.rows.train:
-        return [
-            NextCall(
-                tool="inspect_data",
-                args={"path": options.sources[0]},
-                why="no row could be used; it says what the file holds and which columns to name",
-            )
-        ]
-    train = result.files["train"]
-    calls = [
-        NextCall(
-            tool="validate_jsonl",
-            args={"path": train, "target": result.target},
-            why="checks the rows against the provider's rules and counts their tokens",
-        ),
-        NextCall(
-            tool="assess_fit",
-            args={"facts": facts},
-            why="says whether these rows speak for fine-tuning",
-        ),
-    ]
-    if result.target in _TRAINED_HERE:
-        base, folder = _base_model(), str(Path(train).parent)
-        calls.append(
-            NextCall(
-                tool="configure_training",
-                args={"base_model": base, "data": folder},
-                why="plans the training here; name the base model that you want to train",
-            )
-        )
-    elif options.redact == "none":
-        calls.append(
-            NextCall(
-                tool="scan_pii",
-                args={"path": train},
-                why="nothing was redacted; look for personal data before the rows leave",
-            )
-        )
-    return calls
-
-
-def _base_model() -> str:
-    """Return the name of a base model on this machine, else of a small public one."""
-    bases = (settings().home / "bases").glob("*/config.json")
-    return min((path.parent.name for path in bases), default=_SMALL_BASE)

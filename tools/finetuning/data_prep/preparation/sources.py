@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from finetuning.data_prep.convert import (
     Columns,
-    Converted,
     Converter,
+    Rejection,
     cell_text,
-    check_columns,
     guess_annotator,
     guess_pair,
     shape_of,
@@ -26,14 +25,17 @@ from finetuning.data_prep.convert.codes import Unusable
 from finetuning.data_prep.convert.exports import export_kind, open_source
 from finetuning.data_prep.convert.rows import read_row
 from finetuning.data_prep.examples import Example, tool_calls_of
-from finetuning.data_prep.preparation.options import WHERE, Options, check_turn_columns
-from finetuning.data_prep.results import ExamplesMode
+from finetuning.data_prep.preparation.options import Options
 from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate.codes import finding
 from finetuning.files import data_files, resolve_read, sniff_format
+from finetuning.files.reading import LineRange, has_ranges, line_ranges
 from finetuning.records import Finding, Record
 from finetuning.runs import progress
 
+BLOCK_BYTES: Final = 8 << 20
+_BLOCK_ROWS: Final = 8_000
+_SAMPLE: Final = 1_000
 _SAMPLE_ROWS: Final = 2_000
 _GROUPS: Final = (
     "customer_id", "user_id", "account_id", "client_id", "patient_id", "document_id", "doc_id",
@@ -76,10 +78,20 @@ def read_source(
     """
     for name, file in source_files(path, where=where).items():
         progress(0, None, "reading rows")
-        yield Source(name, [_shallow(row) for row in open_source(file, name, role_map)])
+        yield Source(name, [shallow(row) for row in open_source(file, name, role_map)])
 
 
-def _shallow(row: Record | Finding) -> Record | Finding:
+class Task(NamedTuple):
+    """A block to be made: lines of a file, or rows or examples that were read already."""
+
+    source: str
+    path: Path | None = None
+    part: LineRange | None = None
+    rows: Sequence[Record | Finding] = ()
+    examples: Sequence[Example] = ()
+
+
+def shallow(row: Record | Finding) -> Record | Finding:
     """Return a row, or a finding for one nested too deeply to be written again."""
     import orjson
 
@@ -91,58 +103,54 @@ def _shallow(row: Record | Finding) -> Record | Finding:
     return row
 
 
-def _names(sources: Sequence[Source]) -> set[str]:
-    return {
-        name
-        for source in sources
-        for row in source.rows
-        if isinstance(row, Record)
-        for name in row.data
-    }
+class Reader:
+    """Cuts sources into tasks and keeps what it learnt on the way."""
+
+    def __init__(self, options: Options) -> None:
+        """Prepare for what the person asked for."""
+        self._options = options
+        self._converter = Converter(options.target, options.columns, options.examples)
+        self.names: set[str] = set()
+        self.rejections: list[Rejection] = []
+
+    @property
+    def turn_tables(self) -> int:
+        """How many sources were tables with one turn per row."""
+        return self._converter.turn_tables
+
+    def tasks(self, name: str, path: Path) -> Iterator[Task]:
+        """Yield the tasks of one file."""
+        rows = open_source(path, name, self._options.columns.role_map)
+        sample = list(itertools.islice(rows, _SAMPLE))
+        records = [row for row in sample if isinstance(row, Record)]
+        if turn_columns(records, self._options.columns) is not None:
+            every = itertools.chain(sample, rows)
+            yield from self._turns(name, every)
+        elif export_kind(path) is None and sniff_format(path) == "jsonl" and has_ranges(path):
+            del rows
+            for part in line_ranges(path, BLOCK_BYTES):
+                yield Task(name, path=path, part=part)
+        else:
+            every = itertools.chain(sample, rows)
+            while batch := list(itertools.islice(every, _BLOCK_ROWS)):
+                yield Task(name, rows=batch)
+
+    def _turns(self, name: str, rows: Iterable[Record | Finding]) -> Iterator[Task]:
+        """Join the turns of a table; a conversation may be spread over the whole of it."""
+        held = list(rows)
+        for row in held:
+            if isinstance(row, Record):
+                self.names.update(row.data)
+        made = self._converter.convert(held, name)
+        self.rejections += made.rejections
+        for start in range(0, len(made.examples), _BLOCK_ROWS):
+            yield Task(name, examples=made.examples[start : start + _BLOCK_ROWS])
 
 
-def gather(options: Options) -> tuple[Converted, bool]:
-    """Read the sources and convert their rows; say whether one is a table of turns.
-
-    Raises:
-        NotAllowedError: A source lies outside the readable folders.
-        UnknownNameError: A named column is in no row of any source.
-        BadInputError: A source is missing, empty or binary, or has no row.
-    """
-    sources = [
-        source
-        for path in options.sources
-        for source in read_source(
-            path, where=f"{WHERE}: sources", role_map=options.columns.role_map
-        )
-    ]
-    check_columns(options.columns, _names(sources), where=WHERE)
-    converter = Converter(options.target, options.columns, options.examples)
-    parts = [converter.convert(source.rows, source.name) for source in sources]
-    check_turn_columns(options, converter)
-    made = Converted(
-        [example for part in parts for example in part.examples],
-        [rejection for part in parts for rejection in part.rejections],
-    )
-    return made, bool(converter.turn_tables)
-
-
-def read_others(path: str, target: str, columns: Columns, *, where: str) -> list[Converted]:
-    """Read a file of other rows (replay, exclude) for the same target, each shape told anew.
-
-    The columns that a person named count where the file has them.
-
-    Raises:
-        NotAllowedError: It lies outside the readable folders.
-        BadInputError: It is missing, empty or binary, or has no row.
-    """
-    mode: ExamplesMode = "per_conversation"
-    return [
-        Converter(target, columns.those_in(_names([source])), mode).convert(
-            source.rows, source.name
-        )
-        for source in read_source(path, where=where)
-    ]
+def columns_of(path: Path, name: str) -> set[str]:
+    """Return the columns or keys of the first rows of a file."""
+    rows = itertools.islice(open_source(path, name, None), _SAMPLE)
+    return {key for row in rows if isinstance(row, Record) for key in row.data}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.convert import time_key
 from finetuning.data_prep.duplicates import Clusters
 from finetuning.data_prep.examples import place_of
 from finetuning.data_prep.preparation.options import (
@@ -17,12 +16,11 @@ from finetuning.data_prep.preparation.options import (
     Sizes,
     sizes_for,
 )
-from finetuning.data_prep.quality import Item
 from finetuning.data_prep.results import PARTS, Part, SplitMethod
 from finetuning.errors import BadInputError
 
-Split = dict[Part, list[Item]]
-"""Rows of train, validation and test, in reading order."""
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LABEL_TOLERANCE: Final = 0.1
 """A label's rows in a part may differ from their due by this share of it, or by one row."""
@@ -184,107 +182,136 @@ def _fill_folds(fold_of: dict[int, int], folds: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
-    """One split, or one per fold, with how it was made."""
+class Columns:
+    """What a split goes by; one entry per row that stays.
 
-    splits: list[Split]
+    Attributes:
+        cluster: Name of the cluster.
+        family: Rows of one family (not 0) come from one row or conversation.
+        groups: Cells of the group column, if one was named.
+        labels: Cells of the label column, if one was named.
+        times: When each row is from; NaN where that is not known.
+        place: Returns source and line of a row, for error texts.
+    """
+
+    cluster: Sequence[int]
+    family: NDArray[Any]
+    groups: Sequence[str | None] | None
+    labels: Sequence[str | None] | None
+    times: NDArray[Any]
+    place: Callable[[int], tuple[str, int]]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.cluster)
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """One split, or one per fold, with how it was made.
+
+    Attributes:
+        parts: Per split the part of each row: 0 train, 1 validation, 2 test.
+    """
+
+    parts: list[NDArray[Any]]
     method: SplitMethod
     sizes: Sizes
 
 
-def _units(items: Sequence[Item], cluster: Sequence[int], seed: int) -> Units:
+def _units(columns: Columns, seed: int) -> Units:
     """Join rows that share a cluster, a group or an origin; name each unit by its first row."""
-    joined = Clusters(len(items))
-    first: dict[str, int] = {}
-    for row, item in enumerate(items):
-        names = [f"cluster:{cluster[row]:x}"]
-        if item.example.group is not None:
-            names.insert(0, f"group:{item.example.group}")
-        if item.example.family:
-            names.append(f"family:{item.example.record.source}:{item.example.record.line}")
-        for name in names:
-            joined.join(first.setdefault(name, row), row)
+    joined = Clusters(len(columns))
+    clusters: dict[int, int] = {}
+    for row, name in enumerate(columns.cluster):
+        if clusters.setdefault(name, row) != row:
+            joined.join(clusters[name], row)
+    groups: dict[str, int] = {}
+    for row, group in enumerate(columns.groups or ()):
+        if group is not None and groups.setdefault(group, row) != row:
+            joined.join(groups[group], row)
+    families: dict[int, int] = {}
+    for row in columns.family.nonzero()[0].tolist():
+        joined.join(families.setdefault(int(columns.family[row]), row), row)
     members: dict[int, list[int]] = {}
-    for row in range(len(items)):
+    for row in range(len(columns)):
         members.setdefault(joined.first(row), []).append(row)
-    groups = {unit: items[unit].example.group for unit in members}
-    return Units(
-        members,
-        {
-            unit: f"cluster:{cluster[unit]:x}" if group is None else f"group:{group}"
-            for unit, group in groups.items()
-        },
-        seed,
-    )
+    names: dict[int, str] = {}
+    for unit in members:
+        group = columns.groups[unit] if columns.groups is not None else None
+        named = f"cluster:{columns.cluster[unit]:x}" if group is None else f"group:{group}"
+        names[unit] = named
+    return Units(members, names, seed)
 
 
-def _times(items: Sequence[Item], units: Units, column: str) -> dict[int, float]:
+def _times(columns: Columns, units: Units, column: str) -> dict[int, float]:
     """Return when each unit is from: its newest row.
 
     Raises:
         BadInputError: Some rows have no time that can be read.
     """
-    moments = [time_key(item.example.time) for item in items]
-    unread = [row for row, moment in enumerate(moments) if moment is None]
-    if unread:
-        record = items[unread[0]].example.record
+    import numpy as np
+
+    unread = np.flatnonzero(np.isnan(columns.times))
+    if len(unread):
+        source, line = columns.place(int(unread[0]))
         raise BadInputError(
             f"{WHERE}: time_column",
             f"{len(unread)} rows have no time in column {column!r} that can be read, the first "
-            f"at line {record.line} of {record.source}",
+            f"at line {line} of {source}",
             "ISO 8601 (2026-01-31T08:00) or a number in every row",
             "Repair the column, or leave time_column out to split by cluster",
         )
-    known = [moment for moment in moments if moment is not None]
-    return {unit: max(known[row] for row in rows) for unit, rows in units.members.items()}
+    moments: list[float] = columns.times.tolist()
+    return {unit: max(moments[row] for row in rows) for unit, rows in units.members.items()}
 
 
-def _labels(items: Sequence[Item], units: Units) -> dict[int, str]:
+def _labels(labels: Sequence[str | None], units: Units) -> dict[int, str]:
     """Return the most frequent label of each unit."""
     return {
-        unit: Counter(items[row].example.label or "" for row in rows).most_common(1)[0][0]
+        unit: Counter(labels[row] or "" for row in rows).most_common(1)[0][0]
         for unit, rows in units.members.items()
     }
 
 
-def _split(items: Sequence[Item], units: Units, parts: dict[int, Part]) -> Split:
-    part_of: dict[int, Part] = {
-        row: parts[unit] for unit, rows in units.members.items() for row in rows
-    }
-    split: Split = {"train": [], "validation": [], "test": []}
-    for row, item in enumerate(items):
-        split[part_of[row]].append(item)
-    return split
+def _by_row(n_rows: int, units: Units, parts: dict[int, Part]) -> NDArray[Any]:
+    """Return the part of each row as a number."""
+    import numpy as np
+
+    numbers = {part: number for number, part in enumerate(PARTS)}
+    found = np.zeros(n_rows, dtype=np.int8)
+    for unit, rows in units.members.items():
+        if parts[unit] != PARTS[0]:
+            found[rows] = numbers[parts[unit]]
+    return found
 
 
-def assign(items: Sequence[Item], cluster: Sequence[int], options: Options) -> Assigned:
+def assign(columns: Columns, options: Options) -> Assigned:
     """Split rows by cluster, group or time.
 
     Args:
-        items: Rows that stay.
-        cluster: Name of each row's cluster.
+        columns: Of the rows that stay.
         options: Which split, columns and seed.
 
     Raises:
         BadInputError: The split cannot be made, or a time cannot be read.
     """
-    units = _units(items, cluster, options.seed)
+    units, n_rows = _units(columns, options.seed), len(columns)
     sizes = sizes_for(
         options.split,
-        len(items),
+        n_rows,
         len(units.members),
         where=f"{WHERE}: split",
         foldable=not options.by_time,
     )
-    grouped = options.columns.group is not None
-    method: SplitMethod = "by_group" if grouped else "by_cluster"
+    method: SplitMethod = "by_cluster" if columns.groups is None else "by_group"
     if sizes.folds is not None:
-        all_parts = fold_units(units, sizes.folds, VALIDATION_OF_REST)
-        return Assigned([_split(items, units, parts) for parts in all_parts], method, sizes)
+        every = fold_units(units, sizes.folds, VALIDATION_OF_REST)
+        return Assigned([_by_row(n_rows, units, parts) for parts in every], method, sizes)
     if options.by_time:
-        times = _times(items, units, options.columns.time or "")
+        times = _times(columns, units, options.columns.time or "")
         parts = split_by_time(units, sizes.shares, times.__getitem__)
-        return Assigned([_split(items, units, parts)], "by_time", sizes)
-    label = _labels(items, units).__getitem__ if options.columns.label else None
+        return Assigned([_by_row(n_rows, units, parts)], "by_time", sizes)
+    label = _labels(columns.labels, units).__getitem__ if columns.labels is not None else None
     parts = split_units(units, sizes.shares, label)
-    return Assigned([_split(items, units, parts)], method, sizes)
+    return Assigned([_by_row(n_rows, units, parts)], method, sizes)

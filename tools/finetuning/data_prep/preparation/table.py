@@ -1,0 +1,175 @@
+"""All rows of a call as columns, made block by block, with their bytes in spool files."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from finetuning.data_prep.convert import Columns, Converter, Rejection
+from finetuning.data_prep.duplicates import Rows
+from finetuning.data_prep.examples import content_of
+from finetuning.data_prep.preparation.blocks import (
+    Block,
+)
+from finetuning.records import Finding, Json, Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from finetuning.data_prep.examples import Content
+
+BLOCK_BYTES: Final = 8 << 20
+_BLOCK_ROWS: Final = 8_000
+_SAMPLE: Final = 1_000
+
+
+def spool_name(number: int) -> str:
+    """Return the file name of a spool."""
+    return f".rows-{number}"
+
+
+class Place(NamedTuple):
+    """Where a row came from."""
+
+    source: str
+    line: int
+
+
+class Table:
+    """Rows in reading order, as columns.
+
+    Attributes:
+        rows: What the rows are compared by.
+        lengths: Characters of answer and prompt, two columns.
+        times: When each row is from; NaN where that is not known.
+        cells: Label, group and annotator of each row; only those whose column was named.
+        notes: What was repaired, by row number.
+        warnings: Codes of the validator's warnings, by row number.
+        rejections: Rows that could not be used.
+    """
+
+    def __init__(self, blocks: Sequence[Block], folder: Path) -> None:
+        """Join blocks; they are used up."""
+        import numpy as np
+
+        self._folder = folder
+        self._sources = [block.source for block in blocks]
+        counts = [len(block.lines) for block in blocks]
+        self._first = np.cumsum([0, *counts])
+        self._lines = _joined([block.lines for block in blocks], np.int64)
+        self._sizes = _joined([block.sizes for block in blocks], np.int64)
+        self._spools = [block.spool for block in blocks]
+        self._edits: dict[int, bytes] = {}
+        self.lengths = _joined([block.lengths for block in blocks], np.int32, width=2)
+        unknown = [np.full(count, np.nan) for count in counts]
+        times = [block.times for block in blocks]
+        self.times = _joined(
+            [gap if time is None else time for time, gap in zip(times, unknown, strict=True)],
+            np.float64,
+        )
+        self.cells = {
+            name: list(itertools.chain.from_iterable(block.cells[name] for block in blocks))
+            for name in (blocks[0].cells if blocks else ())
+        }
+        self.notes = self._by_row([block.notes for block in blocks])
+        self.warnings = self._by_row([block.warnings for block in blocks])
+        self.rejections = [found for block in blocks for found in block.rejections]
+        self.redacted = sum(block.redacted for block in blocks)
+        types: Counter[str] = Counter()
+        for block in blocks:
+            types.update(block.types)
+        self.types = dict(types.most_common())
+        self.rows = Rows.join(block.rows for block in blocks)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._lines)
+
+    def _by_row(self, parts: Sequence[dict[int, tuple[str, ...]]]) -> dict[int, tuple[str, ...]]:
+        return {
+            int(first) + row: codes
+            for first, part in zip(self._first, parts, strict=False)
+            for row, codes in part.items()
+        }
+
+    def place(self, row: int) -> Place:
+        """Return where a row came from."""
+        block = int(self._first.searchsorted(row, side="right")) - 1
+        return Place(self._sources[block], int(self._lines[row]))
+
+    def reject(
+        self, row: int, reason: str, of: Place | None = None, why: str | None = None
+    ) -> None:
+        """Note that a row is in no part; the caller leaves it out."""
+        source, line = self.place(row)
+        self.rejections.append(Rejection(source, line, reason, _record(of), why))
+
+    def edit(self, row: int, raw: bytes) -> None:
+        """Replace the bytes of a row."""
+        self._edits[row] = raw
+
+    def raws(self, chosen: NDArray[Any]) -> Iterator[tuple[int, bytes]]:
+        """Yield number and bytes of some rows, in order, with their line end.
+
+        Args:
+            chosen: One flag per row.
+        """
+        import numpy as np
+
+        with contextlib.ExitStack() as stack:
+            streams: dict[int, IO[bytes]] = {}
+            for block, (spool, start) in enumerate(self._spools):
+                first, last = int(self._first[block]), int(self._first[block + 1])
+                if not chosen[first:last].any():
+                    continue
+                if spool not in streams:
+                    file = self._folder / spool_name(spool)
+                    streams[spool] = stack.enter_context(file.open("rb"))
+                streams[spool].seek(start)
+                data = streams[spool].read(int(self._sizes[first:last].sum()))
+                ends = np.cumsum(self._sizes[first:last]).tolist()
+                begin = 0
+                for row, end, wanted in zip(
+                    range(first, last), ends, chosen[first:last].tolist(), strict=True
+                ):
+                    if wanted:
+                        edited = self._edits.get(row) if self._edits else None
+                        yield row, data[begin:end] if edited is None else edited + b"\n"
+                    begin = end
+
+    def every(self) -> NDArray[Any]:
+        """Return a flag that is set for every row."""
+        import numpy as np
+
+        return np.ones(len(self), dtype=bool)
+
+    def contents(self, target: str) -> list[Content]:
+        """Return what all rows are compared by, with their texts (for a search by meaning)."""
+        return contents_of((raw for _, raw in self.raws(self.every())), target)
+
+
+def _record(place: Place | None) -> Record | None:
+    return None if place is None else Record(place.source, place.line, {})
+
+
+def _joined(parts: Sequence[NDArray[Any]], kind: Any, *, width: int = 0) -> NDArray[Any]:
+    import numpy as np
+
+    shape = (0, width) if width else (0,)
+    return np.concatenate([np.empty(shape, dtype=kind), *parts])
+
+
+def contents_of(raws: Iterable[bytes], target: str) -> list[Content]:
+    """Return what rows of a target are compared by, read from their bytes."""
+    import orjson
+
+    rows: list[Record | Finding] = [
+        Record("", number, cast("dict[str, Json]", orjson.loads(raw)))
+        for number, raw in enumerate(raws, start=1)
+    ]
+    made = Converter(target, Columns(), "per_conversation").convert(rows, "")
+    return [content_of(example) for example in made.examples]
