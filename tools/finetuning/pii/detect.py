@@ -73,26 +73,6 @@ def find_personal_data(
     return [settle(spans) if spans else spans for spans in found]
 
 
-def suspects(texts: Sequence[str]) -> set[int]:
-    """Return the numbers of the texts that may hold personal data; the others hold none.
-
-    A sieve before :func:`find_personal_data` with its fast detector, which finds nothing in the
-    texts that are left out.
-
-    Args:
-        texts: Decoded texts.
-    """
-    readings = readings_of(texts)
-    if sum(map(len, readings.texts)) < _SMALL_BATCH:
-        return set(range(len(texts)))
-    frame = frame_of(readings.texts)
-    found: set[int] = set()
-    for anything, _ in alternations(RULES):
-        hits = frame.filter(matches(anything))["index"].to_list()
-        found.update(readings.numbers[place] for place in hits)
-    return found
-
-
 def _search(readings: Readings, wanted: frozenset[str], found: list[list[Span]]) -> None:
     rules = [rule for rule in RULES if rule.type in wanted]
     if sum(map(len, readings.texts)) < _SMALL_BATCH:
