@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.duplicates.words import Words, in_threads, pair_hashes
+from finetuning.data_prep.duplicates.words import Words, distinct, in_threads, pair_hashes
 from finetuning.data_prep.examples import Content
 from finetuning.errors import BadInputError, require
 from finetuning.runs import progress
@@ -41,6 +41,8 @@ _WIDTHS: Final = ((400_000, 3), (8_000_000, 4))
 Beyond, 25 bands of 5."""
 
 _WIDEST: Final = 5
+_PACKED: Final = 4
+"""So many values of a signature fit into one number."""
 
 _CROWD: Final = 24
 """In a bucket of more rows than this each is paired with the first and the next only."""
@@ -156,11 +158,13 @@ def band_keys(signatures: Signatures, keys: Long, band: int) -> Long:
     import numpy as np
 
     width = _width(len(signatures))
-    made = keys * np.uint64(_FACTOR)
+    made = np.zeros(len(signatures), dtype=np.uint64)
     for place in range(band * width, (band + 1) * width):
-        made ^= signatures[:, place]
-        made *= np.uint64(_ODD)
-        made ^= made >> np.uint64(29)
+        made *= np.uint64(_ODD if width > _PACKED else 2**16)
+        made += signatures[:, place]
+    made += keys * np.uint64(_FACTOR)
+    made *= np.uint64(_ODD)
+    made ^= made >> np.uint64(32)
     made *= np.uint64(_FACTOR)
     return made & ~_low(len(signatures))
 
@@ -173,7 +177,10 @@ def _low(n_rows: int) -> np.uint64:
 
 
 def candidates(
-    signatures: Signatures, keys: Long, keep: Callable[[Pairs], Pairs] = lambda pairs: pairs
+    signatures: Signatures,
+    keys: Long,
+    keep: Callable[[Pairs], Pairs] = lambda pairs: pairs,
+    only: Flags | None = None,
 ) -> Pairs:
     """Return the pairs of rows that share a band, each once, smaller number first.
 
@@ -181,6 +188,7 @@ def candidates(
         signatures: Of the rows; each has one.
         keys: Per row; rows with different ones are in no pair.
         keep: Returns those of some pairs that are wanted; called once per band.
+        only: Flags of rows; other pairs are of no interest, but may be among the result.
     """
     import numpy as np
 
@@ -190,7 +198,7 @@ def candidates(
     def pairs(band: int) -> Places:
         made = band_keys(signatures, keys, band)
         made |= own
-        made = made[_not_alone(made)]
+        made = made[_not_alone(made, only)]
         made.sort()
         members = (made & low).astype(np.int64)
         made &= ~low
@@ -204,14 +212,18 @@ def candidates(
     )
 
 
-def _not_alone(keys: Long) -> Flags:
-    """Say which rows could share a bucket: all that do, and a few more."""
+def _not_alone(keys: Long, only: Flags | None) -> Flags:
+    """Say which rows could share a bucket (with one of ``only``): all that do, and a few more."""
     import numpy as np
 
     bits = min(24, len(keys).bit_length() + 3)
     places = (keys >> np.uint64(64 - bits)).astype(np.int64)
-    crowded: Flags = np.bincount(places, minlength=1 << bits)[places] > 1
-    return crowded
+    if only is None:
+        crowded: Flags = np.bincount(places, minlength=1 << bits)[places] > 1
+        return crowded
+    met = np.zeros(1 << bits, dtype=bool)
+    met[places[only]] = True
+    return met[places]
 
 
 def coded(pairs: Pairs, n_rows: int) -> Places:
@@ -224,7 +236,7 @@ def decoded(found: Sequence[Places], n_rows: int) -> Pairs:
     """Return each pair once, in order."""
     import numpy as np
 
-    codes = np.unique(np.concatenate(found))
+    codes = distinct(np.concatenate(found))
     return np.stack([codes // n_rows, codes % n_rows], axis=1)
 
 
@@ -239,7 +251,7 @@ def pairs_of_buckets(members: Places, edges: Places) -> Pairs:
 
     sizes = np.diff(edges)
     pairs = [np.empty((0, 2), dtype=np.int64)]
-    for size in np.unique(sizes[sizes > 1]).tolist():
+    for size in (2 + np.flatnonzero(np.bincount(sizes)[2:])).tolist():
         starts = edges[:-1][sizes == size]
         table = members[starts[:, None] + np.arange(size)]
         one, two = np.triu_indices(size, 1) if size <= _CROWD else _sparse(size)
@@ -257,7 +269,10 @@ def _sparse(size: int) -> tuple[Places, Places]:
 
 
 def daft_candidates(
-    signatures: Signatures, keys: Long, keep: Callable[[Pairs], Pairs] = lambda pairs: pairs
+    signatures: Signatures,
+    keys: Long,
+    keep: Callable[[Pairs], Pairs] = lambda pairs: pairs,
+    only: Flags | None = None,
 ) -> Pairs:
     """Return what :func:`candidates` returns, grouped by Daft.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from finetuning.data_prep.duplicates.candidates import semantic_twins
 from finetuning.data_prep.duplicates.rows import Rows, as_rows, many_rows
 from finetuning.data_prep.duplicates.twins import Search, comparable
+from finetuning.data_prep.duplicates.words import without
 from finetuning.data_prep.examples import Content
 from finetuning.data_prep.results import Engine
 
@@ -154,13 +155,6 @@ def same_question(rows: Rows, left: Places) -> Pairs:
     return chosen
 
 
-def _touching(rows: Places) -> Callable[[Pairs], Flags]:
-    """Return what says which pairs have one of these rows."""
-    import numpy as np
-
-    return lambda pairs: np.isin(pairs[:, 0], rows) | np.isin(pairs[:, 1], rows)
-
-
 class _Finding:
     """Rows that are left while copies are sought and, if wanted, taken away."""
 
@@ -180,18 +174,18 @@ class _Finding:
         gone = copies(inside, cluster[inside], twins, pairs)
         self.gone |= gone
         went = np.array(sorted(gone), dtype=np.int64)
-        self.left = np.setdiff1d(self.left, went, assume_unique=True)
+        self.left = without(self.left, went, len(self.rows))
         return went, int(sizes.max(initial=0))
 
     def near(self, threshold: float, engine: Engine, *, remove: bool) -> None:
         """Seek near copies until taking some away brings no new ones to light."""
         import numpy as np
 
-        gone = np.setdiff1d(np.arange(len(self.rows)), self.left)
+        gone = without(np.arange(len(self.rows)), self.left, len(self.rows))
         search = Search(self.rows, threshold, engine=engine, gone=gone)
         changed: Places | None = None
         for _ in range(_ROUNDS):
-            pairs = search.twins(self.left, None if changed is None else _touching(changed))
+            pairs = search.twins(self.left, changed=changed)
             self.pairs.append(pairs)
             if not remove or not len(pairs):
                 break
@@ -250,7 +244,7 @@ def find_duplicates(
     n_rows = len(columns)
     place = order_of(rank, n_rows)
     exact = exact_copies(columns, place)
-    finding = _Finding(columns, place, np.setdiff1d(np.arange(n_rows), exact[:, 0]))
+    finding = _Finding(columns, place, without(np.arange(n_rows), exact[:, 0], n_rows))
     finding.near(threshold, engine, remove=near)
     if semantic:
         texts = contents if contents is not None or isinstance(rows, Rows) else rows

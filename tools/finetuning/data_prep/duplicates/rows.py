@@ -12,6 +12,7 @@ from finetuning.data_prep.duplicates.words import (
     PADDING,
     Words,
     alike_blocks,
+    distinct,
     in_threads,
     pair_hashes,
     read_words,
@@ -21,6 +22,9 @@ from finetuning.data_prep.duplicates.words import (
 from finetuning.data_prep.examples import Content
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from finetuning.data_prep.duplicates.words import Flags, Hashes, Long, Places
 
 RUN_WORDS: Final = 8
@@ -138,6 +142,29 @@ def _buckets(hashes: Hashes, bits: int) -> Places:
     return (hashes >> np.uint32(32 - bits)).astype(np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Runs of words in a block of rows.
+
+    Attributes:
+        first: First row of the block.
+        end: The row after its last.
+        starts: One bit per word of the block: a run starts there.
+        buckets: Bucket of each run.
+    """
+
+    first: int
+    end: int
+    starts: NDArray[np.uint8]
+    buckets: Hashes
+
+    def places(self) -> Places:
+        """Return the words of the block at which a run starts."""
+        import numpy as np
+
+        return np.flatnonzero(np.unpackbits(self.starts))
+
+
 class Template:
     """Finds the text that many rows share, and keeps it up to date as rows go.
 
@@ -159,9 +186,18 @@ class Template:
         self._run_bits = min(22, max(18, size + 11))  # two runs hardly ever share a bucket
         self._begin(gone)
 
+    def _leave(self, gone: Places) -> None:
+        """Count the runs of some rows no longer."""
+        left = self.words.take(gone)
+        runs = in_threads(self._runs, ((left, *block) for block in left.blocks()))
+        self._counts -= self._count(left, runs)
+        self.n_rows -= len(gone)
+        self._shared = self._counts >= many_rows(self.n_rows)
+
     def _begin(self, gone: Places) -> None:
         import numpy as np
 
+        self.n_rows = len(self.words)
         self._fewest = (len(self.words) - len(gone)) // 4
         least = many_rows(self._fewest)  # so that it holds while so many rows are left
         step = max(1, least // _SAMPLED)
@@ -170,18 +206,21 @@ class Template:
         for block in sample.blocks():
             counts += np.bincount(self._pairs(sample, *block), minlength=len(counts))
         self._common = counts >= least // step
-        self._counts = self._count(self.words) - self._count(self.words.take(gone))
-        self.n_rows = len(self.words) - len(gone)
+        self._crowded = in_threads(
+            self._runs, ((self.words, *block) for block in self.words.blocks())
+        )
+        self._counts = self._count(self.words, self._crowded)
+        self._leave(gone)
         self._gone = gone
-        self._shared = self._counts >= many_rows(self.n_rows)
-        self.constant = self._flags()
+        self.constant = np.zeros(len(self.words.hashes), dtype=bool)
+        self._flag(self.words, self._crowded, self.constant)
 
     def _pairs(self, words: Words, first: int, end: int) -> Places:
         span = slice(int(words.starts[first]), int(words.starts[end]))
         return _buckets(pair_hashes(words.hashes[span]), self._pair_bits)
 
-    def _runs(self, words: Words, first: int, end: int) -> tuple[Places, Places]:
-        """Return the buckets of runs whose pairs are all common, and where they start."""
+    def _runs(self, words: Words, first: int, end: int) -> Runs:
+        """Find the runs of a block whose pairs are all common."""
         import numpy as np
 
         part = self._common[self._pairs(words, first, end)]
@@ -193,49 +232,40 @@ class Template:
         for offset in range(RUN_WORDS if len(places) else 0):
             runs = (runs ^ hashes[offset:][places]) * np.uint32(_RUN)
             runs ^= runs >> np.uint32(15)
-        return _buckets(runs, self._run_bits), places
+        return Runs(first, end, np.packbits(part), runs >> np.uint32(32 - self._run_bits))
 
-    def _count(self, words: Words) -> Places:
+    def _count(self, words: Words, blocks: Sequence[Runs]) -> Places:
         """Return in how many rows the runs of each bucket occur."""
         import numpy as np
 
         counts = np.zeros(1 << self._run_bits, dtype=np.int64)
 
-        def count(first: int, end: int) -> Places:
-            runs, places = self._runs(words, first, end)
-            starts = words.starts[first : end + 1] - words.starts[first]
-            sizes = np.diff(np.searchsorted(places, starts))
-            ends, found = np.cumsum(sizes), [runs[:0]]
-            for block in alike_blocks(sizes):
-                part = runs[spans((ends - sizes)[block], sizes[block])]
-                table = sorted_sets(part.astype(np.uint32), sizes[block])
+        def count(block: Runs) -> Places:
+            starts = words.starts[block.first : block.end + 1] - words.starts[block.first]
+            sizes = np.diff(np.searchsorted(block.places(), starts))
+            ends, found = np.cumsum(sizes), [np.empty(0, dtype=np.int64)]
+            for lines in alike_blocks(sizes):
+                part = block.buckets[spans((ends - sizes)[lines], sizes[lines])]
+                table = sorted_sets(part, sizes[lines])
                 found.append(table[table != PADDING].astype(np.int64))
             return np.concatenate(found)
 
-        blocks = list(words.blocks())
         for at in range(0, len(blocks), _COUNTED_BLOCKS):
-            found = in_threads(count, blocks[at : at + _COUNTED_BLOCKS])
+            found = in_threads(count, ((block,) for block in blocks[at : at + _COUNTED_BLOCKS]))
             counts += np.bincount(np.concatenate(found), minlength=len(counts))
         return counts
 
-    def _flags(self) -> Flags:
+    def _flag(self, words: Words, blocks: Sequence[Runs], flags: Flags) -> None:
         """Flag the marks, and the words of every run that many rows share."""
-        import numpy as np
 
-        words = self.words
-        flags = np.zeros(len(words.hashes), dtype=bool)
+        def flag(block: Runs) -> None:
+            part = flags[int(words.starts[block.first]) : int(words.starts[block.end])]
+            part[block.places()[self._shared[block.buckets]]] = True
+            for step in (1, 2, 4):  # from the first word of each run to all eight
+                part[step:] |= part[:-step].copy()
+
+        in_threads(flag, ((block,) for block in blocks))
         flags[words.marks()] = True
-
-        def flag(first: int, end: int) -> None:
-            runs, places = self._runs(words, first, end)
-            places = places[self._shared[runs]]
-            part = flags[int(words.starts[first]) : int(words.starts[end])]
-            for offset in range(RUN_WORDS if len(places) else 0):
-                part[places + offset] = True
-
-        if self._shared.any():
-            in_threads(flag, words.blocks())
-        return flags
 
     def without(self, gone: Places) -> Places:
         """Leave out some rows; return the rows in which other words are constant now."""
@@ -243,14 +273,27 @@ class Template:
 
         before, shared = self.constant, self._shared
         self._gone = np.concatenate([self._gone, gone])
-        self.n_rows -= len(gone)
-        if self.n_rows < self._fewest:
+        if self.n_rows - len(gone) < self._fewest:
             self._begin(self._gone)
-        else:
-            self._counts -= self._count(self.words.take(gone))
-            self._shared = self._counts >= many_rows(self.n_rows)
-            if np.array_equal(shared, self._shared):
-                return np.empty(0, dtype=np.int64)
-            self.constant = self._flags()
-        changed = np.flatnonzero(before != self.constant)
-        return np.unique(np.searchsorted(self.words.starts, changed, side="right") - 1)
+            changed = np.flatnonzero(before != self.constant)
+            return distinct(np.searchsorted(self.words.starts, changed, side="right") - 1)
+        self._leave(gone)
+        turned = shared != self._shared
+        rows = self._rows_with(turned) if turned.any() else np.empty(0, dtype=np.int64)
+        words = self.words.take(rows)
+        flags = np.zeros(len(words.hashes), dtype=bool)
+        runs = in_threads(self._runs, ((words, *block) for block in words.blocks()))
+        self._flag(words, runs, flags)
+        self.constant[spans(self.words.starts[rows], np.diff(words.starts))] = flags
+        return rows
+
+    def _rows_with(self, buckets: Flags) -> Places:
+        """Return the rows that have a run of one of some buckets."""
+        import numpy as np
+
+        def find(block: Runs) -> Places:
+            places = block.places()[buckets[block.buckets]] + self.words.starts[block.first]
+            return distinct(np.searchsorted(self.words.starts, places, side="right") - 1)
+
+        found = in_threads(find, ((block,) for block in self._crowded))
+        return np.concatenate([np.empty(0, dtype=np.int64), *found])

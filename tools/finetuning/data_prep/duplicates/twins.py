@@ -17,10 +17,12 @@ from finetuning.data_prep.duplicates.words import (
     PADDING,
     Words,
     alike_blocks,
+    distinct,
     in_threads,
     mix_pairs,
     sorted_sets,
     spans,
+    without,
 )
 from finetuning.data_prep.examples import Content
 from finetuning.data_prep.results import Engine, Leakage
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 
     Shares = NDArray[np.float64]
 
-_ESTIMATE_MARGIN: Final = 5 * (0.25 / PERMUTATIONS) ** 0.5
-"""Five standard errors of the estimate: a pair so far below the threshold is not counted out."""
+_MARGIN_DEVIATIONS: Final = 5
+"""A pair whose estimate is so many standard errors below the threshold is not counted out."""
 
 _BLOCK_PAIRS: Final = 1 << 14
 
@@ -142,10 +144,13 @@ def _likely(pairs: Pairs, signatures: Signatures, threshold: float) -> Pairs:
     kept = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, len(pairs), _BLOCK_PAIRS):
         part = pairs[start : start + _BLOCK_PAIRS]
-        same = np.zeros(len(part), dtype=np.int64)
-        for column in signatures.T:  # one after the other in memory
-            same += column[part[:, 0]] == column[part[:, 1]]
-        kept.append(part[same >= (threshold - _ESTIMATE_MARGIN) * PERMUTATIONS])
+        for n_values in (PERMUTATIONS // 4, PERMUTATIONS):
+            least = threshold - _MARGIN_DEVIATIONS * (0.25 / n_values) ** 0.5
+            same = np.zeros(len(part), dtype=np.int64)
+            for column in signatures.T[:n_values]:  # one after the other in memory
+                same += column[part[:, 0]] == column[part[:, 1]]
+            part = part[same >= least * n_values]
+        kept.append(part)
     return np.concatenate(kept)
 
 
@@ -204,12 +209,18 @@ class Search:
             self.signatures[changed] = sign(words.take(changed), constant, seed=self.seed)
         return changed
 
-    def twins(self, among: Places, wanted: Callable[[Pairs], Flags] | None = None) -> Pairs:
+    def twins(
+        self,
+        among: Places,
+        wanted: Callable[[Pairs], Flags] | None = None,
+        changed: Places | None = None,
+    ) -> Pairs:
         """Return the pairs of rows that are near duplicates.
 
         Args:
             among: The rows to look at, in rising order.
             wanted: Looks at pairs before they are compared and says which to compare.
+            changed: Only pairs with one of these rows.
 
         Raises:
             MissingExtraError: The engine's package is not installed.
@@ -217,17 +228,23 @@ class Search:
         import numpy as np
 
         signed = signed_rows(self.signatures, among)
-        signatures = self.signatures[signed] if len(signed) < len(self.rows) else self.signatures
+        signatures = self.signatures.T[:, signed].T  # columns stay one after the other
+        chosen = np.ones(len(self.rows), dtype=bool)
+        if changed is not None:
+            chosen[:] = False
+            chosen[changed] = True
+
+        def look(pairs: Pairs) -> Flags:
+            met: Flags = chosen[pairs[:, 0]] | chosen[pairs[:, 1]]
+            return met if wanted is None else met & wanted(pairs)
 
         def keep(pairs: Pairs) -> Pairs:
-            chosen = pairs if wanted is None else pairs[wanted(signed[pairs])]
-            return _likely(chosen, signatures, self.compare.threshold)
+            return _likely(pairs[look(signed[pairs])], signatures, self.compare.threshold)
 
-        found = signed[self._pair(signatures, self.rows.key[signed], keep)]
-        same = _same_words(self.rows.words, np.setdiff1d(among, signed, assume_unique=True))
-        if wanted is not None:
-            same = same[wanted(same)]
-        pairs = np.concatenate([found, same])
+        only = None if changed is None else chosen[signed]
+        found = signed[self._pair(signatures, self.rows.key[signed], keep, only)]
+        same = _same_words(self.rows.words, without(among, signed, len(self.rows)))
+        pairs = np.concatenate([found, same[look(same)]])
         return pairs[self.compare.twins(pairs)]
 
 
@@ -249,7 +266,7 @@ def measure_leakage(
     fresh = [row for row, name in enumerate(rows.names()) if row < border or name not in known]
     search = Search(rows, threshold, seed=_OTHER_SEED)
     pairs = search.twins(np.array(fresh, dtype=np.int64), _across(border))
-    return Leakage(exact=len(rows) - len(fresh), near=len(np.unique(pairs[:, 1])))
+    return Leakage(exact=len(rows) - len(fresh), near=len(distinct(pairs[:, 1])))
 
 
 def _across(border: int) -> Callable[[Pairs], Flags]:

@@ -120,6 +120,27 @@ def spans(starts: Places, lengths: Places) -> Places:
     return np.arange(total) + np.repeat(starts - ends + lengths, lengths)
 
 
+def distinct(values: Places) -> Places:
+    """Return each value once, in order."""
+    import numpy as np
+
+    ordered = np.sort(values)
+    fresh = np.ones(len(ordered), dtype=bool)
+    fresh[1:] = ordered[1:] != ordered[:-1]
+    once: Places = ordered[fresh]
+    return once
+
+
+def without(rows: Places, gone: Places, n_rows: int) -> Places:
+    """Return rows but for some; ``n_rows`` is how many there are in all."""
+    import numpy as np
+
+    stays = np.ones(n_rows, dtype=bool)
+    stays[gone] = False
+    left: Places = rows[stays[rows]]
+    return left
+
+
 def sorted_sets(values: Hashes, counts: Places) -> Hashes:
     """Return runs of values as the lines of a table: in order, each value once, rest padding.
 
