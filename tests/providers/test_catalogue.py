@@ -15,7 +15,17 @@ from finetuning.providers import (
     load_provider,
     provider_ids,
 )
-from finetuning.providers.catalogue import FOLDER, UNPRICED, Source, read_provider
+from finetuning.providers.catalogue import (
+    FOLDER,
+    UNPRICED,
+    Source,
+    base_of,
+    gpu_size,
+    memory_gb,
+    model_at,
+    params_of,
+    read_provider,
+)
 
 
 def test_every_file_is_sound_and_named_after_its_provider() -> None:
@@ -76,6 +86,19 @@ def test_a_day_known_only_roughly_counts_as_the_earliest_it_can_be(
     checked: str, day: dt.date
 ) -> None:
     assert Source(url="x", checked=checked, confidence="read").checked_on == day
+
+
+def test_a_model_under_another_name_is_known_as_the_open_base_that_it_is() -> None:
+    vertex = find_model("vertex", "qwen/qwen3@qwen3-32b")
+    assert params_of(vertex) == 32
+    assert base_of(find_model("openai", "gpt-4.1")) is None
+    assert memory_gb(find_model("openai", "gpt-4.1"), "lora") is None
+    crusoe = load_provider("crusoe")
+    here = model_at(crusoe, find_model("local", "openai/gpt-oss-120b"))
+    assert here is not None
+    assert here.id == "GPT-OSS 120B"
+    assert model_at(crusoe, find_model("local", "Qwen/Qwen3-8B")) is None
+    assert gpu_size("no-such-device") is None
 
 
 BROKEN = {

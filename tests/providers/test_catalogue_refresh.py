@@ -19,7 +19,7 @@ from finetuning.errors import UnknownNameError
 from finetuning.providers import load_provider, refresh_catalogue
 from finetuning.providers.catalogue import FOLDER, Event, ModelEntry, Price, Source
 from finetuning.providers.refresh import CatalogueRefresh
-from finetuning.providers.signals import SIGNALS
+from finetuning.providers.signals import SIGNALS, read_day
 from finetuning_skill import cli
 
 TODAY = "2026-11-20"
@@ -294,6 +294,22 @@ def test_the_address_of_azure_comes_from_the_environment(
     assert result.signals[0].status == "asked"
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "file:///etc")
     assert refresh_catalogue(signals=["azure_deprecation"]).signals[0].status == "failed"
+
+
+def test_a_model_that_becomes_tunable_is_proposed_and_a_long_list_ends(vendors: Vendors) -> None:
+    listed = "/fireworks/accounts/fireworks/models"
+    name = "accounts/fireworks/models/gemma-4-31b-it"
+    vendors.answers[listed] = {"models": [{"name": name, "tunable": True}]}
+    result = refresh(vendors, signals=["fireworks_tunable"])
+    assert (result.signals[0].confirmed, result.patch_file) == (1, None)
+
+
+def test_days_are_read_however_a_vendor_writes_them() -> None:
+    day = dt.date(2027, 1, 14)
+    assert {read_day("2027-01-14T00:00:00Z"), read_day(JANUARY)} == {day}
+    assert read_day({"year": 2027, "month": 1, "day": 14}) == day
+    nothing: list[object] = [None, "", 0, dict[str, int](), list[int]()]
+    assert [read_day(value) for value in nothing] == [None] * 5
 
 
 def test_an_unknown_signal_is_named() -> None:

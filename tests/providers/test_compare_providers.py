@@ -235,6 +235,32 @@ def test_more_tokens_or_requests_never_cost_less(tokens: int, requests: int, mor
                 assert found.usd_12_months.p50 <= spread.p50
 
 
+def test_jobs_billed_otherwise_than_by_token_are_priced_or_unknown() -> None:
+    idle = WORK | {"requests_per_month": 0}
+    rft = compare(idle, method="rft", as_of="2026-05-01")
+    free = option(rft, "fireworks", "accounts/fireworks/models/qwen3p5-9b")
+    assert free.usd_12_months is not None
+    assert free.usd_12_months.p90 == 0
+    assert option(rft, "tinker").usd_12_months is None
+    o4 = option(compare(idle, method="rft", as_of="2026-05-01"), "azure", "o4-mini-2025-04-16")
+    assert o4.usd_12_months is None, "its hours are not known"
+    preference = option(compare(idle, method="dpo", as_of="2026-09-01"), "vertex")
+    assert preference.usd_12_months is None, "how long the prompts are is not known"
+
+
+def test_dedicated_serving_of_a_model_of_unknown_size_has_no_price() -> None:
+    found = option(compare(WORK), "fireworks", "accounts/fireworks/models/glm-5p1")
+    assert all(way.usd_per_month is None for way in found.serving)
+
+
+def test_full_tuning_has_its_own_price() -> None:
+    found = option(
+        compare(WORK, tuning="full"), "fireworks", "accounts/fireworks/models/qwen3p5-9b"
+    )
+    assert found.train_usd_per_mtok == Decimal("1.00")
+    assert option(compare(WORK, tuning="full"), "hf_jobs").train_usd_per_mtok is not None
+
+
 # --- constraints -----------------------------------------------------------------------------
 
 
@@ -371,6 +397,7 @@ def test_pages_follow_one_another_and_fit_an_assistant() -> None:
         offset = part.next_offset
     assert seen == everything.options
     assert compare(limit=3, offset=10_000).summary().endswith("none from this offset on.")
+    assert compare(limit=3, offset=10_000).next == []
 
 
 def test_the_next_call_prices_the_best_option() -> None:

@@ -59,7 +59,7 @@ class Way:
     request: Range | None = None
     words: str = ""
 
-    def monthly(self, requests: int) -> Decimal | None:
+    def monthly(self, requests: int | Decimal) -> Decimal | None:
         """Return what a month costs in the middle of the range; None where it is not known."""
         if self.month is None or self.request is None:
             return None
@@ -152,12 +152,11 @@ def _by_gpu_hours(
         each = work * MILLION / (MFU[1] * flops) * price.usd / 3600
         words = f"{count} × {name} at ${price.usd} an hour, {MFU[2]} to {MFU[0]} of its peak"
         job = Job(Range(bills[0], bills[2]), each.quantize(Decimal("0.0001")), words)
-        if best is None or (bills[1], each) < (best[0], best[1].usd_per_mtok):
-            best = bills[1], job, price
-    if best is None:
-        return None
-    book.used.append(best[2])
-    return best[1]
+        if best is None or each < best[0]:  # by the work, not by the job: more never costs less
+            best = each, job, price
+    if best is not None:
+        book.used.append(best[2])
+    return None if best is None else best[1]
 
 
 def serve(
@@ -177,7 +176,8 @@ def serve(
             for way in host.serving
             if host.id != entry.id and way.byo and ("*" in way.bases or base.id in way.bases)
         ]
-    known = [(way.monthly(work.requests_per_month), way) for way in ways]
+    traffic = sorted(draw[2] for draw in _draws())[_DRAWS // 2]
+    known = [(way.monthly(work.requests_per_month * traffic), way) for way in ways]
     return [way for _, way in sorted(known, key=lambda pair: (pair[0] is None, pair[0] or 0))]
 
 

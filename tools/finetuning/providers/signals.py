@@ -78,8 +78,8 @@ def _last_job(entry: Provider, model: ModelEntry, day: dt.date) -> dt.date | Non
     return availability(entry.id, model.id, None, day).dates.get("training_end")
 
 
-def _date(value: object) -> dt.date | None:
-    """Read a day from an ISO text, seconds since 1970, or year, month and day."""
+def read_day(value: object) -> dt.date | None:
+    """Return the day of an ISO text, seconds since 1970, or year, month and day."""
     if isinstance(value, str) and value:
         return dt.date.fromisoformat(value[:10])
     if isinstance(value, int | float) and value:
@@ -96,7 +96,7 @@ def read_openai(get: Get, entry: Provider, day: dt.date) -> Found:
     found = Found()
     for item in get("/models")["data"]:
         model = _known(entry, item["id"])
-        shut = _date(item.get("shutdown_date"))
+        shut = read_day(item.get("shutdown_date"))
         if model is not None and shut is not None:
             found.date(model, "inference_end", shut, _end(entry, model, day))
     return found
@@ -110,9 +110,9 @@ def read_azure(get: Get, entry: Provider, day: dt.date) -> Found:
         ends: dict[str, Any] = item.get("deprecation") or {}
         if model is None:
             continue
-        if (last := _date(ends.get("fine_tune"))) is not None:
+        if (last := read_day(ends.get("fine_tune"))) is not None:
             found.date(model, "training_end", last, _last_job(entry, model, day))
-        if (shut := _date(ends.get("inference"))) is not None:
+        if (shut := read_day(ends.get("inference"))) is not None:
             found.date(model, "inference_end", shut, _end(entry, model, day))
     return found
 
@@ -125,7 +125,7 @@ def read_bedrock(get: Get, entry: Provider, day: dt.date) -> Found:
         if model is None:
             continue
         ends: dict[str, Any] = item.get("modelLifecycle") or {}
-        shut = _date(ends.get("endOfLifeTime"))
+        shut = read_day(ends.get("endOfLifeTime"))
         if shut is not None:
             found.date(model, "inference_end", shut, _end(entry, model, day))
         if model.methods and not item.get("customizationsSupported"):
@@ -169,7 +169,7 @@ def read_fireworks(get: Get, entry: Provider, day: dt.date) -> Found:
             found.add("models", id=model.id, methods=["sft"])
         else:
             found.add("lifecycle", event="training_end", date=day, models=[model.id], exact=False)
-        if (shut := _date(item.get("deprecationDate"))) is not None:
+        if (shut := read_day(item.get("deprecationDate"))) is not None:
             found.date(model, "inference_end", shut, _end(entry, model, day))
     return found
 
