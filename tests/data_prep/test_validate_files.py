@@ -167,7 +167,7 @@ def test_a_file_that_changes_while_it_is_read_stops_the_call(
 
     path = tmp_path / "a.jsonl"
     path.write_text(f"{LINE}\n" * 3000, encoding="utf-8")
-    monkeypatch.setattr("finetuning.data_prep.validate.scan._PROGRESS_BYTES", 1000)
+    monkeypatch.setattr("finetuning.data_prep.validate.whole._PROGRESS_BYTES", 1000)
 
     def append(_done: int, _total: int | None, _what: str) -> None:
         with path.open("a", encoding="utf-8") as stream:

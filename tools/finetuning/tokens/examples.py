@@ -237,7 +237,10 @@ class TokenTally:
 
     def add(self, row: Mapping[str, Json]) -> int:
         """Count one row and return its tokens, chat overhead included."""
-        texts, messages = _read(row)
+        return self.add_texts(*_read(row))
+
+    def add_texts(self, texts: Sequence[str], messages: int) -> int:
+        """Count one row by its texts and its number of chat messages; return its tokens."""
         frame = messages * MESSAGE_OVERHEAD_TOKENS + REPLY_OVERHEAD_TOKENS if messages else 0
         tokens = sum(self._counter.count(texts)) + frame
         self._lengths[tokens] += 1
@@ -251,6 +254,11 @@ class TokenTally:
     def merge(self, lengths: Mapping[int, int]) -> None:
         """Add the lengths that another tally with the same counter found."""
         self._lengths.update(lengths)
+
+    def take(self) -> dict[int, int]:
+        """Return the rows by number of tokens, and start again at nothing."""
+        lengths, self._lengths = dict(self._lengths), Counter()
+        return lengths
 
     def stats(self) -> TokenStats:
         """Return the statistics of the rows added so far."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
 
 from finetuning.data_prep.targets import Target
@@ -17,7 +16,6 @@ from finetuning.records import Finding, Json, Severity
 
 _SHOWN_NAME: Final = re.compile(r"[\w.:$-]{1,32}")
 """Roles and keys may be shown, but only if they look like names, not like row text."""
-_BEDROCK_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 _OPENAI_TARGETS: Final = frozenset({"openai_chat", "openai_preference", "azure_chat"})
 _ROW_TOKENS_4O: Final = 65_536
@@ -153,33 +151,6 @@ def limits_for(target: Target, model: str | None) -> Limits:
     if target.name in _OPENAI_TARGETS and "gpt-4o" in name:
         return limits._replace(row_tokens=_ROW_TOKENS_4O)
     return limits
-
-
-def check_before(path: Path, size: int, target: Target, limits: Limits) -> list[Finding]:
-    """Return what can be said before the first row is read."""
-    found: list[Finding] = []
-    if target.closed:
-        found.append(finding("service_closed", target.closed))
-    if target.name.startswith("fireworks") and path.suffix != ".jsonl":
-        found.append(finding("file_name", "the name does not end in .jsonl"))
-    if target.name.startswith("bedrock") and not _BEDROCK_NAME.fullmatch(path.name):
-        found.append(finding("file_name", "the name has other signs than letters, digits, _ - ."))
-    if limits.max_bytes is not None and size > limits.max_bytes:
-        message = f"{size} bytes; at most {limits.max_bytes}"
-        found.append(finding("file_too_large", message))
-    return found
-
-
-def check_after(n_rows: int, limits: Limits) -> list[Finding]:
-    """Return what can be said once all rows are counted."""
-    least, advised, most = limits.min_rows, limits.advised_rows, limits.max_rows
-    if least is not None and n_rows < least:
-        return [finding("too_few_rows", f"{n_rows} rows; at least {least}")]
-    if advised is not None and n_rows < advised:
-        return [finding("few_rows", f"{n_rows} rows; {advised} or more are advised")]
-    if most is not None and n_rows > most:
-        return [finding("too_many_rows", f"{n_rows} rows; at most {most}")]
-    return []
 
 
 def check_length(line: int, tokens: int, limits: Limits, *, exact: bool) -> Finding | None:

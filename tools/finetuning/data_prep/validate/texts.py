@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from finetuning.data_prep.validate.reports import RowReport, kind, pointer, shown
+from finetuning.data_prep.validate.typed import REFUSAL
 from finetuning.records import Json
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -35,16 +36,6 @@ _SPECIAL: Final = re.compile(
 _RESERVED: Final = re.compile(r"(?:User|Bot|Assistant|System|Thought):|<image>|<video>|\[EOS\]")
 """Words of the aws-samples Nova validator @7a8cfea and the Bedrock guide (checked 2026-11-20)."""
 
-_REFUSAL: Final = re.compile(
-    r"\s*(?:i['’]?m (?:really |very |so )?sorry,?(?: but)? (?:i|as)\b"
-    r"|i am sorry,? but i\b"
-    r"|(?:sorry|apologies|unfortunately),?(?: but)? i (?:can(?:no|['’])t|am (?:not|un)able)"
-    r"|i can(?:no|['’])t (?:help|assist|comply|fulfil|provide|answer|do that|engage)"
-    r"|i(?:['’]m| am) (?:unable|not able) to (?:help|assist|comply|fulfil|provide|answer)"
-    r"|as an? (?:ai|artificial intelligence|large language model|language model)\b"
-    r"|(?:很)?(?:抱歉|对不起),?，?我(?:无法|不能)|作为(?:一个|一名)?(?:AI|人工智能|语言模型))",
-    re.IGNORECASE | re.ASCII,
-)
 _CHECKS: Final = (
     ("mojibake", _MOJIBAKE),
     ("invisible_character", _INVISIBLE),
@@ -260,7 +251,7 @@ def check_texts(row: dict[str, Json], report: RowReport, *, reserved_words: bool
         if text.startswith("data:"):
             continue
         _check_text(text, place, report)
-        if answer and _REFUSAL.match(text):
+        if answer and REFUSAL.match(text):
             report.add("refusal", place, f"an answer of {len(text)} characters that refuses")
         found = _RESERVED.search(text) if reserved_words else None
         if found:

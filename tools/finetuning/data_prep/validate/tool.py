@@ -17,7 +17,8 @@ from finetuning.tokens import TokenStats
 
 if TYPE_CHECKING:
     from finetuning.data_prep.validate.reports import FindingTally
-    from finetuning.data_prep.validate.scan import BillTally, FileScan
+    from finetuning.data_prep.validate.scan import BillTally
+    from finetuning.data_prep.validate.whole import FileScan
 
 _WHERE = "validate_jsonl"
 
@@ -96,7 +97,8 @@ def validate_jsonl(
     knowledge: data-prep.md#finding-codes
     """
     from finetuning.data_prep.validate.reports import FindingTally, limits_for
-    from finetuning.data_prep.validate.scan import BillTally, FileScan
+    from finetuning.data_prep.validate.scan import BillTally
+    from finetuning.data_prep.validate.whole import FileScan
     from finetuning.files import atomic_write, resolve_read, resolve_write
 
     file = resolve_read(path, where=_WHERE)
@@ -112,7 +114,7 @@ def validate_jsonl(
             stream = stack.enter_context(atomic_write(output, binary=True))
         tally = FindingTally(max_findings, offset, stream)
         scan = FileScan(known, chosen, limits, tally, bill)
-        scan.run(file)
+        scan.run(file, model)
     return _result(path, known, chosen, scan, tally, bill, output)
 
 

@@ -1,0 +1,260 @@
+"""Typed rows of the common formats, and what processes that check ranges of them say.
+
+Helper processes start with this module and msgspec alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import IO, Any, Final, Literal, NamedTuple, cast
+
+import msgspec
+
+_UNSET: Final = msgspec.UNSET
+_Unset = msgspec.UnsetType
+
+REFUSAL: Final = re.compile(
+    r"\s*(?:i['’]?m (?:really |very |so )?sorry,?(?: but)? (?:i|as)\b"
+    r"|i am sorry,? but i\b"
+    r"|(?:sorry|apologies|unfortunately),?(?: but)? i (?:can(?:no|['’])t|am (?:not|un)able)"
+    r"|i can(?:no|['’])t (?:help|assist|comply|fulfil|provide|answer|do that|engage)"
+    r"|i(?:['’]m| am) (?:unable|not able) to (?:help|assist|comply|fulfil|provide|answer)"
+    r"|as an? (?:ai|artificial intelligence|large language model|language model)\b"
+    r"|(?:很)?(?:抱歉|对不起),?，?我(?:无法|不能)|作为(?:一个|一名)?(?:AI|人工智能|语言模型))",
+    re.IGNORECASE | re.ASCII,
+)
+"""How an answer that refuses begins."""
+
+_STARTS: Final = ("i'm", "i’m", "im ", "i a", "i c", "sor", "apo", "unf", "as ")
+"""First three letters of what :data:`REFUSAL` matches, but for white space and Chinese."""
+
+_SPACES: Final = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+FIRST_LETTERS: Final = frozenset("IiAaSsUu抱很对作" + _SPACES)
+_FIRST_THREE: Final = frozenset(
+    "".join(letters)
+    for start in _STARTS
+    for letters in itertools.product(*({letter, letter.upper()} for letter in start))
+)
+
+
+def says_nothing(text: str) -> bool:
+    """Say that a text is blank or refuses; called where its first letter could begin that."""
+    first = text[0]
+    if first in "IiAaSsUu" and text[:3] not in _FIRST_THREE:
+        return False
+    return text.isspace() or REFUSAL.match(text) is not None
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An object that has no other keys."""
+
+
+class Function(Strict, gc=False):
+    """A function that an answer calls."""
+
+    name: str
+    arguments: str
+
+
+class Call(Strict, gc=False):
+    """A call of an answer."""
+
+    id: str
+    function: Function
+    type: Literal["function"] | _Unset = _UNSET
+
+
+Text = str
+Name = str | _Unset
+
+
+class SystemTurn(Strict, gc=False, tag_field="role", tag="system"):
+    """A system text."""
+
+    content: Text
+    name: Name = _UNSET
+
+
+class UserTurn(Strict, gc=False, tag_field="role", tag="user"):
+    """What the user says."""
+
+    content: Text
+    name: Name = _UNSET
+
+
+class AnswerTurn(Strict, gc=False, tag_field="role", tag="assistant"):
+    """An answer, a call, or both."""
+
+    content: Text | _Unset | None = _UNSET
+    tool_calls: list[Call] | _Unset | None = _UNSET
+    name: Name = _UNSET
+    weight: Literal[0, 1] | _Unset = _UNSET
+
+
+class ResultTurn(Strict, gc=False, tag_field="role", tag="tool"):
+    """The result of a call."""
+
+    content: Text
+    tool_call_id: str
+    name: Name = _UNSET
+
+
+_ROLES: Final[dict[type, str]] = {
+    SystemTurn: "system",
+    UserTurn: "user",
+    AnswerTurn: "assistant",
+    ResultTurn: "tool",
+}
+
+
+class ChatRow(Strict, gc=False):
+    """A row of ``messages``."""
+
+    messages: list[SystemTurn | UserTurn | AnswerTurn | ResultTurn]
+    tools: msgspec.Raw = msgspec.Raw(b"")
+
+
+class PromptRow(Strict, gc=False):
+    """A row of prompt and completion."""
+
+    prompt: str
+    completion: str
+
+
+class TextRow(Strict, gc=False):
+    """A row of running text."""
+
+    text: str
+
+
+class AlpacaRow(Strict, gc=False):
+    """A row of instruction and output."""
+
+    instruction: str
+    output: str
+    input: str | _Unset | None = _UNSET
+
+
+class ChatKeys(NamedTuple):
+    """Which keys of a message the quick check may pass in a format.
+
+    Attributes:
+        names: Messages may have a name.
+        weights: Answers may have a weight.
+        calls: Calls and results, with ids and arguments as texts.
+    """
+
+    names: bool = True
+    weights: bool = False
+    calls: bool = True
+
+
+_WEIGHED: Final = ChatKeys(weights=True)
+QUICK_CHATS: Final[dict[str, ChatKeys]] = {
+    "openai_chat": _WEIGHED,
+    "azure_chat": _WEIGHED,
+    "nebius_chat": _WEIGHED,
+    "together_chat": _WEIGHED,
+    "fireworks_chat": _WEIGHED,
+    "aliyun_chat": ChatKeys(names=False),
+    "tinker": ChatKeys(calls=False),
+    "trl_messages": ChatKeys(),
+    "mistral_chat": ChatKeys(calls=False),
+}
+"""Chat formats with a quick check; a test compares the keys with the rules in full."""
+
+
+def texts_of(row: Any) -> tuple[list[str], int]:
+    """Return the texts of a typed row that cost tokens, and its number of messages.
+
+    They are those that ``tokens.example_texts`` finds in the decoded row.
+    """
+    if type(row) is not ChatRow:
+        values = (getattr(row, name) for name in row.__struct_fields__)
+        return [value for value in values if isinstance(value, str) and value], 0
+    texts: list[str] = []
+    for message in cast("list[Any]", row.messages):
+        texts.append(_ROLES[type(message)])
+        content = message.content
+        if content:
+            texts.append(content)
+        if message.name is not _UNSET:
+            texts.append(message.name)
+        for call in (message.tool_calls if type(message) is AnswerTurn else _UNSET) or ():
+            texts += [call.function.name, call.function.arguments]
+    tools = bytes(row.tools)
+    if tools:
+        texts.append(json.dumps(msgspec.json.decode(tools), ensure_ascii=False))
+    return [text for text in texts if text], len(row.messages)
+
+
+Found = tuple[int, str | None, str, str, str]
+"""Line counted from 1 in the range, field, code, severity and message."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to check: everything that a helper process needs to know.
+
+    Attributes:
+        path: The file.
+        identity: Inode, size and time of change that the file must have.
+        target: Name of the format.
+        method: What the rows are for.
+        model: Decides tokenizer and limits.
+        count_tokens: Count the tokens of every row.
+    """
+
+    path: str
+    identity: tuple[int, int, int]
+    target: str
+    method: str
+    model: str | None
+    count_tokens: bool
+
+
+class Part(msgspec.Struct):
+    """What was found in a range.
+
+    Attributes:
+        end: Byte after the range.
+        n_lines: Lines in it.
+        n_rows: Lines that are not blank.
+        found: Findings in the order of the lines.
+        own_shape: A row has the shape of the target.
+        changed: The file is not the one of the job.
+        lengths: Rows by number of tokens.
+        billed: Tokens billed for an epoch.
+    """
+
+    end: int = 0
+    n_lines: int = 0
+    n_rows: int = 0
+    found: list[Found] = []
+    own_shape: bool = False
+    changed: bool = False
+    lengths: dict[int, int] = {}
+    billed: int = 0
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A range: its number, first byte, and the byte after its last line."""
+
+    number: int
+    start: int
+    end: int
+
+
+def write_frame(stream: IO[bytes], message: Any) -> None:
+    """Write a message with its length before it."""
+    data = msgspec.msgpack.encode(message)
+    stream.write(len(data).to_bytes(8, "little") + data)
+    stream.flush()
+
+
+def read_frame(stream: IO[bytes], kind: Any) -> Any:
+    """Return the next message, or None at the end of the stream."""
+    size = int.from_bytes(stream.read(8), "little")
+    data = stream.read(size)
+    return msgspec.msgpack.decode(data, type=kind) if size and len(data) == size else None
