@@ -43,6 +43,7 @@ def test_rows_read_long_ago_fail_the_check_and_name_their_source() -> None:
     stale = {fault.provider: fault.why for fault in found.faults}
     assert "matrix was read 2026-05-07" in stale["lambda"]
     assert "stale" in found.summary()
+    assert not {"cohere", "mistral", "predibase", "gemini_api"} & set(stale), "those are history"
 
 
 def test_what_is_over_needs_no_new_look(copy: Path) -> None:
@@ -54,6 +55,16 @@ def test_what_is_over_needs_no_new_look(copy: Path) -> None:
     whys = [fault.why for fault in verify_catalogue(as_of=TODAY, folder=copy).faults]
     assert not any("plans" in why for why in whys), "the bands of May were replaced"
     assert any("docs was read 2026-08-18" in why for why in whys)
+
+
+def test_a_price_is_checked_though_an_older_one_of_its_kind_is_history(copy: Path) -> None:
+    for path in copy.glob("*.toml"):
+        if path.stem != "fireworks":
+            path.unlink()
+    found = verify_catalogue(as_of="2027-03-01", folder=copy)
+    rows = {f.why: f.what for f in found.faults}
+    assert rows["dedicated was read 2026-10-05"] == "serving by the hour and 2 more"
+    assert not any("pricing_may" in f.why for f in found.faults), "replaced on 2026-10-07"
 
 
 def test_a_young_catalogue_passes(copy: Path) -> None:

@@ -284,7 +284,7 @@ CASES: list[tuple[dict[str, Any], str, str | None, str]] = [
     ({"licence": "permissive"}, "vertex", "gemini-3.5-flash", "its licence is proprietary"),
     ({"context_tokens": 200_000}, "tinker", "Qwen/Qwen3-8B", "context of 40960 tokens"),
     ({"languages": ["zh"]}, "nebius", None, "its makers support en, de"),
-    ({"gpu_memory_gb": 8}, "local", None, "GPU memory, there is 8 GB"),
+    ({"gpu_memory_gb": 8, "model_family": "3.5-9b"}, "local", None, "memory, there is 8 GB"),
     ({"max_monthly_usd": "20"}, "together", None, "a month is over $20"),
     ({"max_monthly_usd": "20"}, "local", None, "price is not known"),
 ]  # fmt: skip
@@ -323,6 +323,8 @@ def test_own_memory_decides_which_bases_fit() -> None:
         result = compare(on_premise=True, gpu_memory_gb=24, model_family="qwen", **wanted)
         return {o.model for o in result.options}
 
+    small = compare(on_premise=True, gpu_memory_gb=6).options
+    assert [o.model for o in small] == ["meta-llama/Llama-3.2-1B-Instruct"]
     assert "Qwen/Qwen3.5-9B" in fits()
     assert "Qwen/Qwen3-32B" not in fits()
     assert "Qwen/Qwen3-32B" in fits(tuning="qlora")

@@ -195,10 +195,10 @@ def reasons_against(
     model: ModelEntry,
     wanted: Constraints,
     region: Region | None,
-    known: Availability,
+    known: Availability | None,
 ) -> Iterator[str]:
     """Yield why a model of a provider does not meet the constraints, the gravest first."""
-    if not known.can_start:
+    if known is not None and not known.can_start:
         yield known.why
     if wanted.on_premise and entry.service != "own":
         yield "not on your premises"
@@ -209,7 +209,7 @@ def reasons_against(
         yield f"{wanted.tuning} is not offered (only {', '.join(tunings) or 'what it chooses'})"
     yield from _about_data(entry, wanted, region, model)
     yield from _about_model(entry, model, wanted)
-    yield from about_base(model, wanted)
+    yield from _about_base(model, wanted)
 
 
 def _about_data(
@@ -261,7 +261,7 @@ def of_family(model: ModelEntry, family: str) -> bool:
     return any(wanted in name.casefold() for name in names if name is not None)
 
 
-def about_base(model: ModelEntry, wanted: Constraints) -> Iterator[str]:
+def _about_base(model: ModelEntry, wanted: Constraints) -> Iterator[str]:
     """Yield why a base does not meet what is asked of family, licence, context and languages."""
     from finetuning.providers.catalogue import base_of
 

@@ -23,7 +23,6 @@ from finetuning.providers.comparison import (
     Option,
     SourceRead,
     Workload,
-    about_base,
     of_family,
     reasons_against,
     region_of,
@@ -105,8 +104,10 @@ def _models(entry: Provider, wanted: Constraints) -> list[ModelEntry]:
     bases = load_provider("local").models
     own = tuple(entry.billing)
     if wanted.model_family is None:
-        fitting = [base for base in bases if not list(about_base(base, wanted))]
-        bases = tuple(sorted(fitting, key=lambda base: not base.representative)[:1]) or bases[:1]
+        against = (list(reasons_against(entry, base, wanted, None, None)) for base in bases)
+        fitting = [base for base, why in zip(bases, against, strict=True) if not why]
+        fitting.sort(key=lambda base: (not base.representative, -(base.params_b or 0)))
+        bases = tuple(fitting[:1]) or bases[:1]
     else:
         bases = tuple(base for base in bases if of_family(base, wanted.model_family))
     return [msgspec.structs.replace(base, methods=own) for base in bases]

@@ -64,7 +64,7 @@ def verify_catalogue(
 ) -> CatalogueCheck:
     """Check that each row has a source younger than 90 days, and each formula a worked case.
 
-    Rows about what is over (a price with ``valid_to`` or an event in the past) need no new look.
+    What is over (a closed service, a price with ``valid_to``, a past event) needs no new look.
 
     Args:
         as_of: The day ages are counted to; None means today.
@@ -105,19 +105,14 @@ def _fault(
 
 def _row_faults(entry: Provider, day: dt.date) -> list[RowFault]:
     """Return rows without a source, and one fault for each source that is too old."""
-    past = {f"{row.event} {row.date}" for row in entry.lifecycle if row.date <= day}
-    past |= {
-        f"price {row.kind} of {', '.join(row.models)}"
-        for row in entry.prices
-        if row.valid_to is not None and row.valid_to <= day
-    }
     faults: list[RowFault] = []
     users: dict[str, list[str]] = {}
-    for what, name in entry.rows():
+    for what, name, over in entry.rows():
         source = entry.sources.get(name)
+        history = entry.service == "closed" or (over is not None and over <= day)
         if source is None or (not source.url and source.confidence != "memory"):
             faults.append(_fault(entry, what, "no_source", f"source {name!r} has no address"))
-        elif what not in past and (day - source.checked_on).days > STALE_DAYS:
+        elif not history and (day - source.checked_on).days > STALE_DAYS:
             users.setdefault(name, []).append(what)
     for name, rows in users.items():
         checked = entry.sources[name].checked

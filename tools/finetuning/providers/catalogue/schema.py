@@ -271,20 +271,23 @@ class Provider(Row, frozen=True, kw_only=True):
     data: DataHandling | None = None
     exchange: tuple[Exchange, ...] = ()
 
-    def rows(self) -> list[tuple[str, str]]:
-        """Return (what the row is, name of its source) of every row of the file."""
-        found = [(f"{event.event} {event.date}", event.source) for event in self.lifecycle]
-        found += [(f"model {model.id}", model.source) for model in self.models]
-        found += [(f"serving by the {way.billing}", way.source) for way in self.serving]
-        found += [(f"price {p.kind} of {', '.join(p.models)}", p.source) for p in self.prices]
+    def rows(self) -> list[tuple[str, str, dt.date | None]]:
+        """Return of every row what it is, the name of its source, and since when it is over."""
+        found: list[tuple[str, str, dt.date | None]] = [
+            (f"{row.event} {row.date}", row.source, None if row.event == "preview" else row.date)
+            for row in self.lifecycle
+        ]
+        found += [(f"model {model.id}", model.source, None) for model in self.models]
+        found += [(f"serving by the {way.billing}", way.source, None) for way in self.serving]
+        found += [(f"price {price.kind}", price.source, price.valid_to) for price in self.prices]
         others = [*self.settings, *self.exchange, self.limits, self.data]
-        return found + [(type(row).__name__.lower(), row.source) for row in others if row]
+        return found + [(type(row).__name__.lower(), row.source, None) for row in others if row]
 
     def faults(self) -> list[str]:
         """Return what a schema cannot say: dangling sources, units, models; empty when sound."""
         known = {"*", *(model.id for model in self.models)}
         offers: list[Event | Serving | Price] = [*self.lifecycle, *self.serving, *self.prices]
-        found = [f"no source {name!r}" for _, name in self.rows() if name not in self.sources]
+        found = [f"no source {name!r}" for _, name, _ in self.rows() if name not in self.sources]
         for row in offers:
             found += [f"unknown model {name!r}" for name in row.models if name not in known]
         for price in self.prices:
