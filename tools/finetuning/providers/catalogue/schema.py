@@ -130,10 +130,7 @@ class ModelEntry(Row, frozen=True, kw_only=True):
 
 
 class Serving(Row, frozen=True, kw_only=True):
-    """A way to serve a tuned model here; ``base_tokens`` = at the base model's token price.
-
-    ``byo`` takes what was trained elsewhere, for the ``bases`` (``*`` = any open base).
-    """
+    """A way to serve a tuned model; ``byo`` takes what was trained elsewhere, for ``bases``."""
 
     billing: Literal["token", "hour"]
     source: str
@@ -230,7 +227,7 @@ class Setting(Row, frozen=True, kw_only=True):
 
 
 class DataHandling(Row, frozen=True, kw_only=True):
-    """What happens to the data; ``own_account`` = the job runs inside the customer's account."""
+    """What happens to the data; ``own_account``: the job runs inside the customer's account."""
 
     source: str
     trains_on_data: Literal["no", "opt_in", "conflict", "unknown"] = "unknown"
