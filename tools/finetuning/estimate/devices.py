@@ -74,7 +74,7 @@ class Gpu(NamedTuple):
 
 
 _A100: Final = (0.25, 0.35, 0.45)
-"""68 runs with checkpointing, rows of 4096: LoRA 0.23 to 0.37, QLoRA 0.19 to 0.45, full 0.34 to
+"""85 runs with checkpointing, rows of 4096: LoRA 0.23 to 0.37, QLoRA 0.21 to 0.50, full 0.34 to
 0.49 (fms-acceleration, tables.json, 2026-11-20)."""
 _HOPPER: Final = (0.15, 0.28, 0.42)
 """Lower than an A100's: the same kernels fill less of it (Llama 3.1 8B, full, 2 x 8192 tokens in
