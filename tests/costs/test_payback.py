@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import socket
 from dataclasses import replace
 from decimal import Decimal
@@ -519,7 +520,42 @@ def test_tidying_money_changes_nothing_but_zeros(value: Decimal) -> None:
     assert int(tidy(value).as_tuple().exponent) <= -2
 
 
+def test_a_replica_takes_as_many_gpus_as_hold_the_base() -> None:
+    large = estimate("together", "Qwen/Qwen3.5-122B-A10B")  # 270 GB: 2 H200 are the cheapest
+    assert large.serving_usd_per_month == 2 * Decimal("5.99") * 730
+    named = estimate("together", "Qwen/Qwen3.5-122B-A10B", gpu="H100")
+    assert named.serving_usd_per_month == 4 * Decimal("3.99") * 730
+    (count,) = (a for a in named.assumptions if a.name == "GPUs of a replica")
+    assert count.value == "4"
+    small = estimate("together", "Qwen/Qwen3.5-27B", limit=None)
+    assert all(a.name != "GPUs of a replica" for a in small.assumptions)
+
+
+@pytest.mark.parametrize("part", ["serving", "current"])
+def test_no_more_tokens_are_read_from_a_cache_than_are_sent(part: str) -> None:
+    whole = {"serving": TRAFFIC, "current": TODAY}[part]
+    with pytest.raises(BadInputError, match=f"{part}.cached_tokens"):
+        estimate(**{part: {**whole, "cached_tokens": 2501}})
+
+
+def test_prices_in_yuan_carry_their_rate_and_its_day() -> None:
+    result = estimate(
+        "alibaba", "qwen3-32b", prices={"train_usd_per_mtok": "1"}, accept_stale=True, limit=None
+    )
+    (price,) = (a for a in result.assumptions if a.name == "alibaba/qwen3-32b:tuned")
+    assert "2 CNY at 6.7758 CNY per USD of 2026-06-01" in price.unit
+
+
+def test_the_page_speaks_chinese_when_asked(tmp_path: Path) -> None:
+    result = estimate(language="zh", output_dir=str(tmp_path / "zh"))
+    assert result.chart_file is not None
+    html = Path(result.chart_file).read_text("utf-8")
+    assert 'lang="zh' in html
+    assert re.search("[\u4e00-\u9fff]{4}", html)
+
+
 def test_money_is_written_with_cents_or_with_the_digits_that_count() -> None:
+    assert money(Decimal("-1234.5")) == "-$1,234.50"
     assert money(Decimal("1234.5")) == "$1,234.50"
     assert money(Decimal("0.0004")) == "$0.0004"
     assert money(Decimal(0)) == "$0.00"

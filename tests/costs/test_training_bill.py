@@ -480,3 +480,89 @@ def test_percentiles_are_ordered_and_stay_within_the_range(
     result = spread_around(usd, Spread(low, high))
     margin = Decimal("0.000001")
     assert usd * low - margin <= result.p10 <= result.p50 <= result.p90 <= usd * high + margin
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "more", "words"),
+    [
+        ("tinker", "Qwen/Qwen3-8B", {}, "billed by its rollouts"),
+        ("tinker", "Qwen/Qwen3-8B", {"rft": {"hours": 3}}, "billed by its rollouts"),
+        ("azure", "o4-mini", {"rft": {"prefill_tokens": 3}}, "billed by the hour"),
+        ("fireworks", "gemma-4-31b-it", {"rft": {"hours": 3}}, "billed by GPU time"),
+        ("fireworks", "gemma-4-31b-it", {"gpu": "H200"}, "billed by GPU time"),
+    ],
+)
+def test_a_reinforcement_job_says_what_its_rule_needs(
+    provider: str, model: str, more: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BadInputError, match=words):
+        estimate(provider, model, "rft", as_of="2026-06-01", **more)
+
+
+def test_a_rate_for_lora_is_no_rate_for_full_tuning() -> None:
+    full = estimate("fireworks", "qwen3p5-9b", tuning="full", training_tokens=10**6, n_epochs=1)
+    assert point(full) == 1
+    with pytest.raises(UnknownPriceError, match=r"gemma-4-31b-it:train_sft:full.*\(LoRA\)"):
+        estimate("fireworks", "gemma-4-31b-it", tuning="full", training_tokens=10**6)
+    both = estimate("together", "Qwen/Qwen3.5-9B", tuning="full", training_tokens=10**6)
+    assert point(both) == Decimal("0.34")
+
+
+def test_a_rule_that_nobody_read_needs_a_rate_of_ones_own_and_says_so() -> None:
+    with pytest.raises(BadInputError, match="cannot compute"):
+        estimate("alibaba", "qwen3-32b", training_tokens=10)
+    own = estimate(
+        "alibaba", "qwen3-32b", training_tokens=10**6, prices={"train_usd_per_mtok": "2"}
+    )
+    assert point(own) == 6
+    (rule,) = (a for a in own.assumptions if a.name == "billing rule")
+    assert rule.confidence == "assumed"
+
+
+def test_a_price_a_thousand_times_too_high_or_low_is_noticed() -> None:
+    def checks(rate: str) -> list[bool]:
+        prices = {"train_usd_per_mtok": rate}
+        result = estimate("together", "Qwen/Qwen3.5-9B", training_tokens=10**8, prices=prices)
+        assert [c.ok for c in result.sanity] == [
+            not any("is the price per million" in w for w in result.warnings)
+        ]
+        return [c.ok for c in result.sanity]
+
+    assert checks("0.34") == [True]
+    assert checks("340") == [False]
+    assert checks("0.00034") == [False]
+
+
+def test_machine_hours_stand_beside_the_roofline_and_a_published_reading() -> None:
+    result = estimate("hf_jobs", "meta-llama/Llama-3.1-8B", training_tokens=10**8, gpu="A100-80")
+    assert [(c.name, c.ok) for c in result.sanity] == [("hours against the roofline", True)]
+    assert result.gpu is not None
+    assert "measured" in (result.gpu.nearest_measured_point or "")
+    (share,) = (a for a in result.assumptions if a.name == "share of the peak")
+    assert share.value == "0.25 to 0.45"
+
+
+def test_a_base_like_no_published_one_has_no_reading_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(TINY_BASE), "utf-8")
+    result = estimate("local", str(tmp_path), training_tokens=10**6, gpu="H100")
+    assert result.gpu is not None
+    assert result.gpu.nearest_measured_point is None
+
+
+def test_evaluations_without_their_tokens_are_warned_about_where_they_are_billed() -> None:
+    result = estimate("together", "Qwen/Qwen3.5-9B", training_tokens=10, n_evals=3)
+    assert any("pass validation_tokens" in warning for warning in result.warnings)
+    azure = estimate(
+        "azure",
+        "gpt-4.1",
+        training_tokens=10,
+        n_evals=3,
+        prices={"train_usd_per_mtok": "2"},
+    )
+    assert not any("validation_tokens" in warning for warning in azure.warnings)
+
+
+def test_the_conditions_of_a_price_are_part_of_its_assumption() -> None:
+    result = estimate("azure", "o4-mini", "rft", rft={"hours": 2}, as_of="2026-06-01")
+    (price,) = (a for a in result.assumptions if a.name.endswith(":train_rft"))
+    assert price.unit.startswith("usd_per_hour: a job pauses at 5,000 USD")

@@ -126,6 +126,7 @@ def _there(
     if priced is None or priced.ledger.refused or (rate is not None and rate.refused):
         note = "its price is not known or too old"
         return Alternative(usd_per_month=None, note=note, **same)
+    priced.ledger.warnings.clear()  # they would drown those of the provider that was asked for
     ledger.merge(priced.ledger)
     training = None
     if rate is not None and billed_tokens is not None:

@@ -7,14 +7,19 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 from finetuning.costs.amounts import machine_need
-from finetuning.costs.economics import MICRO, Spread, spread_around
+from finetuning.costs.economics import CENT, MICRO, Spread, spread_around
 from finetuning.costs.request import Job, Ledger
 from finetuning.costs.schema import GpuNeed, Training, UsdRange, money
 from finetuning.errors import BadInputError
 from finetuning.providers import Method
 from finetuning.providers.catalogue import PriceKind, params_of
 from finetuning.providers.market import base_prices
-from finetuning.providers.pricing import find_price, listed_gpus, search_price
+from finetuning.providers.pricing import (
+    UnknownPriceError,
+    find_price,
+    listed_gpus,
+    search_price,
+)
 from finetuning.providers.terms import TrainingAmounts, billed_tokens, whole_steps
 from finetuning.records import Model
 
@@ -31,11 +36,9 @@ _ROLLOUTS: Final[Mapping[str, PriceKind]] = {
 }
 """Part of a rollout's bill → the kind of price that holds its rate."""
 
-_HUNDREDTH: Final = Decimal("0.01")
-
 _FLOPS: Final = (4, Decimal("989e12"), Decimal(2))
-"""FLOPs per parameter and token of LoRA, an H100's dense 16-bit peak, and dollars of its hour at
-the cheapest listed (costs.md#gpu-hours, checked 2026-11-20): the floor of a hosted bill."""
+"""FLOPs per parameter and token of LoRA, an H100's dense peak, and about its cheapest hour in USD
+(costs.md#gpu-hours, checked 2026-11-20): the floor of a hosted bill."""
 
 _TIMES_FLOOR: Final = (Decimal("0.2"), Decimal(2000))
 """A hosted bill outside of this many times the floor has probably lost a factor of 1000."""
@@ -70,12 +73,9 @@ def price_training(
         BadInputError: Something the rule needs is missing.
         UnknownPriceError: The catalogue has no usable price for it.
     """
-    if job.formula == "hours_grader":
-        return _hours_and_grader(job, ledger)
-    if job.formula == "three_rates":
-        return _rollouts(job, ledger)
-    if job.formula == "job":
-        return _job_or_gpu_time(job, ledger)
+    by_rft = {"hours_grader": _hours_and_grader, "three_rates": _rollouts, "job": _job_or_gpu_time}
+    if job.formula in by_rft:
+        return by_rft[job.formula](job, ledger)
     if amounts is None:
         raise BadInputError(
             "data",
@@ -128,7 +128,10 @@ def _rate(
     whole = None
     if job.tuning == "full":
         whole = search_price(job.provider.id, job.given_model, kind, job.day, variant="full")
-    price = ledger.use(whole or find_price(job.provider.id, job.given_model, kind, job.day))
+    price = whole or find_price(job.provider.id, job.given_model, kind, job.day)
+    if job.tuning == "full" and price.conditions.partition(";")[0] == "LoRA":
+        raise UnknownPriceError("prices", f"{price.name}:full", [f"{price.name} (LoRA)"])
+    ledger.use(price)
     return price.usd, price.usd_high
 
 
@@ -165,7 +168,7 @@ def _hours_and_grader(job: Job, ledger: Ledger) -> Priced:
     """Price hours, rounded to two decimals as OpenAI and Azure bill them, and the grader."""
     if job.rft is None or job.rft.hours is None:
         raise _missing("this job is billed by the hour", "hours", '{"hours": 4}')
-    hours = job.rft.hours.quantize(_HUNDREDTH, ROUND_HALF_UP)
+    hours = job.rft.hours.quantize(CENT, ROUND_HALF_UP)
     rate, high = _rate(job, "train_usd_per_hour", "train_rft", ledger)
     parts = {"hours": rate * hours}
     formula = f"{hours} hours × ${rate}"
