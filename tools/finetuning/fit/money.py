@@ -5,6 +5,8 @@ Whether it pays is computed from prices and traffic, never read from a volume.
 
 from __future__ import annotations
 
+import datetime as dt
+import functools
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -78,37 +80,53 @@ class Bill(NamedTuple):
     tuned: Decimal | None
 
 
+_TRAFFIC: Final = (
+    "requests_per_month",
+    "tokens_in",
+    "tokens_out",
+    "static_prompt_tokens",
+    "price_in_usd_per_mtok",
+    "price_out_usd_per_mtok",
+    "price_cached_usd_per_mtok",
+    "monthly_spend_usd",
+)
+
+
 def _bill(facts: Facts) -> Bill | None:
+    return _month(day_of(facts), *(facts[name] for name in _TRAFFIC))
+
+
+@functools.lru_cache(maxsize=512)
+def _month(
+    day: dt.date,
+    requests: int | None,
+    tokens_in: int | None,
+    tokens_out: int | None,
+    static_tokens: int | None,
+    price_in: Decimal | None,
+    price_out: Decimal | None,
+    price_cached: Decimal | None,
+    spend: Decimal | None,
+) -> Bill | None:
     """Price the month; None where the volume or today's price is not known."""
     from finetuning.providers.market import market
 
-    requests = facts["requests_per_month"]
-    tokens_in, tokens_out = facts["tokens_in"], facts["tokens_out"]
-    price_in, price_out = facts["price_in_usd_per_mtok"], facts["price_out_usd_per_mtok"]
-    spend = facts["monthly_spend_usd"]  # a tried answer is a plain number, a known one a Decimal
-    static = min(facts["static_prompt_tokens"] or 0, tokens_in or 0)
-    shaped = None not in (requests, tokens_in, tokens_out)
+    # a tried answer is a plain number, a known one a Decimal
     current = None if spend is None else Decimal(spend)
-    if shaped and price_in is not None and price_out is not None:
-        current = _monthly(requests, tokens_in, tokens_out, price_in, price_out)
+    if requests is None or tokens_in is None or tokens_out is None:
+        return None if current is None else Bill(current, None, None, None)
+    static = min(static_tokens or 0, tokens_in)
+    if price_in is not None and price_out is not None:
+        current = requests * (tokens_in * price_in + tokens_out * price_out) / 1_000_000
     if current is None:
         return None
-    if not shaped:
-        return Bill(current, None, None, None)
     cached = None
-    if facts["price_cached_usd_per_mtok"] is not None and price_in is not None:
-        saved = price_in - facts["price_cached_usd_per_mtok"]
-        cached = current - requests * static * saved / 1_000_000
-    known = market(day_of(facts))
+    if price_cached is not None and price_in is not None:
+        cached = current - requests * static * (price_in - price_cached) / 1_000_000
+    known = market(day)
     cheap = known.base_usd(tokens_in, static, tokens_out) * requests
     tuned = known.tuned_usd(tokens_in - static, tokens_out)
     return Bill(current, cached, cheap, None if tuned is None else tuned * requests)
-
-
-def _monthly(
-    requests: int, tokens_in: int, tokens_out: int, price_in: Decimal, price_out: Decimal
-) -> Decimal:
-    return requests * (tokens_in * price_in + tokens_out * price_out) / 1_000_000
 
 
 def _saving(facts: Facts) -> Decimal | None:
@@ -129,12 +147,17 @@ def _pays(facts: Facts) -> bool | None:
         return None
     if saving <= 0:
         return False
+    rows = max(facts["n_examples"] or 0, facts["n_teacher_outputs"] or 0)
+    tokens = facts["training_tokens"] or rows * (facts["tokens_in"] + facts["tokens_out"])
+    return _earns_back(day_of(facts), saving, tokens)
+
+
+@functools.lru_cache(maxsize=512)
+def _earns_back(day: dt.date, saving: Decimal, tokens: int) -> bool:
     from finetuning.costs.economics import Case, Spread, net_present_value
     from finetuning.providers.market import market
 
-    rows = max(facts["n_examples"] or 0, facts["n_teacher_outputs"] or 0)
-    tokens = facts["training_tokens"] or rows * (facts["tokens_in"] + facts["tokens_out"])
-    rate = market(day_of(facts)).train_usd_per_mtok
+    rate = market(day).train_usd_per_mtok
     case = Case(
         training=(rate or Decimal(0)) * tokens * 3 / 1_000_000,
         training_spread=Spread(),
