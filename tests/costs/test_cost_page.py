@@ -70,8 +70,11 @@ def test_an_estimate_with_traffic_shows_all_five_pictures(folder: Path) -> None:
     shown = captions(html)
     assert shown[:3] == ["When it pays back", "Cumulative cost", "What moves the result most"]
     assert shown[3].startswith("Cheapest option, one-off cost spread over 12 months")
-    assert shown[4] == "How long the tuned model lives"
-    assert "2027-01-14 the base ends" in html
+    assert shown[4] == "How long each service and the tuned model live"
+    spoken = re.findall(r'aria-label="How long([^"]*)"', html)[0]
+    assert "2027-01-06 last job" in spoken
+    assert "2027-01-14 the base ends" in spoken
+    assert "trained again" in spoken
     assert result.break_even.months is not None
     texts = " ".join(re.findall(r"<text[^>]*>(.*?)</text>", html))
     assert re.search(r"after 2\.\d months", texts)
@@ -118,7 +121,10 @@ def test_the_chinese_page_has_no_english_words_of_its_own(folder: Path) -> None:
 
 def test_without_traffic_there_is_no_payback_to_draw(folder: Path) -> None:
     _, html = estimated(folder, serving=None, current=None)
-    assert captions(html) == ["What moves the result most", "How long the tuned model lives"]
+    assert captions(html) == [
+        "What moves the result most",
+        "How long each service and the tuned model live",
+    ]
     assert "spent before the first request, USD" in html
 
 
@@ -140,3 +146,15 @@ def test_pictures_are_written_as_png_or_the_extra_is_named(folder: Path) -> None
         return
     write_page(result, CASE, folder, png=True)
     assert len(list(folder.glob("cost-*.png"))) == len(captions(html))
+
+
+def test_services_elsewhere_stand_in_the_timeline_and_free_ones_have_no_end(folder: Path) -> None:
+    _, html = estimated(folder, provider="together", model="Qwen/Qwen3.5-9B")
+    spoken = re.findall(r'aria-label="How long([^"]*)"', html)[0]
+    assert "together: Qwen/Qwen3.5-9B: open" in spoken
+    assert len(re.findall(r"[\w_]+: [\w/.-]+: (?:open|preview|closing|closed)", spoken)) >= 3
+
+
+def test_a_base_of_ones_own_has_a_timeline_too(folder: Path) -> None:
+    _, html = estimated(folder, provider="local", model="Qwen/Qwen3-8B", serving=None, current=None)
+    assert "How long each service" not in html

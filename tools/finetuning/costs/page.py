@@ -13,11 +13,26 @@ from finetuning.costs.economics import Case
 from finetuning.costs.payback import break_even_months, draw_outcomes
 from finetuning.costs.report import CHINESE
 from finetuning.costs.schema import Alternative, CostEstimate, money
+from finetuning.errors import UnknownNameError
 from finetuning.files import write_text
+from finetuning.providers.terms import availability
 
 _VOLUMES: Final = ("1/30", "1/10", "1/3", "1", "3", "10", "30")
 _LENGTHS: Final = ("1/4", "1/2", "1", "2", "4")
 """Columns and rows of the heat map, as multiples of the traffic and the length given."""
+_DATES: Final = {
+    "preview_since": "preview",
+    "training_end_new": "closed to new customers",
+    "training_end": "last job",
+    "inference_end": "tuned models end",
+}
+_ENDS: Final = frozenset({"last job", "tuned models end", "the base ends"})
+_KINDS: Final[dict[str, Literal["open", "closing", "closed", "preview"]]] = {
+    "open": "open",
+    "preview": "preview",
+    "closed": "closed",
+}
+"""Dates of the catalogue in words, those that end a service, and its state as a colour."""
 
 
 def write_page(
@@ -111,8 +126,8 @@ class _Page:
             charts.append(self._tornado())
         if len(self.priced) > 2 and self.case.requests > 0:
             charts.append(self._map())
-        if self.estimate.base_retires_on is not None:
-            charts.append(self._life(self.estimate.base_retires_on))
+        if self.priced or self.estimate.base_retires_on is not None:
+            charts.append(self._life())
         return charts
 
     def _payback(self) -> str:
@@ -192,26 +207,39 @@ class _Page:
 
         return min((a for a in self.priced if a.name != "cheaper_base"), key=monthly)
 
-    def _life(self, end: dt.date) -> str:
-        start, case = self.estimate.as_of, self.case
+    def _life(self) -> str:
+        told, case = self.estimate, self.case
+        start, planned = told.as_of, _later(told.as_of, case.horizon)
         days = [_later(start, month) for month in case.retrain_at]
-        last = max(end, _later(start, case.horizon)) + dt.timedelta(days=45)
-        kind: Literal["open", "closing"] = "closing" if end < _later(start, 6) else "open"
-        rows = [
-            pages.TimelineRow(
-                f"{self.say('base model')}: {self.estimate.model}",
-                end,
-                [(end, self.say("the base ends"))],
-                kind,
-            ),
-            pages.TimelineRow(
-                self.say("tuned model, as planned"),
-                _later(start, case.horizon),
-                [(day, f"{self.say('trained again')}, {money(case.again)}") for day in days],
-            ),
-        ]
-        title = self.say("How long the tuned model lives")
-        return pages.timeline_chart(rows, start=start, end=last, today=start, title=title)
+        again = [(day, f"{self.say('trained again')}, {money(case.again)}") for day in days]
+        trainers = dict.fromkeys(
+            [(told.provider, told.model)]
+            + [(a.provider, a.model) for a in self.priced if a.name.startswith("tuned")]
+        )
+        rows = [self._service(str(who), what) for who, what in trainers if who is not None]
+        rows.append(pages.TimelineRow(self.say("tuned model, as planned"), planned, again))
+        known = [day for row in rows for day, _ in row.events]
+        return pages.timeline_chart(
+            rows,
+            start=min([start, *(day for day in known if day > _later(start, -12))]),
+            end=max([planned, *known]) + dt.timedelta(days=30),
+            today=start,
+            title=self.say("How long each service and the tuned model live"),
+        )
+
+    def _service(self, provider: str, model: str | None) -> pages.TimelineRow:
+        """Return until when a base can be tuned at a provider, with its dates in words."""
+        try:
+            known = availability(provider, model, as_of=self.estimate.as_of)
+        except UnknownNameError:  # a base that is brought along, or one's own
+            known = availability(provider, as_of=self.estimate.as_of)
+        dates = {_DATES[name]: day for name, day in known.dates.items() if name in _DATES}
+        if known.base_retires_on is not None:
+            dates["the base ends"] = known.base_retires_on
+        events = sorted((day, self.say(words)) for words, day in dates.items())
+        until = min((d for w, d in dates.items() if w in _ENDS), default=None)
+        kind = _KINDS.get(known.status, "closing")
+        return pages.TimelineRow(f"{provider}: {model or '*'}", until, events, kind)
 
     def remarks(self) -> list[str]:
         checks = [f"{'✓' if c.ok else '✗'} {c.name}: {c.detail}" for c in self.estimate.sanity]
