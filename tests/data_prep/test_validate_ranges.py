@@ -162,7 +162,7 @@ def test_rows_without_fault_are_not_checked_in_full(tmp_path: Path, target: str)
     path.write_bytes(b"\n".join(good) + b"\n")
     scan = ranges.RangeScan(_job(path, target))
     with path.open("rb") as stream:
-        (span,) = ranges.spans(stream, 0, path.stat().st_size)
+        (span,) = ranges.spans(stream, 0, path.stat().st_size, 1 << 22)
     part = scan.scan(span)
     assert part.n_rows == len(good)
     if target not in {"tinker", "mistral_chat"}:  # their calls are checked in full
@@ -215,7 +215,8 @@ def _big(path: Path, n_rows: int = 4_000, size: int = 3_000) -> Path:
 
 
 def _with_helpers(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    def counted(_size: int) -> int:
+    def counted(_size: int, *, count_tokens: bool) -> int:
+        assert isinstance(count_tokens, bool)
         return count
 
     monkeypatch.setattr(whole, "helper_count", counted)
@@ -317,7 +318,7 @@ def test_ranges_cover_a_file_with_long_lines_without_reading_them_twice(tmp_path
     short = json.dumps(ROWS[0])
     path.write_text(f"{short}\n{long}\n{short}\n{long}\n{short}", encoding="utf-8")
     with path.open("rb") as stream:
-        spans = list(ranges.spans(stream, 0, path.stat().st_size))
+        spans = list(ranges.spans(stream, 0, path.stat().st_size, 1 << 22))
     assert [span.start for span in spans[1:]] == [span.end for span in spans[:-1]]
     assert spans[-1].end == path.stat().st_size
     assert _ranged(path, "openai_chat") == []

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from finetuning.data_prep.validate.scan import PartScan
 
 RANGE_BYTES: Final = 4 << 20
+COUNTED_RANGE_BYTES: Final = 1 << 20
+"""Bytes of a range; smaller where tokens are counted, so that no process waits long."""
 _LONG_LINE_BYTES: Final = 8 << 20
 _SEARCH_BYTES: Final = 1 << 16
 
@@ -31,12 +33,12 @@ def identity(stream: IO[bytes]) -> tuple[int, int, int]:
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def spans(stream: IO[bytes], start: int, size: int) -> Iterator[Span]:
-    """Yield ranges of whole lines from ``start`` to the end of an open file."""
+def spans(stream: IO[bytes], start: int, size: int, length: int) -> Iterator[Span]:
+    """Yield ranges of whole lines, about ``length`` bytes each, from ``start`` on."""
     for number in itertools.count():
         if start >= size:
             return
-        place = min(start + RANGE_BYTES, size)
+        place = min(start + length, size)
         while place < size:
             stream.seek(place - 1)
             chunk = stream.read(_SEARCH_BYTES)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Bytes = NDArray[np.uint8]
+    Places = NDArray[np.intp]
 
 BLOCK_BYTES: Final = 256 << 10
 """Bytes of a block: what fits a core's own cache is searched and decoded fastest."""
@@ -118,7 +119,7 @@ class ByteSearch:
             self._more = self._np.empty_like(self._mask)
         return self._np.equal(signs, byte, out=self._mask[: len(signs)])
 
-    def _leads(self, block: bytearray, signs: Bytes) -> NDArray[np.intp]:
+    def _leads(self, block: bytearray, signs: Bytes) -> Places:
         """Return the places of all bytes that begin what may be a fault."""
         np = self._np
         mask = self.where(signs, 0x5C)
@@ -133,9 +134,10 @@ class ByteSearch:
                 np.logical_or(mask, more, out=mask)
                 np.less_equal(signs - 0xC2, 0x20, out=more)  # unsigned: C2 to E2
             np.logical_or(mask, more, out=mask)
-        return np.flatnonzero(mask)
+        places: Places = np.flatnonzero(mask)
+        return places
 
-    def doubts(self, block: bytearray, signs: Bytes) -> tuple[NDArray[np.intp], int]:
+    def doubts(self, block: bytearray, signs: Bytes) -> tuple[Places, int]:
         r"""Return the places in doubt, and how many quotes are escaped.
 
         Args:
@@ -149,7 +151,7 @@ class ByteSearch:
         pairs |= signs.take(places + 1, mode="clip")
         kinds = self._pairs[pairs]
         counts = np.bincount(kinds, minlength=5).tolist()
-        found: list[NDArray[np.intp]] = []
+        found: list[Places] = []
         if counts[_ASK_THIRD]:
             found.append(self._thirds(signs, places[kinds == _ASK_THIRD]))
         if counts[_UNIT]:
@@ -162,14 +164,15 @@ class ByteSearch:
             quotes = self._escaped_quotes(places[slashes], kinds[slashes])
         return np.concatenate(found) if found else places[:0], quotes
 
-    def _thirds(self, signs: Bytes, places: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _thirds(self, signs: Bytes, places: Places) -> Places:
         """Return those places whose three bytes are in doubt."""
         np = self._np
         keys = signs.take(places + 1, mode="clip").astype(np.intp) << 8
         keys |= signs.take(places + 2, mode="clip")
-        return places[self._triples[self._lead[signs[places]], keys]]
+        found: Places = places[self._triples[self._lead[signs[places]], keys]]
+        return found
 
-    def _escaped_units(self, signs: Bytes, slashes: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _escaped_units(self, signs: Bytes, slashes: Places) -> Places:
         r"""Return the ``\u`` escapes that are in doubt."""
         np = self._np
         digits = [self._digit[signs.take(slashes + at, mode="clip")] for at in (2, 3, 4, 5)]
@@ -178,9 +181,10 @@ class ByteSearch:
         again = signs.take(slashes + 6, mode="clip") == 0x5C
         again &= signs.take(slashes + 7, mode="clip") == 0x75
         doubtful |= again & np.isin(units, (0xC2, 0xC3, 0xE2, 0xEF, 0xF0))  # mojibake
-        return slashes[doubtful]
+        found: Places = slashes[doubtful]
+        return found
 
-    def _escaped_quotes(self, slashes: NDArray[np.intp], kinds: NDArray[np.uint8]) -> int:
+    def _escaped_quotes(self, slashes: Places, kinds: NDArray[np.uint8]) -> int:
         """Count the quotes that belong to texts: those after an odd number of slashes."""
         np = self._np
         order = np.arange(len(slashes))
@@ -252,8 +256,8 @@ class Skimmer:
         self,
         block: bytearray,
         signs: Bytes,
-        ends: NDArray[np.intp],
-        before: NDArray[np.intp],
+        ends: Places,
+        before: Places,
     ) -> list[Any] | None:
         """Decode a block if each of its lines holds one row; None where that is in doubt.
 
@@ -272,13 +276,13 @@ class Skimmer:
         return rows if len(rows) == len(ends) else None
 
     def _lines(
-        self, block: bytearray, ends: NDArray[np.intp], wanted: Iterable[int]
+        self, block: bytearray, ends: Places, wanted: Iterable[int]
     ) -> list[tuple[int, bytes]]:
         """Return numbers and bytes of lines."""
         stops: list[int] = ends.tolist()
         return [(at, bytes(block[stops[at - 1] + 1 if at else 0 : stops[at] + 1])) for at in wanted]
 
-    def _line_by_line(self, block: bytearray, ends: NDArray[np.intp], doubts: set[int]) -> Skimmed:
+    def _line_by_line(self, block: bytearray, ends: Places, doubts: set[int]) -> Skimmed:
         """Skim a block in which a line cannot be decoded."""
         decode, quick = self._decoder.decode, self._check.quick
         doubtful: list[tuple[int, bytes]] = []

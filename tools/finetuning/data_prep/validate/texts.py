@@ -113,6 +113,12 @@ def _extra_data(rest: str) -> tuple[str, str]:
     return "json_invalid", f"{len(rest)} characters follow the row"
 
 
+_HALF: Final = re.compile(
+    r"u[0-9a-fA-F]{0,3}|\\\\?(?:u[0-9a-fA-F]{0,3})?|n|nu|nul|t|tr|tru|f|fa|fal|fals|-"
+)
+"""What is left of an escape, a constant or a number where a row breaks off inside it."""
+
+
 def _syntax_fault(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
     """Return the code and the message of a JSON syntax error."""
     place = f"at character {error.pos + 1} of {len(text)}"
@@ -121,7 +127,7 @@ def _syntax_fault(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
         return _extra_data(rest)
     if error.msg.startswith("Invalid control"):
         return "control_character", f"U+{ord(rest[0]):04X} {place} stands raw in a string"
-    if error.msg.startswith("Unterminated") or not rest.strip():
+    if error.msg.startswith("Unterminated") or not rest.strip() or _HALF.fullmatch(rest):
         return "truncated_json", f"the row breaks off {place}"
     if rest.startswith("'"):
         return "single_quotes", f"a single quote {place}"

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from finetuning.data_prep.validate import ranges
 from finetuning.data_prep.validate.codes import finding
 from finetuning.data_prep.validate.quick import quick_check
 from finetuning.data_prep.validate.ranges import RangeScan, identity, spans
@@ -23,19 +24,24 @@ from finetuning.data_prep.validate.rows import fast_check
 from finetuning.data_prep.validate.scan import LineScan, check_tools
 from finetuning.data_prep.validate.typed import Job, Part, Span, read_frame, write_frame
 from finetuning.data_prep.validate.wrapping import check_after, check_before, open_file
-from finetuning.files.chunks import DamagedFileError, FileGuard, split_lines
+from finetuning.files.chunks import (
+    UTF16_32_MARKS,
+    DamagedFileError,
+    FileGuard,
+    compression_of,
+    split_lines,
+)
 from finetuning.files.json_rows import json_elements
-from finetuning.files.reading import has_ranges
 from finetuning.records import Json, Severity
 from finetuning.runs import progress
 
-HELPED_BYTES: Final = 24 << 20
-"""Files from this size on are worth the start of helper processes."""
+_HELPED_BYTES: Final = 24 << 20
+_COUNTED_BYTES: Final = 6 << 20
+"""Files from this size on are worth the start of a helper process."""
 _RANGED_BYTES: Final = 2 << 20
 """Files from this size on are read in ranges of typed rows."""
 _PROGRESS_BYTES: Final = 16 << 20
 _IN_HAND: Final = 2
-_MOST_HELPERS: Final = 7
 
 
 class _Helper:
@@ -48,7 +54,7 @@ class _Helper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # faster to start, and smaller
             process_group=0,  # an interrupt is for the parent, which closes the pipes
         )
         self._sink = cast("IO[bytes]", self._process.stdin)
@@ -87,9 +93,18 @@ class _Helper:
         self._process.communicate()
 
 
-def helper_count(size: int) -> int:
-    """Return how many helper processes a file of so many bytes is worth."""
-    return min((os.cpu_count() or 1) - 1, size // HELPED_BYTES, _MOST_HELPERS)
+def helper_count(size: int, *, count_tokens: bool) -> int:
+    """Return how many helper processes a file of so many bytes is worth.
+
+    Args:
+        size: Bytes of the file.
+        count_tokens: Tokens are counted, too, which takes ten times as long.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # macOS
+        cores = os.cpu_count() or 1
+    return min(cores - 1, size // (_COUNTED_BYTES if count_tokens else _HELPED_BYTES), 7)
 
 
 def scan_ranges(job: Job, start: int, helpers: int) -> Iterator[Part]:
@@ -105,18 +120,18 @@ def scan_ranges(job: Job, start: int, helpers: int) -> Iterator[Part]:
     try:
         crew = [_Helper(job) for _ in range(helpers)]
         with Path(job.path).open("rb", buffering=0) as stream:
-            yield from _in_order(own, crew, spans(stream, start, job.identity[1]))
+            length = ranges.COUNTED_RANGE_BYTES if job.count_tokens else ranges.RANGE_BYTES
+            yield from _in_order(own, crew, spans(stream, start, job.identity[1], length))
     finally:
         own.close()
         for helper in crew:
             helper.close()
 
 
-def _in_order(own: RangeScan, crew: list[_Helper], ranges: Iterator[Span]) -> Iterator[Part]:
+def _in_order(own: RangeScan, crew: list[_Helper], todo: Iterator[Span]) -> Iterator[Part]:
     done: dict[int, Part] = {}
     again: deque[Span] = deque()  # what helpers that are gone had in hand
     due = 0
-    todo: Iterator[Span] = ranges
     while True:
         for helper in crew:
             while helper.alive and helper.in_hand and helper.ready():
@@ -150,6 +165,15 @@ def _collect(helper: _Helper, done: dict[int, Part], again: deque[Span]) -> None
     helper.in_hand.clear()
 
 
+def _is_bare(path: Path) -> bool:
+    """Say that the bytes of a file are its lines: neither packed nor UTF-16 or UTF-32."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    return not head.startswith(tuple(mark for mark, _ in UTF16_32_MARKS)) and not compression_of(
+        path
+    )
+
+
 class FileScan(LineScan):
     """One pass over one file."""
 
@@ -159,7 +183,7 @@ class FileScan(LineScan):
         self.tally.add(check_before(path, size, self.target, self.limits))
         opened = open_file(path, wants_bom=self.target.name == "azure_chat")
         self.tally.add(opened.findings)
-        ranged = size >= _RANGED_BYTES and self._has_quick_check() and has_ranges(path)
+        ranged = size >= _RANGED_BYTES and self._has_quick_check() and _is_bare(path)
         try:
             if opened.form == "lines" and ranged:
                 self._ranges(path, model)
@@ -197,7 +221,8 @@ class FileScan(LineScan):
         counted = self.bill is not None
         job = Job(str(path), known, self.target.name, self.method, model, counted)
         first = 1
-        for part in scan_ranges(job, 3 if bom else 0, helper_count(known[1])):
+        helpers = helper_count(known[1], count_tokens=counted)
+        for part in scan_ranges(job, 3 if bom else 0, helpers):
             if part.changed:
                 break
             self._take(part, first)
