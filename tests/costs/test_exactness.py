@@ -31,7 +31,7 @@ routes = st.sampled_from(ROUTES)
 
 
 def ask(route: dict[str, Any], **more: Any) -> CostEstimate:
-    arguments = {"as_of": "2026-11-20", "accept_stale": True, **route, **more}
+    arguments: dict[str, Any] = {"as_of": "2026-11-20", "accept_stale": True, **route, **more}
     if arguments["provider"] == "bedrock":
         arguments.setdefault("prices", {"train_usd_per_mtok": "2"})
     return estimate_cost(**arguments)

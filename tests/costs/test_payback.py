@@ -534,8 +534,9 @@ def test_a_replica_takes_as_many_gpus_as_hold_the_base() -> None:
 @pytest.mark.parametrize("part", ["serving", "current"])
 def test_no_more_tokens_are_read_from_a_cache_than_are_sent(part: str) -> None:
     whole = {"serving": TRAFFIC, "current": TODAY}[part]
+    too_many: dict[str, Any] = {part: {**whole, "cached_tokens": 2501}}
     with pytest.raises(BadInputError, match=f"{part}.cached_tokens"):
-        estimate(**{part: {**whole, "cached_tokens": 2501}})
+        estimate(**too_many)
 
 
 def test_prices_in_yuan_carry_their_rate_and_its_day() -> None:

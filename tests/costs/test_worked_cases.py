@@ -26,7 +26,7 @@ OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = 
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+    ast.Div: lambda a, b: a / b,
 }
 
 
@@ -73,7 +73,7 @@ def write_rows(path: Path, groups: list[dict[str, Any]]) -> None:
 
 
 def ask(case: dict[str, Any], folder: Path) -> CostEstimate:
-    arguments = {**case["call"], "output_dir": str(folder / "out")}
+    arguments: dict[str, Any] = {**case["call"], "output_dir": str(folder / "out")}
     if "train" in case:
         data = folder / "data"
         data.mkdir()
@@ -92,9 +92,9 @@ def look_up(result: CostEstimate, name: str) -> Fraction:
         other, _, field = rest.partition(".")
         (value,) = (getattr(v, field) for v in result.break_even.versus if v.name == other)
     else:
-        value = result
+        value: Any = result
         for part in name.split(".", 2):
-            value = value[part] if isinstance(value, dict) else getattr(value, part)
+            value = value[part] if hasattr(value, "keys") else getattr(value, part)
     assert value is not None, f"{name} is null"
     return Fraction(str(value))
 

@@ -122,17 +122,18 @@ def _there(
     priced = next(
         (o for o in options if o.priced and o.alternative.name == "tuned_token_billed"), None
     )
-    same = {"name": "tuned_token_billed_elsewhere", "model": model, "provider": entry.id}
+    name = "tuned_token_billed_elsewhere"
     if priced is None or priced.ledger.refused or (rate is not None and rate.refused):
         note = "its price is not known or too old"
-        return Alternative(usd_per_month=None, note=note, **same)
+        return Alternative(name=name, usd_per_month=None, model=model, provider=entry.id, note=note)
     priced.ledger.warnings.clear()  # they would drown those of the provider that was asked for
     ledger.merge(priced.ledger)
     training = None
     if rate is not None and billed_tokens is not None:
         training = ledger.use(rate).usd * billed_tokens / 1_000_000
     note = "brought there" if way.byo else "trained and served there"
-    return priced.alternative.model_copy(update={**same, "note": note, "training_usd": training})
+    changes = {"name": name, "note": note, "training_usd": training}
+    return priced.alternative.model_copy(update=changes)
 
 
 def current_prices(current: CurrentModel, ledger: Ledger) -> TokenPrices:

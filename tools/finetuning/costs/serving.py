@@ -156,8 +156,8 @@ def _by_token(quote: Quote, way: Serving | None) -> Tuned:
     if prices is None:
         quote.ledger.warn(f"{entry.name} serves adapters by the token; no price was read")
         note = "its price was not read: pass prices={tuned_in…, tuned_out_usd_per_mtok}"
-        same = {"name": name, "model": model, "provider": entry.id}
-        return Tuned(Alternative(usd_per_month=None, note=note, **same), ledger)
+        unpriced = Alternative(name=name, usd_per_month=None, model=model, note=note)
+        return Tuned(unpriced.model_copy(update={"provider": entry.id}), ledger)
     note = "your own prices" if way is None else way.note
     return Tuned(_month(quote, name, note, {"storage": _storage(quote, ledger)}, prices), ledger)
 
