@@ -87,7 +87,7 @@ def measure(facts: dict[str, object], where: str) -> list[float]:
 def main() -> int:
     """Print the medians of each case; 0 when the reach is met."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="one round of two cases, no reach judged")
+    parser.add_argument("--quick", action="store_true", help="two cases, one round, no judging")
     quick = parser.parse_args().quick
     worst = 0.0
     for name, facts in list(CASES.items())[: 2 if quick else None]:
