@@ -180,8 +180,14 @@ def _rows_wanted(facts: Facts) -> tuple[int, int]:
 
 
 def _enough(facts: Facts, which: int) -> bool | None:
-    rows = facts["n_examples"]
+    rows = facts["rows"]
     return None if rows is None else rows >= _rows_wanted(facts)[which]
+
+
+def _rows(facts: Facts) -> int | None:
+    """Return how many rows could be trained on: labelled ones, else a teacher's answers."""
+    known = facts["n_examples"]
+    return cast("int | None", facts["n_teacher_outputs"] if known is None else known)
 
 
 def _labels_why(facts: Facts) -> str | None:
@@ -244,6 +250,7 @@ DERIVED: Final[dict[str, Derivation]] = {
     "larger_model_tried": _larger_model_tried,
     "prompting_done": _prompting_done,
     "rag_tried": _rag_tried,
+    "rows": _rows,
     "rows_needed": lambda facts: _rows_wanted(facts)[0],
     "rows_start": lambda facts: _enough(facts, 0),
     "rows_comfortable": lambda facts: _enough(facts, 1),
