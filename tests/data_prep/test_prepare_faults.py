@@ -16,7 +16,7 @@ import pytest
 
 from finetuning import runs
 from finetuning.data_prep import prepare_data
-from finetuning.data_prep.preparation import workers
+from finetuning.data_prep.preparation import sources, workers
 from finetuning.errors import BadInputError, RunFailedError
 
 Write = Callable[..., Path]
@@ -38,8 +38,8 @@ def source(write_lines: Write) -> Path:
 
 @pytest.fixture
 def in_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the smallest input be worth two processes."""
-    monkeypatch.setattr(workers, "SMALL_BYTES", 0)
+    """Let the smallest input be worth two processes, and many blocks."""
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 100_000)
     monkeypatch.setattr(workers, "count_workers", lambda size: 2)
 
 
@@ -100,8 +100,6 @@ def test_killed_worker_is_a_broken_job_and_leaves_nothing(source: Path, tmp_path
         for child in set(mine.read_text().split()) - before:
             os.kill(int(child), signal.SIGKILL)
 
-    blocks = [chat(number) for number in range(60_000)]
-    source.write_text("\n".join(blocks), encoding="utf-8")
     with runs.listen(kill), pytest.raises(RunFailedError) as error:
         prepare(source, tmp_path / "out")
     assert error.value.exit_code == 4
@@ -172,21 +170,21 @@ def test_source_that_grows_while_it_is_read_is_refused(source: Path, tmp_path: P
             with source.open("a", encoding="utf-8") as stream:
                 stream.write(chat(9_999) + "\n")
 
-    lines = [chat(number) for number in range(60_000)]
-    source.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with runs.listen(grow), pytest.raises(BadInputError, match="changed while it was read"):
         prepare(source, tmp_path / "out")
     assert left_in(tmp_path) == {"in.jsonl"}
 
 
-def test_source_cut_short_while_it_is_read_is_refused(source: Path, tmp_path: Path) -> None:
+def test_source_cut_short_while_it_is_read_is_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 100_000)
+
     def cut(done: int, total: int | None, what: str) -> None:
         del total
         if what == "reading rows" and done:
             os.truncate(source, 1_000)
 
-    lines = [chat(number) for number in range(80_000)]
-    source.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with runs.listen(cut), pytest.raises(BadInputError, match="changed while it was read"):
         prepare(source, tmp_path / "out")
     assert left_in(tmp_path) == {"in.jsonl"}

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, cast
 
@@ -217,16 +217,12 @@ def _is_plain(turn: Message) -> bool:
     return len(turn) == 2 or (turn.keys() <= _PLAIN_KEYS and not turn.get("tool_calls"))
 
 
-def _plain_content(example: Example) -> Content:
-    """Return what a chat of texts is compared by, each text read once."""
+def content_of_texts(turns: Iterable[tuple[str, str]], family: int = 0) -> Content:
+    """Return what a chat is compared by, given role and text of each turn; each is read once."""
     import xxhash
 
-    asked: list[str] = []
-    answers: list[str] = []
-    squeezed_asked: list[str] = []
-    whole: list[str] = []
-    for turn in example.messages:
-        role, content = cast("str", turn["role"]), cast("str", turn["content"])
+    asked, answers, squeezed_asked, whole = list[str](), list[str](), list[str](), list[str]()
+    for role, content in turns:
         squeezed = squeeze(content)
         whole += (role, squeezed)
         if role == "assistant":
@@ -242,7 +238,7 @@ def _plain_content(example: Example) -> Content:
         answer=answer,
         asked=_words_digest(" ".join(filter(None, squeezed_asked))),
         key=key,
-        family=example.family,
+        family=family,
         answered=key or _words_digest(squeeze(answer)),
     )
 
@@ -252,7 +248,8 @@ def content_of(example: Example) -> Content:
     turns = example.messages
     graded = example.kind == "chat" and bool(turns) and turns[-1].get("role") == "user"
     if example.kind == "chat" and not (graded or example.tools) and all(map(_is_plain, turns)):
-        return _plain_content(example)
+        texts = ((cast("str", turn["role"]), cast("str", turn["content"])) for turn in turns)
+        return content_of_texts(texts, example.family)
     asked = [turn for turn in turns if turn.get("role") != "assistant"]
     answers = [turn for turn in turns if turn.get("role") == "assistant"]
     answers += example.chosen + example.rejected

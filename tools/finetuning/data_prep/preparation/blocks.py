@@ -8,31 +8,32 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
 
-from finetuning.data_prep.convert import (
-    Columns,
-    Converter,
-    Rejection,
-    Unusable,
-    is_plain,
-    time_key,
-)
+import msgspec
+
+from finetuning.data_prep.convert import Columns, Converter, Rejection, Unusable, is_plain
 from finetuning.data_prep.duplicates import Rows
-from finetuning.data_prep.examples import Content, Example, Message, content_of
+from finetuning.data_prep.examples import Content, Example, Message, content_of, content_of_texts
 from finetuning.data_prep.preparation.options import Options
 from finetuning.data_prep.preparation.sources import Task, shallow
+from finetuning.data_prep.preparation.table import (
+    Block,
+    cells_of,
+    lengths_of,
+    times_of,
+    warnings_of,
+)
 from finetuning.data_prep.quality import RowWriter
 from finetuning.data_prep.targets import TARGETS
-from finetuning.data_prep.validate.rows import fast_check
+from finetuning.data_prep.validate.quick import quick_check
+from finetuning.data_prep.validate.skim import BLOCK_BYTES, Skimmer
+from finetuning.data_prep.validate.typed import AnswerTurn, PromptRow, SystemTurn, UserTurn
 from finetuning.files.json_rows import read_row
-from finetuning.files.reading import lines_in
+from finetuning.files.ranges import LineRange, line_blocks, lines_in
 from finetuning.records import Finding, Record
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MESSAGE_TARGETS: Final = frozenset(
     "openai_chat azure_chat together_chat fireworks_chat nebius_chat aliyun_chat tinker "
@@ -46,63 +47,66 @@ PAIR_TARGETS: Final = frozenset({"trl_prompt_completion", "together_instruction"
 ONE_SHAPE_TARGETS: Final = frozenset({"trl_preference", "trl_kto"})
 """Targets whose rows are texts or lists of turns, but one of the two in a whole file."""
 
-
+UNSET: Final = msgspec.UNSET
+_ROLES: Final[dict[type, str]] = {
+    SystemTurn: "system",
+    UserTurn: "user",
+    AnswerTurn: "assistant",
+}
 _FAMILY_BITS: Final = 40
 """Numbers of families that one process may give; those of different processes differ above."""
 
 
-@dataclass(slots=True)
-class Block:
-    """What stays in memory of the rows of one block.
+Turns = list[tuple[str, str]]
+"""Role and text of each turn of a chat of texts."""
 
-    Attributes:
-        lines: Physical line of each row that is left.
-        sizes: Bytes of each row in the spool, line end included.
-        rows: What the rows are compared by.
-        lengths: Characters of answer and prompt, two columns.
-        times: When each row is from (NaN: not known); None where no row has a time.
-        cells: Label, group and annotator of each row, by column name; only those named.
-        notes: What was repaired, by row number in the block.
-        warnings: Codes of the validator's warnings, by row number in the block.
-        names: Columns or keys met.
-        plain: All examples could be written as texts.
-        spool: Number of the spool file, and the first byte in it.
+
+class _Draft:
+    """Rows of a block on their way, as columns.
+
+    A row is an example, or, where it is clean as it stands, its bytes and its turns.
     """
 
-    source: str
-    lines: NDArray[Any]
-    sizes: NDArray[Any]
-    rows: Rows
-    lengths: NDArray[Any]
-    times: NDArray[Any] | None
-    cells: dict[str, list[str | None]]
-    notes: dict[int, tuple[str, ...]]
-    warnings: dict[int, tuple[str, ...]]
-    rejections: list[Rejection]
-    redacted: int
-    types: Counter[str]
-    names: set[str]
-    plain: bool
-    spool: tuple[int, int]
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.lines: list[int] = []
+        self.raws: list[bytes | None] = []
+        self.turns: list[Turns] = []
+        self.examples: list[Example | None] = []
+        self.rejections: list[Rejection] = []
+        self.names: set[str] = set()
 
-
-@dataclass(slots=True)
-class _Draft:
-    """Examples of a block on their way; ``raws`` holds the bytes where they are known."""
-
-    examples: list[Example] = field(default_factory=list[Example])
-    raws: list[bytes | None] = field(default_factory=list[bytes | None])
-    rejections: list[Rejection] = field(default_factory=list[Rejection])
-    names: set[str] = field(default_factory=set[str])
-
-    def reject(self, source: str, line: int | None, code: str) -> None:
+    def reject(self, line: int | None, code: str) -> None:
         """Leave one row out."""
-        self.rejections.append(Rejection(source, line, code))
+        self.rejections.append(Rejection(self.source, line, code))
 
-    def add(self, example: Example, raw: bytes | None = None) -> None:
-        """Take one example, with its bytes if it is a clean row of the target as it stands."""
+    def add(self, example: Example) -> None:
+        """Take one example."""
+        self.lines.append(example.record.line)
+        self.raws.append(None)
+        self.turns.append([])
         self.examples.append(example)
+
+    def add_clean(self, line: int, raw: bytes, turns: Turns) -> None:
+        """Take one row of the target that needs no conversion."""
+        self.lines.append(line)
         self.raws.append(raw)
+        self.turns.append(turns)
+        self.examples.append(None)
+
+    def example(self, number: int) -> Example:
+        """Return a row as an example."""
+        known = self.examples[number]
+        if known is not None:
+            return known
+        turns: list[Message] = [
+            {"role": role, "content": text} for role, text in self.turns[number]
+        ]
+        return Example(Record(self.source, self.lines[number], {}), "chat", turns)
+
+    def replace(self, number: int, example: Example) -> None:
+        """Put a changed example in the place of a row."""
+        self.examples[number], self.raws[number] = example, None
 
 
 class BlockMaker:
@@ -121,52 +125,65 @@ class BlockMaker:
         self._spool = spool
         self._number = number
         self._plain = plain
-        target = options.target
-        unchanged = options.columns == Columns() and options.examples == "per_conversation"
-        taken = target in MESSAGE_TARGETS | PAIR_TARGETS and unchanged
-        self._is_fine = fast_check(target, TARGETS[target].method) if taken else None
-        self._converter = Converter(target, options.columns, options.examples)
+        self._converter = Converter(options.target, options.columns, options.examples)
         self._families = (number + 1) << _FAMILY_BITS
+        unchanged = options.columns == Columns() and options.examples == "per_conversation"
+        taken = options.target in MESSAGE_TARGETS | PAIR_TARGETS and unchanged
+        self._skimmer = _skimmer(options.target) if taken else None
+
+    def convert_every_row(self) -> None:
+        """Take no short way: also rows that are clean already are converted."""
+        self._skimmer = None
 
     def make(self, task: Task) -> Block:
         """Turn one task into a block."""
-        draft = _Draft()
+        draft = _Draft(task.source)
         if task.path is not None and task.part is not None:
-            self._lines(task.source, lines_in(task.path, task.part), draft)
+            self._lines(task.path, task.part, draft)
         elif task.rows:
             for row in task.rows:
-                self._convert(task.source, shallow(row), draft)
+                self._convert(shallow(row), draft)
         else:
             for example in task.examples:
                 draft.add(example)
         redacted, types = self._redact(draft)
-        return self._finish(task.source, draft, redacted, types)
+        return self._finish(draft, redacted, types)
 
-    def _lines(
-        self, source: str, lines: Iterable[tuple[int, bytes | Finding]], draft: _Draft
-    ) -> None:
+    def _lines(self, path: Path, part: LineRange, draft: _Draft) -> None:
         """Decode lines; clean rows of the target pass as they stand, others are converted."""
-        import orjson
+        blocks = line_blocks(path, part, BLOCK_BYTES) if self._skimmer else None
+        for number, raw in lines_in(path, part) if blocks is None else ():
+            self._line(number, raw, draft)
+        line = part.line
+        for block in blocks or ():
+            line += self._skim(line, block, draft)
 
-        fine = self._is_fine
-        for number, raw in lines:
-            if isinstance(raw, Finding):
-                draft.reject(source, number, raw.code)
-            elif fine is not None and fine(raw):
-                draft.add(_as_example(Record(source, number, orjson.loads(raw))), raw)
-            else:
-                row = shallow(read_row(source, number, raw))
-                spelt = orjson.dumps(row.data) if isinstance(row, Record) and fine else b""
-                if isinstance(row, Record) and fine is not None and fine(spelt):
-                    draft.add(_as_example(row), spelt)  # clean but for escapes and white space
-                else:
-                    self._convert(source, row, draft)
+    def _skim(self, line: int, block: bytearray, draft: _Draft) -> int:
+        """Take the lines of a block that are clean; return how many lines it has."""
+        skimmed = self._skimmer.skim(block, len(block)) if self._skimmer else None
+        raws = bytes(block).split(b"\n")[:-1]
+        doubtful = {at for at, _ in skimmed.doubtful} if skimmed else set[int]()
+        rows: Iterator[Any] = iter(skimmed.rows if skimmed else ())
+        for at, raw in enumerate(raws):
+            row = None if skimmed is None or at in doubtful else next(rows)
+            turns = None if row is None else _turns(row)
+            if turns is not None:
+                draft.add_clean(line + at, raw.rstrip(), turns)
+            elif raw.strip():
+                self._line(line + at, raw.strip(), draft)
+        return len(raws)
 
-    def _convert(self, source: str, row: Record | Finding, draft: _Draft) -> None:
+    def _line(self, number: int, raw: bytes | Finding, draft: _Draft) -> None:
+        if isinstance(raw, Finding):
+            draft.reject(number, raw.code)
+        else:
+            self._convert(shallow(read_row(draft.source, number, raw)), draft)
+
+    def _convert(self, row: Record | Finding, draft: _Draft) -> None:
         """Convert one row; alone it is no table of turns, which are gathered elsewhere."""
         if isinstance(row, Record):
             draft.names.update(row.data)
-        made = self._converter.convert([row], source)
+        made = self._converter.convert([row], draft.source)
         draft.rejections += made.rejections
         for example in made.examples:
             if example.family:
@@ -176,122 +193,101 @@ class BlockMaker:
     def _redact(self, draft: _Draft) -> tuple[int, Counter[str]]:
         """Replace personal data; return how many examples changed, and values by type."""
         mode = self._options.redact
-        if mode == "none" or not draft.examples:
+        if mode == "none" or not draft.lines:
             return 0, Counter()
         from finetuning.pii import redact_rows
 
         numbers = _suspects(draft)
-        before = [draft.examples[number].payload() for number in numbers]
+        chosen = [draft.example(number) for number in numbers]
+        before = [example.payload() for example in chosen]
         after, types = redact_rows(before, mode)
         changed = 0
-        for number, old, new in zip(numbers, before, after, strict=True):
+        for number, example, old, new in zip(numbers, chosen, before, after, strict=True):
             if old != new:
                 changed += 1
-                draft.examples[number] = draft.examples[number].with_payload(new)
-                draft.raws[number] = None
+                draft.replace(number, example.with_payload(new))
         return changed, types
 
-    def _finish(self, source: str, draft: _Draft, redacted: int, types: Counter[str]) -> Block:
+    def _finish(self, draft: _Draft, redacted: int, types: Counter[str]) -> Block:
         """Check and write the rows; keep their columns."""
         import numpy as np
 
         target = self._options.target
         writer = RowWriter(target, plain=self._plain)
-        kept: list[Example] = []
+        kept: list[int] = []
         raws: list[bytes] = []
-        for example, known in zip(draft.examples, draft.raws, strict=True):
+        contents: list[Content] = []
+        for number, (raw, example) in enumerate(zip(draft.raws, draft.examples, strict=True)):
             try:
-                raw = writer.raw(example) if known is None else known
+                if raw is not None:
+                    contents.append(content_of_texts(draft.turns[number]))
+                elif example is not None:
+                    raw = writer.raw(example)
+                    contents.append(content_of(example))
             except Unusable as error:
-                draft.reject(source, example.record.line, error.code)
+                draft.reject(draft.lines[number], error.code)
                 continue
-            kept.append(example)
-            raws.append(raw)
-        contents = [content_of(example) for example in kept]
+            kept.append(number)
+            raws.append(raw or b"")
+        examples = {
+            row: example
+            for row, number in enumerate(kept)
+            if (example := draft.examples[number]) is not None
+        }
         start = self._spool.tell()
         self._spool.write(b"".join(part for raw in raws for part in (raw, b"\n")))
         self._spool.flush()
-        moments = [time_key(example.time) for example in kept]
-        known_times = any(moment is not None for moment in moments)
         return Block(
-            source=source,
-            lines=np.array([example.record.line for example in kept], dtype=np.int64),
+            source=draft.source,
+            lines=np.array([draft.lines[number] for number in kept], dtype=np.int64),
             sizes=np.array([len(raw) + 1 for raw in raws], dtype=np.int64),
             rows=Rows.of(contents),
-            lengths=_lengths(contents),
-            times=np.array(moments, dtype=np.float64) if known_times else None,
-            cells=_cells(kept, self._options.columns),
-            notes={row: example.notes for row, example in enumerate(kept) if example.notes},
-            warnings=_warnings(kept, writer),
+            lengths=lengths_of(contents),
+            times=times_of(examples, len(kept)),
+            cells=cells_of(examples, len(kept), self._options.columns),
+            notes={row: example.notes for row, example in examples.items() if example.notes},
+            warnings=warnings_of(examples, writer),
             rejections=draft.rejections,
             redacted=redacted,
             types=types,
             names=draft.names,
-            plain=target not in ONE_SHAPE_TARGETS or all(map(is_plain, draft.examples)),
+            plain=target not in ONE_SHAPE_TARGETS
+            or all(example is not None and is_plain(example) for example in draft.examples),
             spool=(self._number, start),
         )
 
 
-def _as_example(row: Record) -> Example:
-    """Return the example of a clean row of a target that needs no conversion."""
-    data = row.data
-    if "messages" in data:
-        turns = cast("list[Message]", data["messages"])
-    else:
-        turns = [
-            {"role": "user", "content": data["prompt"]},
-            {"role": "assistant", "content": data["completion"]},
-        ]
-    return Example(row, "chat", turns)
+def _skimmer(target: str) -> Skimmer | None:
+    """Return what tells the clean rows of a target; rows with tools take the longer way."""
+    check = quick_check(target, TARGETS[target].method, lambda _: None)
+    return None if check is None else Skimmer(check)
+
+
+def _turns(row: Any) -> Turns | None:
+    """Return the turns of a clean row; None where it holds more than roles and texts."""
+    if isinstance(row, PromptRow):
+        return [("user", row.prompt), ("assistant", row.completion)]
+    turns: Turns = []
+    for turn in row.messages:
+        kind = type(turn)
+        bare = (
+            kind is UserTurn
+            or kind is SystemTurn
+            or (kind is AnswerTurn and turn.tool_calls is UNSET and turn.weight is UNSET)
+        )
+        if not bare or turn.name is not UNSET:
+            return None
+        turns.append((_ROLES[kind], turn.content))
+    return None if bytes(row.tools) else turns
 
 
 def _suspects(draft: _Draft) -> list[int]:
-    """Return the numbers of the examples that hold personal data, or may do so."""
+    """Return the numbers of the rows that hold personal data, or may do so."""
     from finetuning.pii import find_personal_data
 
-    owners: list[int] = []
-    texts: list[str] = []
-    chosen: set[int] = set()
-    for number, example in enumerate(draft.examples):
-        if draft.raws[number] is None:
-            chosen.add(number)
-            continue
-        for turn in example.messages:
-            owners.append(number)
-            texts.append(cast("str", turn["content"]))
+    owners = [number for number, turns in enumerate(draft.turns) for _ in turns]
+    texts = [text for turns in draft.turns for _, text in turns]
+    chosen = {number for number, raw in enumerate(draft.raws) if raw is None}
     found = find_personal_data(texts)
     chosen.update(owner for owner, spans in zip(owners, found, strict=True) if spans)
     return sorted(chosen)
-
-
-def _lengths(contents: Sequence[Content]) -> NDArray[Any]:
-    import numpy as np
-
-    pairs = [(len(content.answer), len(content.prompt)) for content in contents]
-    return np.array(pairs, dtype=np.int32).reshape(len(contents), 2)
-
-
-def _cells(examples: Sequence[Example], columns: Columns) -> dict[str, list[str | None]]:
-    """Return the cells of the columns that split and votes go by, where they were named."""
-    cells: dict[str, list[str | None]] = {}
-    if columns.label is not None:
-        cells["label"] = [example.label for example in examples]
-    if columns.group is not None:
-        cells["group"] = [example.group for example in examples]
-    if columns.annotator is not None:
-        cells["annotator"] = [example.annotator for example in examples]
-    return cells
-
-
-def _warnings(examples: Sequence[Example], writer: RowWriter) -> dict[int, tuple[str, ...]]:
-    if not writer.warnings:
-        return {}
-    by_line: dict[int, list[str]] = {}
-    for code, lines in sorted(writer.warnings.items()):
-        for line in lines:
-            by_line.setdefault(line, []).append(code)
-    return {
-        row: tuple(by_line[example.record.line])
-        for row, example in enumerate(examples)
-        if example.record.line in by_line
-    }

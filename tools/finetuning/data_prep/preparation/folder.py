@@ -33,15 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAMES: Final = (
-    "train.jsonl",
-    "validation.jsonl",
-    "test.jsonl",
-    "rejected.jsonl",
-    "repairs.jsonl",
-    "canaries.jsonl",
-    "review.html",
-    "report.md",
-)
+    "train.jsonl", "validation.jsonl", "test.jsonl", "rejected.jsonl", "repairs.jsonl",
+    "canaries.jsonl", "review.html", "report.md",
+)  # fmt: skip
 """Files of a result; beside them ``fold_1`` … where there are folds. Nothing else is replaced."""
 
 _OF_FILES: Final = {"too_few_rows", "few_rows", "too_many_rows", "file_too_large", "service_closed"}
@@ -241,7 +235,7 @@ def whole_folder(folder: Path, *, leave_out: str = "") -> Generator[Path]:
 
     Args:
         folder: The output folder; it need not exist.
-        leave_out: Name of a folder in the hidden one that does not become part of it.
+        leave_out: Name of a folder inside that does not become part of it.
 
     Raises:
         BadInputError: The folder cannot be written, or the disk is full.

@@ -33,8 +33,8 @@ from finetuning.data_prep.preparation.report import (
     write_signatures,
 )
 from finetuning.data_prep.preparation.sources import source_files
-from finetuning.data_prep.preparation.split import Assigned, Columns, assign
-from finetuning.data_prep.preparation.table import Table
+from finetuning.data_prep.preparation.split import Assigned, assign
+from finetuning.data_prep.preparation.table import SplitColumns, Table
 from finetuning.data_prep.preparation.workers import Gathered, gather
 from finetuning.data_prep.quality import replay_finding
 from finetuning.data_prep.results import (
@@ -112,7 +112,7 @@ def _prepare(options: Options, spools: Path) -> _Work:
     cleaned = clean(table, options, spools)
     kept = cleaned.kept.tolist()
     cells = {name: [values[row] for row in kept] for name, values in table.cells.items()}
-    columns = Columns(
+    columns = SplitColumns(
         cluster=cleaned.cluster,
         family=cleaned.rows.family,
         groups=cells.get("group"),

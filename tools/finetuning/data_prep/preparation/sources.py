@@ -29,14 +29,13 @@ from finetuning.data_prep.preparation.options import Options
 from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate.codes import finding
 from finetuning.files import data_files, resolve_read, sniff_format
-from finetuning.files.reading import LineRange, has_ranges, line_ranges
+from finetuning.files.ranges import LineRange, has_ranges, line_ranges
 from finetuning.records import Finding, Record
 from finetuning.runs import progress
 
-BLOCK_BYTES: Final = 8 << 20
+BLOCK_BYTES: Final = 16 << 20
 _BLOCK_ROWS: Final = 8_000
-_SAMPLE: Final = 1_000
-_SAMPLE_ROWS: Final = 2_000
+_SAMPLE, _SAMPLE_ROWS = 1_000, 2_000
 _GROUPS: Final = (
     "customer_id", "user_id", "account_id", "client_id", "patient_id", "document_id", "doc_id",
     "author_id", "company_id",
@@ -51,7 +50,7 @@ class Source(NamedTuple):
 
 
 def source_files(path: str, *, where: str) -> dict[str, Path]:
-    """Return name → path of what is read for a source: a file, a text folder, a prepared folder.
+    """Return name → path of what is read for a source: a file, a folder of texts or of splits.
 
     Raises:
         NotAllowedError: It lies outside the readable folders.

@@ -16,6 +16,7 @@ from finetuning.data_prep.preparation.options import (
     Sizes,
     sizes_for,
 )
+from finetuning.data_prep.preparation.table import SplitColumns
 from finetuning.data_prep.results import PARTS, Part, SplitMethod
 from finetuning.errors import BadInputError
 
@@ -182,31 +183,6 @@ def _fill_folds(fold_of: dict[int, int], folds: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """What a split goes by; one entry per row that stays.
-
-    Attributes:
-        cluster: Name of the cluster.
-        family: Rows of one family (not 0) come from one row or conversation.
-        groups: Cells of the group column, if one was named.
-        labels: Cells of the label column, if one was named.
-        times: When each row is from; NaN where that is not known.
-        place: Returns source and line of a row, for error texts.
-    """
-
-    cluster: Sequence[int]
-    family: NDArray[Any]
-    groups: Sequence[str | None] | None
-    labels: Sequence[str | None] | None
-    times: NDArray[Any]
-    place: Callable[[int], tuple[str, int]]
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.cluster)
-
-
-@dataclass(frozen=True, slots=True)
 class Assigned:
     """One split, or one per fold, with how it was made.
 
@@ -219,7 +195,7 @@ class Assigned:
     sizes: Sizes
 
 
-def _units(columns: Columns, seed: int) -> Units:
+def _units(columns: SplitColumns, seed: int) -> Units:
     """Join rows that share a cluster, a group or an origin; name each unit by its first row."""
     joined = Clusters(len(columns))
     clusters: dict[int, int] = {}
@@ -244,7 +220,7 @@ def _units(columns: Columns, seed: int) -> Units:
     return Units(members, names, seed)
 
 
-def _times(columns: Columns, units: Units, column: str) -> dict[int, float]:
+def _times(columns: SplitColumns, units: Units, column: str) -> dict[int, float]:
     """Return when each unit is from: its newest row.
 
     Raises:
@@ -286,7 +262,7 @@ def _by_row(n_rows: int, units: Units, parts: dict[int, Part]) -> NDArray[Any]:
     return found
 
 
-def assign(columns: Columns, options: Options) -> Assigned:
+def assign(columns: SplitColumns, options: Options) -> Assigned:
     """Split rows by cluster, group or time.
 
     Args:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
-from finetuning.data_prep.convert import Columns, Converter, Rejection
+from finetuning.data_prep.convert import Columns, Converter, Rejection, time_key
 from finetuning.data_prep.duplicates import Rows
-from finetuning.data_prep.examples import content_of
-from finetuning.data_prep.preparation.blocks import (
-    Block,
-)
+from finetuning.data_prep.examples import Example, content_of
+from finetuning.data_prep.quality import RowWriter
 from finetuning.records import Finding, Json, Record
 
 if TYPE_CHECKING:
@@ -22,14 +21,45 @@ if TYPE_CHECKING:
 
     from finetuning.data_prep.examples import Content
 
-BLOCK_BYTES: Final = 8 << 20
-_BLOCK_ROWS: Final = 8_000
-_SAMPLE: Final = 1_000
-
 
 def spool_name(number: int) -> str:
     """Return the file name of a spool."""
     return f".rows-{number}"
+
+
+@dataclass(slots=True)
+class Block:
+    """What stays in memory of the rows of one block.
+
+    Attributes:
+        lines: Physical line of each row that is left.
+        sizes: Bytes of each row in the spool, line end included.
+        rows: What the rows are compared by.
+        lengths: Characters of answer and prompt, two columns.
+        times: When each row is from (NaN: not known); None where no row has a time.
+        cells: Label, group and annotator of each row, by column name; only those named.
+        notes: What was repaired, by row number in the block.
+        warnings: Codes of the validator's warnings, by row number in the block.
+        names: Columns or keys met.
+        plain: All examples could be written as texts.
+        spool: Number of the spool file, and the first byte in it.
+    """
+
+    source: str
+    lines: NDArray[Any]
+    sizes: NDArray[Any]
+    rows: Rows
+    lengths: NDArray[Any]
+    times: NDArray[Any] | None
+    cells: dict[str, list[str | None]]
+    notes: dict[int, tuple[str, ...]]
+    warnings: dict[int, tuple[str, ...]]
+    rejections: list[Rejection]
+    redacted: int
+    types: Counter[str]
+    names: set[str]
+    plain: bool
+    spool: tuple[int, int]
 
 
 class Place(NamedTuple):
@@ -37,6 +67,31 @@ class Place(NamedTuple):
 
     source: str
     line: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitColumns:
+    """What a split goes by; one entry per row that stays.
+
+    Attributes:
+        cluster: Name of the cluster.
+        family: Rows of one family (not 0) come from one row or conversation.
+        groups: Cells of the group column, if one was named.
+        labels: Cells of the label column, if one was named.
+        times: When each row is from; NaN where that is not known.
+        place: Returns source and line of a row, for error texts.
+    """
+
+    cluster: Sequence[int]
+    family: NDArray[Any]
+    groups: Sequence[str | None] | None
+    labels: Sequence[str | None] | None
+    times: NDArray[Any]
+    place: Callable[[int], tuple[str, int]]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.cluster)
 
 
 class Table:
@@ -173,3 +228,49 @@ def contents_of(raws: Iterable[bytes], target: str) -> list[Content]:
     ]
     made = Converter(target, Columns(), "per_conversation").convert(rows, "")
     return [content_of(example) for example in made.examples]
+
+
+def times_of(examples: Mapping[int, Example], count: int) -> NDArray[Any] | None:
+    """Return when each row is from, where any row says so."""
+    import numpy as np
+
+    known = {row: time_key(one.time) for row, one in examples.items() if one.time is not None}
+    if not known:
+        return None
+    times = np.full(count, np.nan)
+    for row, moment in known.items():
+        times[row] = np.nan if moment is None else moment
+    return times
+
+
+def lengths_of(contents: Sequence[Content]) -> NDArray[Any]:
+    """Return the characters of answer and prompt, two columns."""
+    import numpy as np
+
+    pairs = [(len(content.answer), len(content.prompt)) for content in contents]
+    return np.array(pairs, dtype=np.int32).reshape(len(contents), 2)
+
+
+def cells_of(
+    examples: Mapping[int, Example], count: int, columns: Columns
+) -> dict[str, list[str | None]]:
+    """Return the cells of the columns that split and votes go by, where they were named."""
+    named = (("label", columns.label), ("group", columns.group), ("annotator", columns.annotator))
+    return {
+        name: [getattr(examples[row], name) for row in range(count)]
+        for name, column in named
+        if column is not None
+    }
+
+
+def warnings_of(examples: Mapping[int, Example], writer: RowWriter) -> dict[int, tuple[str, ...]]:
+    """Return the codes of the validator's warnings, by row."""
+    by_line: dict[int, list[str]] = {}
+    for code, lines in sorted(writer.warnings.items()):
+        for line in lines:
+            by_line.setdefault(line, []).append(code)
+    return {
+        row: tuple(by_line[example.record.line])
+        for row, example in examples.items()
+        if example.record.line in by_line
+    }

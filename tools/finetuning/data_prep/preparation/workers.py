@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import itertools
 import os
 import pickle
@@ -19,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-from finetuning.data_prep.preparation.blocks import Block, BlockMaker
+from finetuning.data_prep.preparation.blocks import BlockMaker
 from finetuning.data_prep.preparation.options import WHERE, Options
 from finetuning.data_prep.preparation.sources import Reader, Task
-from finetuning.data_prep.preparation.table import Table, spool_name
+from finetuning.data_prep.preparation.table import Block, Table, spool_name
 from finetuning.errors import RunFailedError
 from finetuning.files.chunks import FileGuard
 from finetuning.runs import progress
@@ -253,6 +254,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else prints does not get between the answers
     tasks = sys.stdin.buffer
+    gc.disable()  # rows refer to nothing that refers back: counting references frees them all
     options, folder, number, plain = _receive(tasks)
     with (folder / spool_name(number)).open("ab") as spool:
         maker = BlockMaker(options, spool, number, plain=plain)
