@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as settings_of_test
 from hypothesis import strategies as st
 
 from finetuning.errors import BadInputError, MissingExtraError
@@ -26,7 +27,7 @@ from finetuning.tokens import (
     example_texts,
     overhead_tokens,
 )
-from finetuning.tokens.counting import ENCODINGS, find_ranks
+from finetuning.tokens.counting import ENCODINGS, find_ranks, load_encoding
 from finetuning.tokens.examples import BAND, estimate_tokens
 
 HELLO = "Hello, world! Grüße, 世界 🌍"
@@ -78,6 +79,36 @@ def test_counts_are_those_of_tiktoken_itself(monkeypatch: pytest.MonkeyPatch) ->
         assert counter.count(texts) == [len(theirs.encode_ordinary(text)) for text in texts]
         assert ENCODINGS[name].pattern == parts["pat_str"]
         assert ENCODINGS[name].special_tokens == parts["special_tokens"]
+
+
+SPACED = st.lists(
+    st.sampled_from(
+        [" ", "  ", "\n", "\t", "\r\n", "\u00a0", "\u2003", "\x1c", "\u3000", "a", "Bc", "don't",
+         "'s", "don’t", "1", "2345", "!", "...", "/", "(", "—", "é", "你好", "\uff0c", "かな", "🙂",
+         "\u0301", "_"]
+    )
+    | st.text(max_size=3)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+@given(parts=SPACED)
+@settings_of_test(deadline=None)
+def test_a_text_counted_by_its_words_has_the_tokens_of_the_whole(
+    encoding: str, parts: list[str]
+) -> None:
+    text = "".join(parts)
+    loaded = load_encoding(encoding)
+    assert loaded is not None
+    counter = counter_for("gpt-4o" if encoding == "o200k_base" else "gpt-4")
+    assert counter.name == encoding
+    assert counter.count([text, text]) == [len(loaded.encode_ordinary(text))] * 2
+
+
+def test_no_more_words_are_kept_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetuning.tokens.counting._MOST_WORDS", 3)
+    text = "one two three four five six seven one two"
+    assert counter_for("gpt-4o").count([text]) == [9]
 
 
 def test_known_counts_do_not_drift() -> None:
