@@ -25,9 +25,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import chat_rows
-import faulty_rows
-
 MB_PER_SECOND = {"ours-1": 300.0, "ours-2": 550.0}
 TIMES_FASTER = {"cookbook": 3.5, "together": 1.4}
 PEAK_MB = 100.0
@@ -131,6 +128,8 @@ def _run(name: str, path: Path, small: Path, python: str) -> dict[str, Any] | No
 
 def speeds(folder: Path, rows: int, rounds: int, peer_python: str) -> list[str]:
     """Measure all checks in turn; return what is below its reach."""
+    import chat_rows
+
     path, small = folder / "chat.jsonl", folder / "small.jsonl"
     megabytes = chat_rows.write_file(path, rows) / 1e6
     chat_rows.write_file(small, max(20, rows // 40), seed=12)
@@ -166,6 +165,8 @@ def speeds(folder: Path, rows: int, rounds: int, peer_python: str) -> list[str]:
 
 def faults(folder: Path, rows: int) -> list[str]:
     """Validate a file with known faults; return what was missed or wrongly named."""
+    import faulty_rows
+
     os.environ["FINE_TUNING_ROOTS"] = os.environ["FINE_TUNING_HOME"] = str(folder)
     from finetuning.data_prep import validate_jsonl
 
