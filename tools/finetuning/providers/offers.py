@@ -25,12 +25,7 @@ from finetuning.providers.catalogue import (
 )
 from finetuning.providers.comparison import ServingOffer, Spread, Workload
 from finetuning.providers.pricing import Book, PriceUsed, Range, gpu_prices
-from finetuning.providers.terms import (
-    TrainingAmounts,
-    billed_tokens,
-    planned_epochs,
-    whole_steps,
-)
+from finetuning.providers.terms import TrainingAmounts, billed_tokens, planned_epochs, whole_steps
 
 MONTHS: Final = 12
 MONTH_HOURS: Final = Decimal(730)
@@ -176,8 +171,8 @@ def serve(
             for way in host.serving
             if host.id != entry.id and way.byo and ("*" in way.bases or base.id in way.bases)
         ]
-    traffic = sorted(draw[2] for draw in _draws())[_DRAWS // 2]
-    known = [(way.monthly(work.requests_per_month * traffic), way) for way in ways]
+    requests = work.requests_per_month * _median_traffic()
+    known = [(way.monthly(requests), way) for way in ways]
     return [way for _, way in sorted(known, key=lambda pair: (pair[0] is None, pair[0] or 0))]
 
 
@@ -237,7 +232,7 @@ def _storage(host: Provider, model: ModelEntry, book: Book) -> Range:
 
 
 def _hours(host: Provider, model: ModelEntry, book: Book) -> tuple[Range, str] | None:
-    """Return dollars per hour of a replica that the base fits on, and the machine in words."""
+    """Return dollars per hour of a replica that the base fits on, and the machine."""
     flat = [price for price in host.prices if price.kind == "host" and price.gpu is None]
     if flat:
         price = _host_price(host, model, book, "host", 0)
@@ -273,6 +268,11 @@ def _draws() -> tuple[tuple[Decimal, Decimal, Decimal], ...]:
         )
         for _ in range(_DRAWS)
     )
+
+
+@functools.cache
+def _median_traffic() -> Decimal:
+    return sorted(traffic for _, _, traffic in _draws())[_DRAWS // 2]
 
 
 def year(job: Job | None, way: Way | None, work: Workload, jobs: int) -> Spread | None:

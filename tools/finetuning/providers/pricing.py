@@ -29,8 +29,7 @@ from finetuning.providers.catalogue import (
 from finetuning.records import Model, Usd
 
 STALE_DAYS: Final = 90
-"""A price read longer ago is flagged: prices moved at three vendors within four months
-(costs.md, checked 2026-11-20)."""
+"""A price read longer ago is flagged: three vendors moved theirs within 4 months (costs.md)."""
 
 REFUSED_DAYS: Final = 180
 """A price read longer ago is refused unless the person accepts it."""
@@ -39,7 +38,7 @@ _MICRO: Final = Decimal("0.000001")  # converted prices are rounded to a million
 
 
 class UnknownPriceError(UnknownNameError):
-    """A known model whose price is not known; a price can be passed in instead."""
+    """A known model whose price is not known; one can be passed in instead."""
 
     def __init__(self, where: str, name: str, known: Iterable[str]) -> None:
         """Name the nearest prices that are known, and the way to bring one's own."""
@@ -108,6 +107,7 @@ def find_price(
     return row
 
 
+@functools.lru_cache(maxsize=8192)
 def search_price(
     provider: str,
     model: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
@@ -51,6 +52,9 @@ class Candidate:
     old_prices: list[PriceUsed] = field(default_factory=list["PriceUsed"])
 
 
+_available = functools.lru_cache(maxsize=2048)(availability)
+
+
 def rank(
     wanted: Constraints, work: Workload | None, day: dt.date
 ) -> tuple[list[Candidate], list[Excluded]]:
@@ -65,7 +69,7 @@ def rank(
     found: list[Candidate] = []
     refused: list[Excluded] = []
     for entry in all_providers():
-        general = availability(entry.id, None, wanted.customer, day)
+        general = _available(entry.id, None, wanted.customer, day)
         if not general.can_start:
             refused.append(
                 Excluded(provider=entry.id, excluded_because=general.why, sources=_read(general))
@@ -75,7 +79,7 @@ def rank(
         if not models:
             refused.append(Excluded(provider=entry.id, excluded_because=_no_model(entry, wanted)))
         for model in models:
-            known = availability(entry.id, model.id, wanted.customer, day)
+            known = _available(entry.id, model.id, wanted.customer, day)
             reasons = list(reasons_against(entry, model, wanted, region, known))
             if reasons:
                 pages = [] if known.can_start else _read(known)

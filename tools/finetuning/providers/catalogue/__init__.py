@@ -208,8 +208,13 @@ def base_of(model: ModelEntry) -> ModelEntry | None:
 
     None where the model is a vendor's own, or its base is not listed in ``local.toml``.
     """
+    return _open_base(model.base, model.id, model.aliases)
+
+
+@functools.cache
+def _open_base(base: str | None, model: str, aliases: tuple[str, ...]) -> ModelEntry | None:
     known = _names("local")
-    for name in (model.base, model.id, *model.aliases):
+    for name in (base, model, *aliases):
         if name is not None and (found := known.get(name.casefold())) is not None:
             return found
     return None
