@@ -32,7 +32,7 @@ help:
 	@touch $@
 
 .venv/development: .venv/runtime
-	@$(INSTALL) -e ".[local,offline-tokens]" scrubadub --group dev
+	@$(INSTALL) -e ".[local,offline-tokens,plots]" scrubadub --group dev
 	@touch $@
 
 setup: .venv/development

@@ -62,7 +62,10 @@ def test_the_extras_are_those_of_the_distribution() -> None:
         wanted = {re.split(r"[<>=]", line)[0].lower() for line in declared[extra]}
         assert len(modules) == len(wanted), extra
         for module in modules:
-            names = {name.lower() for name in distributions.get(module.split(".")[0], [])}
+            names = {
+                name.lower().replace("_", "-")
+                for name in distributions.get(module.split(".")[0], [])
+            }
             assert not names or names & wanted, module
 
 

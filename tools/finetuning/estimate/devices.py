@@ -82,27 +82,30 @@ _HOPPER: Final = (0.15, 0.28, 0.42)
 _CONSUMER: Final = (0.25, 0.42, 0.55)
 """One RTX 4090, packed rows of 2048, torch.compile: 0.44 to 0.56 (torchtune, 2026-11-20)."""
 
+_READ_SECOND_HAND: Final = "NVIDIA's figure as others quote it (read 2026-11-20)"
+_FROM_MEMORY: Final = "from memory of NVIDIA's data sheet: verify before citing"
+
 GPUS: Final[dict[str, Gpu]] = {
     gpu.name: gpu
     for gpu in (
         Gpu("T4", 65e12, 16),
-        Gpu("V100", 125e12, 32),
+        Gpu("V100", 125e12, 32, source=_READ_SECOND_HAND),
         Gpu("L4", 121e12, 24),
         Gpu("A10", 125e12, 24),
-        Gpu("A40", 150e12, 48),
-        Gpu("RTX A6000", 155e12, 48),
+        Gpu("A40", 150e12, 48, source=_READ_SECOND_HAND),
+        Gpu("RTX A6000", 155e12, 48, source=_FROM_MEMORY),
         Gpu("L40S", 362e12, 48),
         Gpu("RTX 3090", 71e12, 24),
         Gpu("RTX 4090", 165e12, 24, _CONSUMER, measured=True),
-        Gpu("RTX 5090", 210e12, 32, _CONSUMER),
-        Gpu("RTX PRO 6000", 252e12, 96),
+        Gpu("RTX 5090", 210e12, 32, _CONSUMER, source=_FROM_MEMORY),
+        Gpu("RTX PRO 6000", 504e12, 96, source=_READ_SECOND_HAND),
         Gpu("A100 40GB", 312e12, 40, _A100, measured=True),
         Gpu("A100 80GB", 312e12, 80, _A100, measured=True),
-        Gpu("H20", 148e12, 96),
+        Gpu("H20", 148e12, 96, source=_FROM_MEMORY),
         Gpu("H100", 989e12, 80, _HOPPER, measured=True),
         Gpu("H200", 989e12, 141, _HOPPER),
         Gpu("B200", 2250e12, 180, _HOPPER),
-        Gpu("B300", 2250e12, 288, _HOPPER),
+        Gpu("B300", 2250e12, 288, _HOPPER, source=_FROM_MEMORY),
     )
 }
 """Dense 16-bit peak with fp32 accumulation (half of the figure printed with sparsity)."""

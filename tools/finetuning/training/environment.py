@@ -115,7 +115,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "pii": ("scrubadub", "presidio_analyzer"),
     "eval": ("sacrebleu", "rapidfuzz", "jsonschema", "lm_eval"),
     "semantic": ("semhash",),
-    "plots": ("matplotlib",),
+    "plots": ("resvg_py",),
     "scale": ("daft", "ray"),
 }
 """Extra of pyproject.toml → modules that it brings (a test compares the two)."""
