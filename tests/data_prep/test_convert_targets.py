@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuning.data_prep import prepare_data, validate_jsonl
-from finetuning.data_prep.convert import NOTES, Columns, Converter
+from finetuning.data_prep.convert import NOTES, Columns, Converter, Unusable, is_plain
 from finetuning.data_prep.convert.codes import HOLDS
-from finetuning.data_prep.quality import make_writer
+from finetuning.data_prep.quality import RowWriter
 from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate import validate_row
 from finetuning.records import Record
@@ -57,10 +57,17 @@ def rows_of(target: str, *rows: dict[str, Any]) -> tuple[list[dict[str, Any]], l
     """Return the rows of a target, the reasons for those that cannot be, and the notes."""
     records = [Record("data", line, row) for line, row in enumerate(rows, start=1)]
     made = Converter(target, Columns(), "per_conversation").convert(records, "data")
-    checked = make_writer(target, made.examples).check(made.examples)
-    reasons = [found.reason for found in [*made.rejections, *checked.rejections]]
-    notes = {note for item in checked.items for note in item.example.notes}
-    return [json.loads(item.raw) for item in checked.items], reasons, notes
+    writer = RowWriter(target, plain=all(map(is_plain, made.examples)))
+    reasons = [found.reason for found in made.rejections]
+    written: list[dict[str, Any]] = []
+    notes: set[str] = set()
+    for example in made.examples:
+        try:
+            written.append(json.loads(writer.raw(example)))
+            notes.update(example.notes)
+        except Unusable as error:
+            reasons.append(error.code)
+    return written, reasons, notes
 
 
 @pytest.mark.parametrize("target", CHATS)

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import bisect
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from finetuning.data_prep.convert import Converted, Converter, Rejection, shape_of
-from finetuning.data_prep.duplicates import find_duplicates, measure_leakage
-from finetuning.data_prep.examples import annotator_agreement, answer_conflicts, tool_calls_of
-from finetuning.data_prep.preparation.sources import SourceSurvey
+from finetuning.data_prep.duplicates import Rows, find_duplicates, measure_leakage
+from finetuning.data_prep.preparation.options import Options
+from finetuning.data_prep.preparation.sources import source_files
+from finetuning.data_prep.preparation.table import Table
+from finetuning.data_prep.preparation.workers import gather
 from finetuning.data_prep.quality import (
-    Item,
-    RowWriter,
-    class_counts,
-    languages,
-    make_writer,
+    class_sizes,
+    contradictions,
+    count_files,
     quality_finding,
-    rank_of,
     rows_finding,
 )
+from finetuning.data_prep.results import DataInspection, DuplicateCounts
+from finetuning.data_prep.survey import Agreement, SourceSurvey, label_agreement, survey_source
 from finetuning.data_prep.targets import TargetName
 from finetuning.errors import FineTuningError
 from finetuning.files import resolve_read, resolve_write
-from finetuning.records import Finding, Json
+from finetuning.records import Finding, Json, NextCall
 from finetuning.runs import progress
-from finetuning.tokens import TokenStats
+from finetuning.settings import settings
+from finetuning.tokens import TokenStats, TokenTally, counter_for
 
 _WHERE: Final = "inspect_data"
 
 NEAR_THRESHOLD: Final = 0.5
-_EMPTY: Final = frozenset({"prompt_missing", "answer_missing", "empty_content"})
+TENTATIVE_ALPHA: Final = 0.667
+"""Below this no conclusion should rest on the labels. Source: Krippendorff 2004, chapter 11."""
+
+_EMPTY: Final = frozenset({"prompt_missing", "answer_missing", "empty_content", "no_turns"})
 _MANY: Final = 0.1
 _IMBALANCE: Final = 10
 _LONG_TOKENS: Final = 1_000
 _LONG_FACTOR: Final = 10
+_ONE_ANSWER: Final = 0.3
+_FEWEST_ROWS: Final = 20
 _MOST_NAMES: Final = 1_000
 
 
@@ -44,14 +51,16 @@ _MOST_NAMES: Final = 1_000
 class Measured:
     """Counts and shares; no text."""
 
-    items: list[Item]
+    n_rows: int
+    n_examples: int
     tokens: TokenStats
     exact: int
     near: int
     conflicts: float
-    agreement: float | None
-    n_classes: int | None
+    agreement: Agreement | None
+    classes: list[int]
     languages: dict[str, int]
+    language_confidence: float | None
     personal_data: dict[str, int]
     empty: int
     n_tools: int
@@ -59,127 +68,137 @@ class Measured:
     findings: list[Finding]
 
 
-def _convert(survey: SourceSurvey) -> Converted:
-    converter = Converter(
-        survey.target or "trl_prompt_completion", survey.columns, "per_conversation"
-    )
-    parts = [converter.convert(source.rows, source.name) for source in survey.sources]
-    return Converted(
-        [example for part in parts for example in part.examples],
-        [rejection for part in parts for rejection in part.rejections],
-    )
+def _options(path: str, survey: SourceSurvey) -> Options:
+    """Return the options of the call that will be suggested; personal data masked."""
+    return Options(
+        sources=(path,), target=survey.target or "trl_prompt_completion", columns=survey.columns,
+        examples="per_conversation", near_duplicates=True, semantic_duplicates=False,
+        near_threshold=NEAR_THRESHOLD, redact="mask", split="auto", exclude=(),
+        signatures_file=None, replay=None, canaries=0, review_sample=0, reviews_file=None,
+        engine="local", force=True, seed=0,
+    )  # fmt: skip
 
 
-def _tokens(items: Sequence[Item]) -> TokenStats:
-    import orjson
+def _near_test_fraction(table: Table, names: Sequence[str]) -> float | None:
+    """Return the share of test rows with a twin in train, for a prepared folder."""
+    places = {name: place for place, name in enumerate(names)}
+    files = {name.rpartition("/")[2]: place for name, place in places.items()}
+    if not files.keys() >= {"train.jsonl", "test.jsonl"}:
+        return None
 
-    from finetuning.tokens import count_examples, counter_for
+    def rows_of(file: str) -> Rows:
+        def place(row: int) -> int:
+            return places[table.place(row).source]
 
-    progress(0, len(items), "counting tokens")
-    rows = (cast("Mapping[str, Json]", orjson.loads(item.raw)) for item in items)
-    return count_examples(rows, counter_for(None))
+        every = range(len(table))  # the files were read one after the other
+        first = bisect.bisect_left(every, files[file], key=place)
+        return table.rows.take(range(first, bisect.bisect_right(every, files[file], key=place)))
 
-
-def _personal_data(survey: SourceSurvey) -> dict[str, int]:
-    from finetuning.pii import redact_rows
-
-    progress(0, len(survey.records), "looking for personal data")
-    _, found = redact_rows([record.data for record in survey.records], "mask")
-    return dict(found.most_common())
-
-
-def _tool_names(items: Sequence[Item]) -> set[str]:
-    names: set[str] = set()
-    for item in items:
-        for turn in item.example.messages:
-            for call in tool_calls_of(turn):
-                names.add(str(call["function"]["name"]))
-    return names
+    train, test = rows_of("train.jsonl"), rows_of("test.jsonl")
+    leakage = measure_leakage(train, test, NEAR_THRESHOLD)
+    return round((leakage.exact + leakage.near) / len(test), 4) if len(test) else None
 
 
-def _fault_findings(rejections: Sequence[Rejection], writer: RowWriter) -> list[Finding]:
+def _row_findings(table: Table) -> list[Finding]:
     """Return one finding per code, the commonest first; warnings after errors."""
     lines: dict[str, list[int | None]] = {}
-    for rejection in rejections:
+    for rejection in table.rejections:
         lines.setdefault(rejection.reason, []).append(rejection.line)
+    warned: dict[str, list[int | None]] = {}
+    for row, codes in sorted(table.warnings.items()):
+        for code in codes:
+            warned.setdefault(code, []).append(table.place(row).line)
     commonest = sorted(lines.items(), key=lambda found: -len(found[1]))
     errors = [rows_finding(code, rows) for code, rows in commonest]
-    return errors + [rows_finding(code, rows) for code, rows in sorted(writer.warnings.items())]
+    return errors + [rows_finding(code, rows) for code, rows in sorted(warned.items())]
 
 
-def _set_findings(survey: SourceSurvey, measured: Measured) -> list[Finding]:
+def _set_findings(survey: SourceSurvey, found: Measured, table: Table) -> list[Finding]:
     """Return what is wrong with the rows taken together."""
-    n_rows = len(measured.items)
-    found: list[Finding] = []
-    if measured.conflicts:
-        rows = round(measured.conflicts * n_rows)
-        found.append(quality_finding("contradictory_answers", f"{rows} of {n_rows} rows"))
-    copies = measured.exact + measured.near
-    if copies > _MANY * n_rows:
-        message = f"{measured.exact} exact and {measured.near} near copies in {n_rows} rows"
-        found.append(quality_finding("copies", message))
-    classes = class_counts([item.content for item in measured.items])
-    if classes and max(classes.values()) > _IMBALANCE * min(classes.values()):
-        message = f"from {min(classes.values())} to {max(classes.values())} rows per answer"
-        found.append(quality_finding("class_imbalance", message))
-    known = {name: count for name, count in measured.languages.items() if name != "unknown"}
+    n_rows = found.n_examples
+    made: list[tuple[str, str]] = []
+    if found.conflicts:
+        rows = round(found.conflicts * n_rows)
+        made.append(("contradictory_answers", f"{rows} of {n_rows} rows"))
+    if found.agreement is not None:
+        raw, alpha, prompts, people = found.agreement
+        if alpha is not None and alpha < TENTATIVE_ALPHA:
+            detail = f"{raw:.2f} of pairs are equal, by {people} annotators on {prompts} prompts"
+            made.append(("annotators_differ", f"Krippendorff's alpha is {alpha:.2f}; {detail}"))
+    if found.exact + found.near > _MANY * n_rows:
+        message = f"{found.exact} exact and {found.near} near copies in {n_rows} rows"
+        made.append(("copies", message))
+    if found.near_test_fraction:
+        made.append(("test_in_train", f"{found.near_test_fraction:.1%} of the test rows"))
+    most, least = max(found.classes, default=0), min(found.classes, default=0)
+    if most > _IMBALANCE * least:
+        made.append(("class_imbalance", f"from {least} to {most} rows per answer"))
+    share = _commonest_prose(table)
+    if share > _ONE_ANSWER:
+        made.append(("one_answer", f"{share:.0%} of the rows have the same words as answer"))
+    known = {name: count for name, count in found.languages.items() if name != "unknown"}
     others = sum(known.values()) - max(known.values(), default=0)
     if others > _MANY * n_rows:
-        found.append(quality_finding("language_mix", f"{len(known)} languages, {others} rows"))
-    if measured.tokens.max > max(_LONG_TOKENS, _LONG_FACTOR * measured.tokens.p50):
-        message = f"the longest has {measured.tokens.max} tokens, the median {measured.tokens.p50}"
-        found.append(quality_finding("long_outliers", message))
-    if measured.personal_data:
-        total, types = sum(measured.personal_data.values()), len(measured.personal_data)
-        found.append(quality_finding("personal_data", f"{total} values of {types} types"))
-    shapes = {shape.name for record in survey.records if (shape := shape_of(record.data))}
-    if len(shapes) > 1:
-        found.append(quality_finding("several_shapes", ", ".join(sorted(shapes))))
-    return found
+        sure = f"told with a confidence of {found.language_confidence}"
+        made.append(("language_mix", f"{len(known)} languages, {others} rows; {sure}"))
+    if found.tokens.max > max(_LONG_TOKENS, _LONG_FACTOR * found.tokens.p50):
+        message = f"the longest has {found.tokens.max} tokens, the median {found.tokens.p50}"
+        made.append(("long_outliers", message))
+    if found.personal_data:
+        total, types = sum(found.personal_data.values()), len(found.personal_data)
+        made.append(("personal_data", f"{total} values of {types} types"))
+    if len(survey.shapes) > 1:
+        made.append(("several_shapes", ", ".join(survey.shapes)))
+    return [quality_finding(code, message) for code, message in made]
 
 
-def _near_test_fraction(survey: SourceSurvey, items: Sequence[Item]) -> float | None:
-    """Return the share of test rows with a twin in train, for a prepared folder."""
-    named = {source.name.rpartition("/")[2]: source.name for source in survey.sources}
-    if not named.keys() >= {"train.jsonl", "test.jsonl"}:
-        return None
-    train, test = (
-        [item.content for item in items if item.example.record.source == named[f"{part}.jsonl"]]
-        for part in ("train", "test")
-    )
-    leakage = measure_leakage(train, test, NEAR_THRESHOLD)
-    return round((leakage.exact + leakage.near) / len(test), 4) if test else None
+def _commonest_prose(table: Table) -> float:
+    """Return the share of rows whose answer, no label, is the commonest one; 0 in small files."""
+    import numpy as np
+
+    answers = table.rows.answered[table.rows.key == 0]
+    if len(answers) < _FEWEST_ROWS or not table.lengths[:, 0].any():
+        return 0.0
+    return float(np.unique(answers, return_counts=True)[1].max() / len(table))
 
 
-def measure(survey: SourceSurvey) -> Measured:
-    """Count everything that ``inspect_data`` reports."""
-    converted = _convert(survey)
-    writer = make_writer(survey.target or "trl_prompt_completion", converted.examples)
-    items, refused = writer.check(converted.examples)
-    rejections = converted.rejections + refused
-    contents = [item.content for item in items]
-    copies = find_duplicates(
-        contents, threshold=NEAR_THRESHOLD, rank=[rank_of(item) for item in items]
-    )
-    classes = class_counts(contents)
-    agreement = annotator_agreement([item.example for item in items], contents)
-    measured = Measured(
-        items=items,
-        tokens=_tokens(items),
+def measure(path: str, survey: SourceSurvey, files: dict[str, Path]) -> Measured:
+    """Count everything that ``inspect_data`` reports, at flat memory."""
+    home = settings().home
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="inspect-", dir=home) as folder:
+        table = gather(files, _options(path, survey), Path(folder)).table
+        progress(len(table), None, "counting tokens")
+        texts = count_files(sorted(Path(folder).iterdir()))
+    n_examples = len(table)
+    progress(n_examples, n_examples, "looking for duplicates")
+    copies = find_duplicates(table.rows, threshold=NEAR_THRESHOLD, rank=table.lengths.astype(float))
+    flags = contradictions(table.rows.asked, table.rows.answered)
+    sizes = class_sizes(table.rows.key, table.lengths[:, 0])
+    people = table.cells.get("annotator") or []
+    votes = zip(table.rows.asked.tolist(), people, table.rows.answered.tolist(), strict=False)
+    counted = [(asked, who, answer) for asked, who, answer in votes if who is not None]
+    tally = TokenTally(counter_for(None))
+    tally.merge(texts.lengths)
+    found = Measured(
+        n_rows=survey.n_turns or n_examples + len(table.rejections),
+        n_examples=n_examples,
+        tokens=tally.stats(),
         exact=len(copies.exact),
         near=len(copies.near),
-        conflicts=round(answer_conflicts(contents), 4),
-        agreement=None if agreement is None else round(agreement, 4),
-        n_classes=len(classes) if classes else None,
-        languages=languages(f"{content.prompt}\n{content.answer}" for content in contents),
-        personal_data=_personal_data(survey),
-        empty=Counter(rejection.reason in _EMPTY for rejection in rejections)[True],
-        n_tools=len(_tool_names(items)),
-        near_test_fraction=_near_test_fraction(survey, items),
-        findings=_fault_findings(rejections, writer),
+        conflicts=round(float(flags.mean()), 4) if n_examples else 0.0,
+        agreement=label_agreement(counted),
+        classes=[] if sizes is None else sizes.tolist(),
+        languages=dict(texts.languages.most_common()),
+        language_confidence=texts.mean_confidence(),
+        personal_data=table.types,
+        empty=sum(rejection.reason in _EMPTY for rejection in table.rejections),
+        n_tools=len(texts.tools),
+        near_test_fraction=_near_test_fraction(table, list(files)),
+        findings=_row_findings(table),
     )
-    measured.findings.extend(_set_findings(survey, measured))
-    return measured
+    found.findings.extend(_set_findings(survey, found, table))
+    return found
 
 
 def _output_folder(path: str) -> str:
@@ -199,46 +218,75 @@ def _output_folder(path: str) -> str:
     return str(free)
 
 
-def suggest(
-    path: str, survey: SourceSurvey, measured: Measured
-) -> tuple[TargetName | None, dict[str, Json]]:
-    """Return the target and the arguments of ``prepare_data``; None and {} where unknown."""
-    if survey.target is None or not measured.items:
-        return None, {}
+def suggest(path: str, survey: SourceSurvey, found: Measured) -> dict[str, Json]:
+    """Return the arguments of ``prepare_data``; {} where the target is not known."""
+    if survey.target is None or not found.n_examples:
+        return {}
     arguments: dict[str, Json] = {
         "sources": [path],
         "target": survey.target,
         "output_dir": _output_folder(path),
         **survey.columns.named(),
     }
-    if measured.agreement is None:
+    if found.agreement is None:
         arguments.pop("annotator_column", None)
-    if measured.n_classes and survey.columns.completion:
+    if found.classes and survey.columns.completion:
         arguments["label_column"] = survey.columns.completion
-    if measured.personal_data:
+    if found.personal_data:
         arguments["redact"] = "mask"
-    return survey.target, arguments
+    return arguments
 
 
-def fit_facts(survey: SourceSurvey, measured: Measured) -> dict[str, Json]:
+def fit_facts(survey: SourceSurvey, found: Measured) -> dict[str, Json]:
     """Return what was measured in the names that ``assess_fit`` knows."""
-    facts: dict[str, Json] = {"n_examples": len(measured.items)}
+    facts: dict[str, Json] = {"n_examples": found.n_examples}
     if survey.target == "trl_text":
-        facts["corpus_tokens"] = measured.tokens.total
+        facts["corpus_tokens"] = found.tokens.total
     else:
-        facts["label_conflict_fraction"] = measured.conflicts
-    if measured.items:
-        facts["training_tokens"] = measured.tokens.total
-    found = {
-        "n_classes": measured.n_classes,
-        "label_agreement": measured.agreement,
-        "near_duplicate_test_fraction": measured.near_test_fraction,
-        "n_tools": measured.n_tools or None,
-        "n_preference_pairs": _count(survey, measured, "trl_preference"),
-        "n_binary_feedback": _count(survey, measured, "trl_kto"),
+        facts["label_conflict_fraction"] = found.conflicts
+    if found.n_examples:
+        facts["training_tokens"] = found.tokens.total
+    counts = {"trl_preference": "n_preference_pairs", "trl_kto": "n_binary_feedback"}
+    more = {
+        "n_classes": len(found.classes) or None,
+        "label_agreement": round(found.agreement.raw, 4) if found.agreement else None,
+        "near_duplicate_test_fraction": found.near_test_fraction,
+        "n_tools": found.n_tools or None,
+        counts.get(survey.target or "", ""): found.n_examples,
     }
-    return facts | {name: value for name, value in found.items() if value is not None}
+    return facts | {name: value for name, value in more.items() if name and value is not None}
 
 
-def _count(survey: SourceSurvey, measured: Measured, target: TargetName) -> int | None:
-    return len(measured.items) if survey.target == target else None
+def inspect(path: str) -> DataInspection:
+    """Measure one source; the work behind ``inspect_data``."""
+    files = source_files(path, where=_WHERE)
+    survey = survey_source(path, files)
+    found = measure(path, survey, files)
+    arguments = suggest(path, survey, found)
+    target: TargetName | None = survey.target if arguments else None
+    follow = NextCall(
+        tool="prepare_data", args=arguments, why="converts, cleans and splits these rows"
+    )
+    agreement = found.agreement
+    return DataInspection(
+        format=survey.format,
+        shape=survey.shape,
+        n_rows=found.n_rows,
+        n_examples=found.n_examples,
+        columns=survey.names,
+        tokens=found.tokens,
+        duplicates=DuplicateCounts(exact=found.exact, near=found.near),
+        label_conflict_fraction=found.conflicts,
+        label_agreement=round(agreement.raw, 4) if agreement else None,
+        label_alpha=None if not agreement or agreement.alpha is None else round(agreement.alpha, 4),
+        n_classes=len(found.classes) or None,
+        languages=found.languages,
+        language_confidence=found.language_confidence,
+        pii=found.personal_data,
+        empty=found.empty,
+        quality_findings=found.findings,
+        suggested_target=target,
+        suggested_args=arguments,
+        next=[follow] if target else [],
+        fit_facts=fit_facts(survey, found),
+    )

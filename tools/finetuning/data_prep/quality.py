@@ -2,67 +2,54 @@
 
 from __future__ import annotations
 
-import re
+import os
+import pickle
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from finetuning.data_prep.convert import (
     CONVERT_CODES,
-    Rejection,
     Row,
     Unusable,
-    is_plain,
-    time_key,
     writer_for,
 )
 from finetuning.data_prep.convert.codes import code_table
-from finetuning.data_prep.examples import Content, Example, content_of, is_label
+from finetuning.data_prep.examples import Example, tool_calls_of
+from finetuning.data_prep.survey import guess_language
 from finetuning.data_prep.targets import TARGETS
 from finetuning.data_prep.validate import CODES, validate_row
 from finetuning.data_prep.validate.rows import fast_check
-from finetuning.records import Finding
-from finetuning.runs import progress
+from finetuning.records import Finding, Json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from finetuning.data_prep.duplicates.words import Words
 
 QUALITY_CODES: Final = code_table("quality")
 """Codes of inspect_data and prepare_data that speak of many rows at once."""
 
 _ALL: Final = CODES | CONVERT_CODES | QUALITY_CODES
 
-_SHORT_BY: Final = 0.005
-"""A share of general rows that misses the one asked for by less is no finding."""
+_SHORT_BY: Final = 0.005  # a share of general rows this much below the one asked for is fine
 
 MOST_CLASSES: Final = 100
-"""More different answers than this are no set of classes."""
 
 _FEWEST_ROWS_PER_CLASS: Final = 4
+_LABEL_CHARACTERS: Final = 60
+_TURN: Final = {"role", "content"}
+_LANGUAGE_CHARACTERS: Final = 200
 
-_SCRIPTS: Final = (
-    ("ja", re.compile(r"[぀-ヿ]")),
-    ("zh", re.compile(r"[一-鿿]")),
-    ("ko", re.compile(r"[가-힯ᄀ-ᇿ]")),
-    ("ru", re.compile(r"[Ѐ-ӿ]")),
-    ("ar", re.compile(r"[؀-ۿ]")),
-    ("he", re.compile(r"[֐-׿]")),
-    ("hi", re.compile(r"[ऀ-ॿ]")),
-    ("th", re.compile(r"[฀-๿]")),
-    ("el", re.compile(r"[Ͱ-Ͽ]")),
-)
-_COMMON_WORDS: Final = {
-    "en": "the and of to is in for with that you are this please what your we have not on it be "
-    "by from as at or an a i do if can which when was will all my how its one use used returns",
-    "de": "der die das und ist nicht ein eine mit für auf ich sie wir bitte den dem von zu wie es",
-    "fr": "le la les et est une des pour dans avec vous je nous pas que qui sur du merci ce au",
-    "es": "el la los las y una para con que por usted mi del se su gracias como está muy",
-    "it": "il di che è una per non sono mi grazie del della gli questo ho alla anche più",
-    "pt": "os uma para com que não da em meu você obrigado como eu seu ao mais são está",
-    "nl": "het een en niet van ik met voor je dat te zijn dit wat mijn graag ook maar naar",
-}
-"""The commonest words of each language, without those that are common English words, too."""
+RUN_WORDS: Final = 13
+"""So many words in a row are no chance. Source: Brown et al. 2020, appendix C (GPT-3)."""
 
-_WORDS_OF: Final = {name: frozenset(words.split()) for name, words in _COMMON_WORDS.items()}
-_LATIN_WORD: Final = re.compile(r"[^\W\d_]+")
-_SAMPLE_CHARACTERS: Final = 2_000
+_FEWEST_COMMON: Final = 3
+_COMMON_SHARE: Final = 0.01
 
 
 def quality_finding(code: str, message: str, *, line: int | None = None) -> Finding:
@@ -77,25 +64,6 @@ def rows_finding(code: str, lines: Sequence[int | None]) -> Finding:
     rows = "row" if len(lines) == 1 else "rows"
     where = f", the first at line {first}" if first is not None and len(lines) > 1 else ""
     return quality_finding(code, f"{len(lines)} {rows}{where}", line=first)
-
-
-class Item(NamedTuple):
-    """An example that fits its target.
-
-    Attributes:
-        raw: The row as it will stand in the file, without line end.
-    """
-
-    example: Example
-    raw: bytes
-    content: Content
-
-
-class Checked(NamedTuple):
-    """Items, and a rejection for every example that the target's provider would refuse."""
-
-    items: list[Item]
-    rejections: list[Rejection]
 
 
 def dump_row(row: Row) -> bytes:
@@ -140,67 +108,70 @@ class RowWriter:
                 self.warnings.setdefault(code, []).append(example.record.line)
         return raw
 
-    def check(self, examples: Iterable[Example]) -> Checked:
-        """Return items for the examples that can be written, rejections for the others."""
-        items: list[Item] = []
-        rejections: list[Rejection] = []
-        for number, example in enumerate(examples):
-            if number % 10_000 == 0:
-                progress(number, None, "checking rows")
-            try:
-                items.append(Item(example, self.raw(example), content_of(example)))
-            except Unusable as error:
-                source, line = example.record.source, example.record.line
-                rejections.append(Rejection(source, line, error.code))
-        return Checked(items, rejections)
 
+@dataclass(slots=True)
+class TextCounts:
+    """What is counted in the texts of rows while they are at hand.
 
-def make_writer(target: str, examples: Sequence[Example]) -> RowWriter:
-    """Return the writer for a file of these examples, all of one shape."""
-    return RowWriter(target, plain=all(map(is_plain, examples)))
-
-
-def class_counts(contents: Sequence[Content]) -> Counter[int] | None:
-    """Return how often each answer is given, where the answers look like classes, else None.
-
-    They do when all are as short as labels, at most 100 differ, and each stands for four rows
-    on average.
+    Attributes:
+        rows: How many rows were looked at.
+        languages: Rows by language.
+        confidence: Sum of the confidences of the known ones.
+        lengths: Rows by tokens.
+        tools: Names of the tools called.
     """
-    if not all(content.key and is_label(content.answer) for content in contents):
-        return None
-    counts = Counter(content.key for content in contents)
-    few = 2 <= len(counts) <= MOST_CLASSES
-    return counts if few and len(contents) >= _FEWEST_ROWS_PER_CLASS * len(counts) else None
+
+    rows: int = 0
+    languages: Counter[str] = field(default_factory=Counter[str])
+    confidence: float = 0.0
+    lengths: Counter[int] = field(default_factory=Counter[int])
+    tools: set[str] = field(default_factory=set[str])
+
+    @classmethod
+    def join(cls, parts: Iterable[TextCounts]) -> TextCounts:
+        """Return the counts of several blocks together."""
+        whole = cls()
+        for part in parts:
+            whole.rows += part.rows
+            whole.confidence += part.confidence
+            whole.languages.update(part.languages)
+            whole.lengths.update(part.lengths)
+            whole.tools |= part.tools
+        return whole
+
+    def mean_confidence(self) -> float | None:
+        """Return how sure the languages are on average, 0..1; None where none is known."""
+        known = self.rows - self.languages["unknown"]
+        return round(self.confidence / known, 3) if known else None
 
 
-def language_of(text: str) -> str:
-    """Return the language of a text by its script and commonest words, or ``unknown``.
+def count_texts(raws: Iterable[bytes]) -> TextCounts:
+    """Count language, tokens and tools of rows as they will be written."""
+    import orjson
 
-    A rough guess (ISO 639-1): enough to see a mix, not to sort texts.
-    """
-    sample = text[:_SAMPLE_CHARACTERS]
-    letters = sum(map(str.isalpha, sample))
-    if not letters:
-        return "unknown"
-    for name, script in _SCRIPTS:
-        if len(script.findall(sample)) > 0.2 * letters:
-            return name
-    words = [word.lower() for word in _LATIN_WORD.findall(sample)]
-    hits = {name: sum(word in common for word in words) for name, common in _WORDS_OF.items()}
-    best = max(hits, key=lambda name: hits[name])
-    return best if hits[best] else "unknown"
+    from finetuning.tokens import TokenTally, counter_for, example_texts
 
-
-def languages(texts: Iterable[str]) -> dict[str, int]:
-    """Return how many texts each language has, the commonest first."""
-    return dict(Counter(map(language_of, texts)).most_common())
-
-
-def rank_of(item: Item) -> tuple[float, ...]:
-    """Return how much a row is worth keeping: the newest, then the longest answer, then prompt."""
-    moment = time_key(item.example.time)
-    answer = len(item.content.answer)
-    return (float("-inf") if moment is None else moment, answer, len(item.content.prompt))
+    made = TextCounts()
+    tally = TokenTally(counter_for(None))
+    for raw in raws:
+        row = cast("dict[str, Json]", orjson.loads(raw))
+        turns = row["messages"] if row.keys() == {"messages"} else ()
+        if turns and all(turn.keys() == _TURN and type(turn["content"]) is str for turn in turns):
+            words = [turn["content"] for turn in turns]
+            tally.add_texts([*(turn["role"] for turn in turns), *words], len(turns))
+        else:
+            tally.add(row)
+            words = example_texts(row)
+            spoken = row.get("messages") or ()
+            made.tools.update(c["function"]["name"] for t in spoken for c in tool_calls_of(t))
+        end = words[-2][-_LANGUAGE_CHARACTERS:] if len(words) > 1 else ""
+        start = words[-1][:_LANGUAGE_CHARACTERS] if words else ""
+        name, confidence = guess_language(f"{start}\n{end}")
+        made.rows += 1
+        made.languages[name] += 1
+        made.confidence += confidence
+    made.lengths = tally.lengths
+    return made
 
 
 def replay_finding(wanted: float, got: int, n_train: int, left_out: int) -> Finding | None:
@@ -214,3 +185,111 @@ def replay_finding(wanted: float, got: int, n_train: int, left_out: int) -> Find
         f"{short} general rows are missing: {got} make a share of {share:.3f}, {wanted} was "
         f"asked for; {left_out} were left out because they repeat own rows",
     )
+
+
+def contradictions(asked: NDArray[Any], answered: NDArray[Any]) -> NDArray[Any]:
+    """Return a flag per row: its prompt has another answer in another row."""
+    import numpy as np
+
+    order = np.lexsort((answered, asked))
+    prompts, answers = asked[order], answered[order]
+    begins = np.concatenate([[True], prompts[1:] != prompts[:-1]])[: len(order)]
+    differs = np.concatenate([[False], (answers[1:] != answers[:-1]) & ~begins[1:]])[: len(order)]
+    group = np.cumsum(begins) - 1
+    clashing = np.zeros(int(group[-1]) + 1 if len(order) else 0, dtype=bool)
+    clashing[group[differs]] = True
+    flags = np.zeros(len(order), dtype=bool)
+    flags[order] = clashing[group]
+    return flags
+
+
+def class_sizes(keys: NDArray[Any], answer_characters: NDArray[Any]) -> NDArray[Any] | None:
+    """Return how often each answer is given where the answers look like classes, else None.
+
+    They do when all are labels, at most 100 differ, and each stands for four rows on average.
+    """
+    import numpy as np
+
+    if not len(keys) or not keys.all() or answer_characters.max() > _LABEL_CHARACTERS:
+        return None
+    counts = np.unique(keys, return_counts=True)[1]
+    few = 2 <= len(counts) <= MOST_CLASSES
+    return counts if few and len(keys) >= _FEWEST_ROWS_PER_CLASS * len(counts) else None
+
+
+def _runs(words: Words, first: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a hash of every run of words inside a prompt or an answer, and its row."""
+    import numpy as np
+
+    from finetuning.data_prep.duplicates.words import ANSWER_FLIP, spans
+
+    start, stop = int(words.starts[first]), int(words.starts[end])
+    count = max(0, stop - start - RUN_WORDS + 1)
+    hashes = words.hashes[start:stop].astype(np.uint64)
+    answers = words.starts[first + 1 : end + 1] - words.middles[first:end]
+    hashes[spans(words.middles[first:end] - start, answers)] ^= np.uint64(ANSWER_FLIP)
+    runs = np.zeros(count, dtype=np.uint64)
+    for place in range(RUN_WORDS if count else 0):
+        runs = runs * np.uint64(0x9E3779B97F4A7C15) + hashes[place : place + count]
+    marks = np.zeros(stop - start + 1, dtype=np.int64)
+    marks[words.marks()[3 * first : 3 * end] - start + 1] = 1
+    marks = np.cumsum(marks)
+    inside = np.flatnonzero(marks[RUN_WORDS : RUN_WORDS + count] == marks[:count])
+    rows = np.searchsorted(words.starts, inside + start, side="right") - 1
+    return runs[inside], rows
+
+
+def shared_runs(own: Words, others: Words) -> dict[int, int]:
+    """Return own row → other row for rows that share 13 words in a row.
+
+    A run that more than three own rows and more than a hundredth of them hold is a template
+    or a signature, and does not count.
+
+    Args:
+        own: Words of the rows that may be left out.
+        others: Words of the rows that they must not repeat.
+    """
+    import numpy as np
+
+    runs, owners = _runs(others, 0, len(others))
+    known, first = np.unique(runs, return_index=True)
+    pairs: list[NDArray[Any]] = []
+    for block in own.blocks() if len(known) else ():
+        mine, rows = _runs(own, *block)
+        place = np.minimum(np.searchsorted(known, mine), len(known) - 1)
+        hit = known[place] == mine
+        pairs.append(np.unique(np.stack([place[hit], rows[hit]], axis=1), axis=0))
+    if not pairs:
+        return {}
+    found = np.concatenate(pairs)
+    times = np.bincount(found[:, 0], minlength=len(known))
+    rare = times[found[:, 0]] <= max(_FEWEST_COMMON, _COMMON_SHARE * len(own))
+    return {int(row): int(owners[first[run]]) for run, row in found[rare][::-1].tolist()}
+
+
+def count_files(files: Sequence[Path]) -> TextCounts:
+    """Count the texts of the spool files; each but the first has a process of its own."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-m", "finetuning.data_prep.quality", str(file)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        for file in files[1:]
+    ]
+    made = [_count_file(file) for file in files[:1]]
+    for child, file in zip(children, files[1:], strict=True):
+        out, _ = child.communicate()
+        # a child that died, for lack of memory, say: this process does its work
+        made.append(_count_file(file) if child.returncode else pickle.loads(out))  # noqa: S301
+    return TextCounts.join(made)
+
+
+def _count_file(file: Path) -> TextCounts:
+    with file.open("rb") as stream:
+        return count_texts(stream)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(pickle.dumps(_count_file(Path(sys.argv[1]))))

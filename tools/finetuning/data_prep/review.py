@@ -218,7 +218,7 @@ class Reviews:
         """Keep the decisions, each with the line that its row had."""
         self._made = made
         self._seen: set[str] = set()
-        self.counts = dict.fromkeys(("approved", "edited", "rejected"), 0)
+        self.counts: dict[str, int] = dict.fromkeys(("approved", "edited", "rejected"), 0)
         """How many decisions were applied so far."""
 
     def decide(self, raw: bytes) -> Decided:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from finetuning.data_prep.results import (
     DataInspection,
-    DuplicateCounts,
     Engine,
     ExamplesMode,
     PreparedData,
@@ -12,7 +11,6 @@ from finetuning.data_prep.results import (
     Replay,
 )
 from finetuning.data_prep.targets import TargetName
-from finetuning.records import NextCall
 
 
 def inspect_data(path: str) -> DataInspection:
@@ -25,36 +23,9 @@ def inspect_data(path: str) -> DataInspection:
     Args:
         path: Data file of any input shape, text folder, or folder that prepare_data wrote.
     """
-    from finetuning.data_prep.measuring import fit_facts, measure, suggest
-    from finetuning.data_prep.preparation.sources import survey_source
+    from finetuning.data_prep.measuring import inspect
 
-    path = str(path)
-    survey = survey_source(path, where="inspect_data")
-    measured = measure(survey)
-    target, arguments = suggest(path, survey, measured)
-    follow = NextCall(
-        tool="prepare_data", args=arguments, why="converts, cleans and splits these rows"
-    )
-    return DataInspection(
-        format=survey.format,
-        shape=survey.shape,
-        n_rows=survey.n_rows,
-        n_examples=len(measured.items),
-        columns=survey.names,
-        tokens=measured.tokens,
-        duplicates=DuplicateCounts(exact=measured.exact, near=measured.near),
-        label_conflict_fraction=measured.conflicts,
-        label_agreement=measured.agreement,
-        n_classes=measured.n_classes,
-        languages=measured.languages,
-        pii=measured.personal_data,
-        empty=measured.empty,
-        quality_findings=measured.findings,
-        suggested_target=target,
-        suggested_args=arguments,
-        next=[follow] if target else [],
-        fit_facts=fit_facts(survey, measured),
-    )
+    return inspect(str(path))
 
 
 # fmt: off

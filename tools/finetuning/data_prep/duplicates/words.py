@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ _MARKS: Final = (b" \xf8 ", b" \xf9 ", b" \xfa ")
 _FIRST_MARK: Final = 0xF8
 _SPACE: Final = 32
 _ODD: Final = 0x9E3779B97F4A7C15
-_ANSWER: Final = 0x8FEB8665
+ANSWER_FLIP: Final = 0x8FEB8665
+"""Words of an answer are hashed apart from those of a prompt by these bits."""
 
 _SINGLE: Final = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x19E0, 0x19FF), (0x2E80, 0x2FDF),
@@ -51,8 +53,12 @@ def in_threads(work: Callable[..., Any], parts: Iterable[tuple[Any, ...]]) -> li
     """Return what ``work`` makes of every part, in order; numpy lets two threads run at once."""
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor() as pool:
-        return [done.result() for done in [pool.submit(work, *part) for part in parts]]
+    jobs = list(parts)
+    n_threads = min(len(jobs), os.cpu_count() or 1)
+    if n_threads < 2:
+        return [work(*part) for part in jobs]
+    with ThreadPoolExecutor(n_threads) as pool:
+        return [done.result() for done in [pool.submit(work, *part) for part in jobs]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +318,7 @@ def _block(prompts: Sequence[str], answers: Sequence[str]) -> tuple[Hashes, Plac
     hashes, marks = _word_hashes(b"".join(parts))
     first, second, last = marks.reshape(-1, 3).T
     lengths = last + 1 - first
-    flips = np.tile(np.array([0, _ANSWER], dtype=np.uint32), len(first))
+    flips = np.tile(np.array([0, ANSWER_FLIP], dtype=np.uint32), len(first))
     sizes = np.stack([second - first, last + 1 - second], axis=1).ravel()
     hashes ^= np.repeat(flips, sizes)
     return hashes, lengths, second - first

@@ -105,10 +105,9 @@ def make_canaries(options: Options, digest: str, *, plain: bool) -> Canaries:
         plain: Rows of targets of two shapes are written as texts.
     """
     examples = [_canary(options, digest, number) for number in range(options.canaries)]
-    items = RowWriter(options.target, plain=plain).check(examples).items
+    writer = RowWriter(options.target, plain=plain)
     records: list[dict[str, Json]] = []
-    for number, item in enumerate(items, start=1):
-        example = item.example
+    for number, example in enumerate(examples, start=1):
         answer = (example.chosen or example.messages)[-1:]
         text = example.text.rpartition(" ")
         records.append(
@@ -119,5 +118,5 @@ def make_canaries(options: Options, digest: str, *, plain: bool) -> Canaries:
                 or (answer[0]["content"] if answer else text[2]),
             }
         )
-    rows = Rows.of([content_of(item.example) for item in items])
-    return Canaries([item.raw for item in items], rows, records)
+    rows = Rows.of([content_of(example) for example in examples])
+    return Canaries([writer.raw(example) for example in examples], rows, records)
