@@ -61,7 +61,7 @@ def line_ranges(path: Path, size: int) -> Iterator[LineRange]:
         start = 3 if stream.read(3) == codecs.BOM_UTF8 else 0
         stream.seek(start)
         place, line, lines, before = start, 1, 0, b""
-        while chunk := stream.read(CHUNK_BYTES):
+        while chunk := stream.read(min(CHUNK_BYTES, size)):
             cut = chunk.rfind(b"\n") + 1 if place + len(chunk) - start >= size else 0
             lines += _line_ends(before, chunk[:cut] if cut else chunk)
             if cut:
