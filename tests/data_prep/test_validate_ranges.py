@@ -203,13 +203,13 @@ def _fits(name: str, row: Json) -> bool:
     return True
 
 
-def _big(path: Path, n_rows: int = 4_000, size: int = 3_000) -> Path:
+def _big(path: Path, n_rows: int = 1_500, size: int = 1_500) -> Path:
     """Write a file that is worth ranges, with a fault at three lines."""
     rng = random.Random(3)
     with path.open("w", encoding="utf-8") as stream:
         for line in range(1, n_rows + 1):
             text = "".join(rng.choices("abc de\u00e9\u4f60", k=size))
-            answer = ANSWER | {"content": "" if line in {7, 2_000, n_rows} else f"x{text}"}
+            answer = ANSWER | {"content": "" if line in {7, 750, n_rows} else f"x{text}"}
             stream.write(json.dumps({"messages": [ASKED, answer]}, ensure_ascii=False) + "\n")
     return path
 
@@ -232,8 +232,8 @@ def test_helper_processes_change_nothing(
         _with_helpers(monkeypatch, helpers)
         results.append(validate_jsonl(str(path), "openai_chat", count_tokens=count_tokens))
     assert results[0] == results[1]
-    assert [found.line for found in results[0].findings] == [7, 2_000, 4_000]
-    assert results[0].n_rows == 4_000
+    assert [found.line for found in results[0].findings] == [7, 750, 1_500]
+    assert results[0].n_rows == 1_500
 
 
 def _helper_ids() -> set[int]:
@@ -267,8 +267,8 @@ def test_what_a_killed_helper_had_in_hand_is_done_here(
     with listen(kill):
         result = validate_jsonl(str(path), "openai_chat", count_tokens=False)
     assert len(killed) == 2
-    assert result.n_rows == 4_000
-    assert [found.line for found in result.findings] == [7, 2_000, 4_000]
+    assert result.n_rows == 1_500
+    assert [found.line for found in result.findings] == [7, 750, 1_500]
 
 
 def test_no_helper_is_left_after_an_interrupt(

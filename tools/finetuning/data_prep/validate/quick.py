@@ -15,6 +15,8 @@ import msgspec
 
 from finetuning.data_prep.validate.typed import (
     FIRST_LETTERS,
+    FIRST_THREE,
+    LATIN_LETTERS,
     QUICK_CHATS,
     REFUSAL,
     AlpacaRow,
@@ -62,7 +64,7 @@ class ChatCheck:
 
     def quick(self, rows: list[Any]) -> list[int]:
         """Check rows of roles and texts alone; others go to :meth:`careful`."""
-        known, first = self._plain.get, FIRST_LETTERS
+        known, first, latin, three = self._plain.get, FIRST_LETTERS, LATIN_LETTERS, FIRST_THREE
         found: list[int] = []
         for row in rows:
             messages = row.messages
@@ -74,7 +76,12 @@ class ChatCheck:
             try:
                 for message in messages:
                     text = message.content
-                    if text[0] in first and says_nothing(text):
+                    sign = text[0]
+                    if (
+                        sign in first
+                        and (sign not in latin or text[:3] in three)
+                        and says_nothing(text)
+                    ):
                         quotes = self.careful(row)
                         break
             except (TypeError, IndexError):  # no text, or an empty one

@@ -6,6 +6,7 @@ until that ends. The checks in full are imported when a line needs them.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
@@ -75,7 +76,13 @@ class RangeScan:
     def scan(self, span: Span) -> Part:
         """Check one range."""
         part = Part(end=span.end, changed=not self._same)
-        self._read(span, part)
+        collecting = gc.isenabled()
+        gc.disable()  # rows make no cycles, and each block of them would be searched for some
+        try:
+            self._read(span, part)
+        finally:
+            if collecting:
+                gc.enable()
         if self._job.count_tokens:
             self._scanner().finish(part)
         return part

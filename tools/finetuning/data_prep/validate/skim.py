@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
     Places = NDArray[np.intp]
 
-BLOCK_BYTES: Final = 256 << 10
+BLOCK_BYTES: Final = 128 << 10
 """Bytes of a block: what fits a core's own cache is searched and decoded fastest."""
 
 _LEADS: Final = b"\\<[\xc2\xc3\xe2\xef\xf3"

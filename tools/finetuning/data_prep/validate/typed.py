@@ -31,8 +31,11 @@ _STARTS: Final = ("i'm", "i’m", "im ", "i a", "i c", "sor", "apo", "unf", "as 
 """First three letters of what :data:`REFUSAL` matches, but for white space and Chinese."""
 
 _SPACES: Final = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
-FIRST_LETTERS: Final = frozenset("IiAaSsUu抱很对作" + _SPACES)
-_FIRST_THREE: Final = frozenset(
+LATIN_LETTERS: Final = frozenset("IiAaSsUu")
+FIRST_LETTERS: Final = LATIN_LETTERS | frozenset("抱很对作" + _SPACES)
+"""How a text that is blank or refuses may begin."""
+
+FIRST_THREE: Final = frozenset(
     "".join(letters)
     for start in _STARTS
     for letters in itertools.product(*({letter, letter.upper()} for letter in start))
@@ -41,8 +44,7 @@ _FIRST_THREE: Final = frozenset(
 
 def says_nothing(text: str) -> bool:
     """Say that a text is blank or refuses; called where its first letter could begin that."""
-    first = text[0]
-    if first in "IiAaSsUu" and text[:3] not in _FIRST_THREE:
+    if text[0] in LATIN_LETTERS and text[:3] not in FIRST_THREE:
         return False
     return text.isspace() or REFUSAL.match(text) is not None
 
