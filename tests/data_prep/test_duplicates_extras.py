@@ -17,9 +17,9 @@ from finetuning.data_prep.duplicates.candidates import (
     candidates,
     daft_candidates,
     n_bands,
-    semantic_twins,
     signed_rows,
 )
+from finetuning.data_prep.duplicates.finding import semantic_twins
 from finetuning.data_prep.examples import Content
 from finetuning.errors import BadInputError, MissingExtraError
 

@@ -18,9 +18,10 @@ from finetuning.data_prep.duplicates import (
     find_duplicates,
     measure_leakage,
 )
+from finetuning.data_prep.duplicates.arrays import sorted_sets
 from finetuning.data_prep.duplicates.rows import Template, many_rows
 from finetuning.data_prep.duplicates.twins import comparable
-from finetuning.data_prep.duplicates.words import read_words, sorted_sets
+from finetuning.data_prep.duplicates.words import read_words
 from finetuning.data_prep.examples import Content, Example, content_of
 from finetuning.records import Record
 

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, cast
+from typing import Final, Literal, NamedTuple, cast
 
 from finetuning.records import Json, Record
 
@@ -80,8 +80,7 @@ class Example:
         return dataclasses.replace(self, **payload)
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What two rows are compared by.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Pairs of rows that may be copies: by MinHash here or with Daft, and by meaning."""
+"""Pairs of rows that may be copies: by MinHash, banded here or on Daft."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.duplicates.words import Words, distinct, in_threads, pair_hashes
-from finetuning.data_prep.examples import Content
-from finetuning.errors import BadInputError, require
-from finetuning.runs import progress
+from finetuning.data_prep.duplicates.arrays import distinct, in_threads, pair_hashes
+from finetuning.data_prep.duplicates.words import Words
+from finetuning.errors import require
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.words import Flags, Hashes, Long, Places
+    from finetuning.data_prep.duplicates.arrays import Flags, Hashes, Long, Pairs, Places
 
     Signatures = NDArray[np.uint16]
-    Pairs = NDArray[np.int64]
 
 PERMUTATIONS: Final = 128
 """Values of a signature: one permutation, cut into so many bins; an empty bin borrows from a
@@ -46,12 +44,6 @@ _PACKED: Final = 4
 
 _CROWD: Final = 24
 """In a bucket of more rows than this each is paired with the first and the next only."""
-
-SAME_MEANING: Final = 0.9
-"""Cosine similarity from which two rows mean the same; semhash's own default."""
-
-ENCODER: Final = "minishlab/potion-base-8M"
-"""Static sentence vectors, 8 M parameters, English first; semhash 0.5 (checked 2026-11-20)."""
 
 
 @functools.cache
@@ -300,47 +292,3 @@ def daft_candidates(
         edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         found.append(coded(keep(pairs_of_buckets(members, edges)), n_rows))
     return decoded(found, n_rows)
-
-
-def _encoder() -> Any:
-    """Load the encoder from this machine's model cache; no connection is opened.
-
-    Raises:
-        MissingExtraError: The package is not installed.
-        BadInputError: The model is not on this machine.
-    """
-    feature = "semantic_duplicates=true"
-    model2vec: Any = require("model2vec", feature=feature, extra="semantic")
-    hub: Any = require("huggingface_hub", feature=feature, extra="semantic")
-    try:
-        folder = hub.snapshot_download(ENCODER, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise BadInputError(
-            "prepare_data: semantic_duplicates",
-            f"the encoder {ENCODER} is not on this machine",
-            "the encoder in the local Hugging Face cache",
-            f"Run once where a connection is allowed: hf download {ENCODER}",
-        ) from error
-    return model2vec.StaticModel.from_pretrained(folder)
-
-
-def semantic_twins(contents: Sequence[Content]) -> set[tuple[int, int]]:
-    """Return the pairs of rows that mean the same, smaller number first.
-
-    Raises:
-        MissingExtraError: The packages of the extra ``semantic`` are not installed.
-        BadInputError: The encoder is not on this machine.
-    """
-    semhash: Any = require("semhash", feature="semantic_duplicates=true", extra="semantic")
-    encoder = _encoder()
-    progress(0, len(contents), "comparing meanings")
-    if len(contents) < 2:
-        return set()
-    rows = [
-        {"text": f"{content.prompt}\n{content.answer}", "row": str(number)}
-        for number, content in enumerate(contents)
-    ]
-    index = semhash.SemHash.from_records(records=rows, columns=["text"], model=encoder)
-    found = index.self_deduplicate(threshold=SAME_MEANING)
-    both = [(int(copy.record["row"]), int(copy.duplicate_of["row"])) for copy in found.filtered]
-    return {(min(pair), max(pair)) for pair in both}

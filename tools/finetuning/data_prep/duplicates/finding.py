@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.duplicates.candidates import semantic_twins
+from finetuning.data_prep.duplicates.arrays import components, without
 from finetuning.data_prep.duplicates.rows import Rows, as_rows, many_rows
 from finetuning.data_prep.duplicates.twins import Search, comparable
-from finetuning.data_prep.duplicates.words import without
 from finetuning.data_prep.examples import Content
 from finetuning.data_prep.results import Engine
+from finetuning.errors import BadInputError, require
+from finetuning.runs import progress
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.candidates import Pairs
-    from finetuning.data_prep.duplicates.words import Flags, Places
+    from finetuning.data_prep.duplicates.arrays import Flags, Pairs, Places
 
     Ranks = Sequence[tuple[float, ...]] | NDArray[np.float64]
 
@@ -28,42 +28,11 @@ _ROUNDS: Final = 8
 _FULLY_COMPARED: Final = 256
 """In a larger cluster a row is compared with those it shares a band with, not with every other."""
 
+SAME_MEANING: Final = 0.9
+"""Cosine similarity from which two rows mean the same; semhash's own default."""
 
-def components(n_rows: int, pairs: Pairs) -> Places:
-    """Return per row the first row that it is joined to by pairs, directly or through others."""
-    import numpy as np
-
-    first = np.arange(n_rows)
-    one, two = pairs[:, 0], pairs[:, 1]
-    while True:
-        low, high = np.minimum(first[one], first[two]), np.maximum(first[one], first[two])
-        open_ = low != high
-        if not open_.any():
-            return first
-        one, two = one[open_], two[open_]
-        np.minimum.at(first, high[open_], low[open_])
-        while not np.array_equal(shorter := first[first], first):
-            first = shorter
-
-
-class Clusters:
-    """Rows joined into clusters (union-find); a cluster is named by its first row."""
-
-    def __init__(self, n_rows: int) -> None:
-        """Start with every row alone."""
-        self._parent = list(range(n_rows))
-
-    def first(self, row: int) -> int:
-        """Return the first row of a row's cluster."""
-        while self._parent[row] != row:
-            self._parent[row] = self._parent[self._parent[row]]
-            row = self._parent[row]
-        return row
-
-    def join(self, one: int, two: int) -> None:
-        """Put two rows into one cluster."""
-        one, two = self.first(one), self.first(two)
-        self._parent[max(one, two)] = min(one, two)
+ENCODER: Final = "minishlab/potion-base-8M"
+"""Static sentence vectors, 8 M parameters, English first; semhash 0.5 (checked 2026-11-20)."""
 
 
 def order_of(rank: Ranks, n_rows: int) -> Places:
@@ -153,6 +122,50 @@ def same_question(rows: Rows, left: Places) -> Pairs:
     few = sizes[member] < many_rows(len(left))
     chosen: Pairs = pairs[few & (pairs[:, 0] != pairs[:, 1])]
     return chosen
+
+
+def _encoder() -> Any:
+    """Load the encoder from this machine's model cache; no connection is opened.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+        BadInputError: The model is not on this machine.
+    """
+    feature = "semantic_duplicates=true"
+    model2vec: Any = require("model2vec", feature=feature, extra="semantic")
+    hub: Any = require("huggingface_hub", feature=feature, extra="semantic")
+    try:
+        folder = hub.snapshot_download(ENCODER, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            "prepare_data: semantic_duplicates",
+            f"the encoder {ENCODER} is not on this machine",
+            "the encoder in the local Hugging Face cache",
+            f"Run once where a connection is allowed: hf download {ENCODER}",
+        ) from error
+    return model2vec.StaticModel.from_pretrained(folder)
+
+
+def semantic_twins(contents: Sequence[Content]) -> set[tuple[int, int]]:
+    """Return the pairs of rows that mean the same, smaller number first.
+
+    Raises:
+        MissingExtraError: The packages of the extra ``semantic`` are not installed.
+        BadInputError: The encoder is not on this machine.
+    """
+    semhash: Any = require("semhash", feature="semantic_duplicates=true", extra="semantic")
+    encoder = _encoder()
+    progress(0, len(contents), "comparing meanings")
+    if len(contents) < 2:
+        return set()
+    rows = [
+        {"text": f"{content.prompt}\n{content.answer}", "row": str(number)}
+        for number, content in enumerate(contents)
+    ]
+    index = semhash.SemHash.from_records(records=rows, columns=["text"], model=encoder)
+    found = index.self_deduplicate(threshold=SAME_MEANING)
+    both = [(int(copy.record["row"]), int(copy.duplicate_of["row"])) for copy in found.filtered]
+    return {(min(pair), max(pair)) for pair in both}
 
 
 class _Finding:

@@ -8,24 +8,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from finetuning.data_prep.duplicates.words import (
+from finetuning.data_prep.duplicates.arrays import (
     PADDING,
-    Words,
     alike_blocks,
     distinct,
     in_threads,
     pair_hashes,
-    read_words,
     sorted_sets,
     spans,
 )
+from finetuning.data_prep.duplicates.words import Words, read_words
 from finetuning.data_prep.examples import Content
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.words import Flags, Hashes, Long, Places
+    from finetuning.data_prep.duplicates.arrays import Flags, Hashes, Long, Places
 
 RUN_WORDS: Final = 8
 """A run of this many words that many rows share is constant text: a template, a signature."""
