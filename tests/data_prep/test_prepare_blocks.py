@@ -105,7 +105,30 @@ ALTERNATING = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3).map(
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
 )
-CHAT = st.fixed_dictionaries({"messages": st.one_of(st.lists(TURN, max_size=4), ALTERNATING)})
+TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
+
+
+@st.composite
+def with_calls(draw: st.DrawFn) -> dict[str, Any]:
+    """Return a chat that calls a tool, in the spellings that files have."""
+    call: dict[str, Any] = {"id": "c1", "function": {"name": "find", "arguments": '{"a": 1}'}}
+    if draw(st.booleans()):
+        call = {**call, "type": "function"}
+    calling: dict[str, Any] = {"role": "assistant", "tool_calls": [call]}
+    said = draw(st.sampled_from([{}, {"content": None}, {"content": "let me look"}]))
+    result: dict[str, Any] = {"role": "tool", "tool_call_id": "c1", "content": draw(TEXT)}
+    if draw(st.booleans()):
+        result["name"] = "find"
+    answer: dict[str, Any] = {"role": "assistant", "content": draw(TEXT)}
+    answer |= draw(st.sampled_from([{}, {"weight": 1}, {"name": "bot"}]))
+    asked = {"role": "user", "content": draw(TEXT)}
+    return {"messages": [asked, {**calling, **said}, result, answer], "tools": TOOLS}
+
+
+CHAT = st.one_of(
+    with_calls(),
+    st.fixed_dictionaries({"messages": st.one_of(st.lists(TURN, max_size=4), ALTERNATING)}),
+)
 PAIR = st.fixed_dictionaries({"prompt": TEXT, "completion": TEXT})
 
 

@@ -12,13 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-import msgspec
-
 from finetuning.data_prep.convert import Columns, Converter, Rejection, Unusable, is_plain
 from finetuning.data_prep.duplicates import Rows
 from finetuning.data_prep.examples import Content, Example, Message, content_of, content_of_texts
 from finetuning.data_prep.preparation.options import Options
-from finetuning.data_prep.preparation.sources import Task, shallow
+from finetuning.data_prep.preparation.sources import (
+    MESSAGE_TARGETS,
+    PAIR_TARGETS,
+    Task,
+    Turns,
+    is_settled,
+    shallow,
+    skimmer_for,
+    turns_of,
+    with_calls,
+)
 from finetuning.data_prep.preparation.table import (
     Block,
     cells_of,
@@ -27,38 +35,16 @@ from finetuning.data_prep.preparation.table import (
     warnings_of,
 )
 from finetuning.data_prep.quality import RowWriter
-from finetuning.data_prep.targets import TARGETS
-from finetuning.data_prep.validate.quick import quick_check
-from finetuning.data_prep.validate.skim import BLOCK_BYTES, Skimmer
-from finetuning.data_prep.validate.typed import AnswerTurn, PromptRow, SystemTurn, UserTurn
+from finetuning.data_prep.validate.skim import BLOCK_BYTES
 from finetuning.files.json_rows import read_row
 from finetuning.files.ranges import LineRange, line_blocks, lines_in
 from finetuning.records import Finding, Record
 
-MESSAGE_TARGETS: Final = frozenset(
-    "openai_chat azure_chat together_chat fireworks_chat nebius_chat aliyun_chat tinker "
-    "trl_messages".split()
-)
-"""Targets whose rows are ``messages`` as they are: a clean row of theirs needs no conversion."""
-
-PAIR_TARGETS: Final = frozenset({"trl_prompt_completion", "together_instruction"})
-"""Targets whose rows are one prompt and one completion."""
-
 ONE_SHAPE_TARGETS: Final = frozenset({"trl_preference", "trl_kto"})
 """Targets whose rows are texts or lists of turns, but one of the two in a whole file."""
 
-UNSET: Final = msgspec.UNSET
-_ROLES: Final[dict[type, str]] = {
-    SystemTurn: "system",
-    UserTurn: "user",
-    AnswerTurn: "assistant",
-}
 _FAMILY_BITS: Final = 40
 """Numbers of families that one process may give; those of different processes differ above."""
-
-
-Turns = list[tuple[str, str]]
-"""Role and text of each turn of a chat of texts."""
 
 
 class _Draft:
@@ -80,10 +66,10 @@ class _Draft:
         """Leave one row out."""
         self.rejections.append(Rejection(self.source, line, code))
 
-    def add(self, example: Example) -> None:
-        """Take one example."""
+    def add(self, example: Example, raw: bytes | None = None) -> None:
+        """Take one example, with its bytes where it is clean as it stands."""
         self.lines.append(example.record.line)
-        self.raws.append(None)
+        self.raws.append(raw)
         self.turns.append([])
         self.examples.append(example)
 
@@ -129,7 +115,7 @@ class BlockMaker:
         self._families = (number + 1) << _FAMILY_BITS
         unchanged = options.columns == Columns() and options.examples == "per_conversation"
         taken = options.target in MESSAGE_TARGETS | PAIR_TARGETS and unchanged
-        self._skimmer = _skimmer(options.target) if taken else None
+        self._skimmer = skimmer_for(options.target) if taken else None
 
     def convert_every_row(self) -> None:
         """Take no short way: also rows that are clean already are converted."""
@@ -166,9 +152,11 @@ class BlockMaker:
         rows: Iterator[Any] = iter(skimmed.rows if skimmed else ())
         for at, raw in enumerate(raws):
             row = None if skimmed is None or at in doubtful else next(rows)
-            turns = None if row is None else _turns(row)
+            turns = None if row is None else turns_of(row)
             if turns is not None:
                 draft.add_clean(line + at, raw.rstrip(), turns)
+            elif row is not None and is_settled(row):
+                draft.add(with_calls(draft.source, line + at, raw), raw.rstrip())
             elif raw.strip():
                 self._line(line + at, raw.strip(), draft)
         return len(raws)
@@ -219,10 +207,10 @@ class BlockMaker:
         contents: list[Content] = []
         for number, (raw, example) in enumerate(zip(draft.raws, draft.examples, strict=True)):
             try:
-                if raw is not None:
+                if example is None:
                     contents.append(content_of_texts(draft.turns[number]))
-                elif example is not None:
-                    raw = writer.raw(example)
+                else:
+                    raw = writer.raw(example) if raw is None else raw
                     contents.append(content_of(example))
             except Unusable as error:
                 draft.reject(draft.lines[number], error.code)
@@ -257,37 +245,13 @@ class BlockMaker:
         )
 
 
-def _skimmer(target: str) -> Skimmer | None:
-    """Return what tells the clean rows of a target; rows with tools take the longer way."""
-    check = quick_check(target, TARGETS[target].method, lambda _: None)
-    return None if check is None else Skimmer(check)
-
-
-def _turns(row: Any) -> Turns | None:
-    """Return the turns of a clean row; None where it holds more than roles and texts."""
-    if isinstance(row, PromptRow):
-        return [("user", row.prompt), ("assistant", row.completion)]
-    turns: Turns = []
-    for turn in row.messages:
-        kind = type(turn)
-        bare = (
-            kind is UserTurn
-            or kind is SystemTurn
-            or (kind is AnswerTurn and turn.tool_calls is UNSET and turn.weight is UNSET)
-        )
-        if not bare or turn.name is not UNSET:
-            return None
-        turns.append((_ROLES[kind], turn.content))
-    return None if bytes(row.tools) else turns
-
-
 def _suspects(draft: _Draft) -> list[int]:
     """Return the numbers of the rows that hold personal data, or may do so."""
     from finetuning.pii import find_personal_data
 
     owners = [number for number, turns in enumerate(draft.turns) for _ in turns]
     texts = [text for turns in draft.turns for _, text in turns]
-    chosen = {number for number, raw in enumerate(draft.raws) if raw is None}
+    chosen = {number for number, known in enumerate(draft.examples) if known is not None}
     found = find_personal_data(texts)
     chosen.update(owner for owner, spans in zip(owners, found, strict=True) if spans)
     return sorted(chosen)
