@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 import socket
@@ -33,7 +34,7 @@ from finetuning.costs.payback import (
     volume_percentiles,
 )
 from finetuning.costs.schema import money, tidy
-from finetuning.errors import BadInputError
+from finetuning.errors import BadInputError, MissingExtraError
 from finetuning.tokens import counter_for
 
 TRAFFIC = {"requests_per_month": 2_000_000, "tokens_in": 500, "tokens_out": 150}
@@ -545,6 +546,17 @@ def test_prices_in_yuan_carry_their_rate_and_its_day() -> None:
     )
     (price,) = (a for a in result.assumptions if a.name == "alibaba/qwen3-32b:tuned")
     assert "2 CNY at 6.7758 CNY per USD of 2026-06-01" in price.unit
+
+
+def test_the_pictures_are_written_as_png_when_asked(tmp_path: Path) -> None:
+    if importlib.util.find_spec("resvg_py") is None:
+        with pytest.raises(MissingExtraError, match="plots"):
+            estimate(png=True, output_dir=str(tmp_path / "png"))
+        return
+    estimate(png=True, output_dir=str(tmp_path / "png"))
+    pictures = sorted((tmp_path / "png").glob("*.png"))
+    assert len(pictures) >= 2
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
 def test_the_page_speaks_chinese_when_asked(tmp_path: Path) -> None:

@@ -22,8 +22,6 @@ from finetuning.providers import Method, ProviderId, Tuning
 from finetuning.records import Usd, page
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from finetuning.costs.economics import Case
     from finetuning.costs.request import Ledger, Request
     from finetuning.providers.terms import Availability
@@ -59,6 +57,7 @@ def estimate_cost(
     accept_stale: bool = False,
     seed: int = 0,
     language: Literal["en", "zh"] = "en",
+    png: bool = False,
     output_dir: str | None = None,
     overwrite: bool = False,
     limit: int | None = 10,
@@ -96,6 +95,7 @@ def estimate_cost(
         accept_stale: Use prices that were read more than 180 days ago.
         seed: Seed of the 10,000 draws.
         language: Language of the page: en or zh.
+        png: Write each picture of the page as a PNG beside it, too (extra plots).
         output_dir: Folder of the page; null: a new one under the home folder.
         overwrite: Replace the page in a folder that holds files.
         limit: Most assumptions to list, at least 1, what was given last; null lists all.
@@ -111,6 +111,7 @@ def estimate_cost(
 
     Source: the provider catalogue, each price with its page and day; knowledge: costs.md
     """
+    from finetuning.costs.page import write_page
     from finetuning.costs.request import Request, parse_day
     from finetuning.files import new_output_folder
 
@@ -143,19 +144,19 @@ def estimate_cost(
         day=parse_day(as_of),
         seed=seed,
     )
-    whole = _assemble(request, accept_stale=accept_stale, folder=folder, language=language)
+    whole, case = _assemble(request, accept_stale=accept_stale)
+    if case is not None:
+        chart = write_page(whole, case, folder, language=language, png=png)
+        whole = whole.model_copy(update={"chart_file": str(chart)})
     listed, following = page(whole.assumptions, limit, offset, where="estimate_cost")
     return whole.model_copy(update={"assumptions": listed, "next_offset": following})
 
 
-def _assemble(
-    request: Request, *, accept_stale: bool, folder: Path, language: Literal["en", "zh"]
-) -> CostEstimate:
-    """Price everything that the request names and write the page into the folder."""
+def _assemble(request: Request, *, accept_stale: bool) -> tuple[CostEstimate, Case | None]:
+    """Price everything that the request names; no case where a price was refused."""
     from finetuning.costs import economics, payback
     from finetuning.costs.alternatives import price_alternatives
     from finetuning.costs.amounts import amounts_of
-    from finetuning.costs.page import write_page
     from finetuning.costs.report import next_calls, refuse
     from finetuning.costs.request import Ledger, job_of
     from finetuning.costs.training import price_training
@@ -170,7 +171,7 @@ def _assemble(
     bill = priced.training
     chosen, ways = price_alternatives(request, accept_stale, bill.billed_tokens, ledger)
     if ledger.refused and not accept_stale:
-        return refuse(request, priced, ledger, known)
+        return refuse(request, priced, ledger, known), None
     case = economics.case_of(request, bill.usd, priced.spread, known, ledger)
     case, route = _served(request, case, chosen, ways, ledger)
     complete = request.current is not None and route is not None
@@ -207,8 +208,7 @@ def _assemble(
         fit_facts=facts,
         next=next_calls(request, facts),
     )
-    chart = write_page(estimate, case, folder, language=language)
-    return estimate.model_copy(update={"chart_file": str(chart)})
+    return estimate, case
 
 
 def _served(
