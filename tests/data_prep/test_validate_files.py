@@ -180,6 +180,20 @@ def test_a_file_that_changes_while_it_is_read_stops_the_call(
         validate_jsonl(str(path), "trl_messages", count_tokens=False)
 
 
+def test_a_row_of_many_unknown_keys_names_some_and_counts_the_rest(check: Check) -> None:
+    keys = {f"k{at}": 1 for at in range(2_000)}
+    found = check(json.dumps(json.loads(LINE) | keys), "openai_chat").findings
+    named = [item for item in found if item.code == "unknown_key"]
+    assert len(named) == 51
+    assert named[-1].message == "nor 1950 more keys of this object"
+
+
+def test_many_repeated_keys_are_counted_in_linear_time(check: Check) -> None:
+    twins = ",".join(f'"k{at}":1' for at in range(3_000))
+    result = check(f'{{"text":"a",{twins},{twins}}}', "trl_text", max_findings=None)
+    assert result.counts["duplicate_key"] == 3_000
+
+
 MARKS = [b'{"messages":', b'[{"role":"user"', b'"content"', b"\\ud800", b"\n", b"\r", b"{}", b"]"]
 
 

@@ -14,6 +14,8 @@ from finetuning.data_prep.targets import Target
 from finetuning.data_prep.validate.codes import finding
 from finetuning.records import Finding, Json, Severity
 
+_MOST_KEYS: Final = 50
+"""Unknown keys of one object that are named one by one."""
 _SHOWN_NAME: Final = re.compile(r"[\w.:$-]{1,32}")
 """Roles and keys may be shown, but only if they look like names, not like row text."""
 
@@ -113,10 +115,13 @@ class RowReport:
         """Report keys outside ``known``; ``severity`` None allows any."""
         if severity is None:
             return
-        for key in row:
-            if key not in known:
-                message = f"the format has no key {shown(key)} here"
-                self.add("unknown_key", pointer(base, key), message, severity=severity)
+        others = [key for key in row if key not in known]
+        for key in others[:_MOST_KEYS]:
+            message = f"the format has no key {shown(key)} here"
+            self.add("unknown_key", pointer(base, key), message, severity=severity)
+        if len(others) > _MOST_KEYS:
+            message = f"nor {len(others) - _MOST_KEYS} more keys of this object"
+            self.add("unknown_key", base or None, message, severity=severity)
 
 
 class Limits(NamedTuple):

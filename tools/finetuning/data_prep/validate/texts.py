@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -64,9 +65,9 @@ def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     value = dict(pairs)
     if len(value) == len(pairs):
         return value
-    names = [key for key, _ in pairs]
+    times = Counter(key for key, _ in pairs)
     twins = _Twins(value)
-    twins.repeated = [key for key in value if names.count(key) > 1]
+    twins.repeated = [key for key in value if times[key] > 1]
     return twins
 
 
