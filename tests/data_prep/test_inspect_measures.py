@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import orjson
 import pytest
@@ -14,6 +16,7 @@ from finetuning.data_prep.quality import (
     TextCounts,
     class_sizes,
     contradictions,
+    count_files,
     count_texts,
     shared_runs,
 )
@@ -97,6 +100,21 @@ def test_texts_are_counted_once_whatever_their_blocks() -> None:
     assert sum(length * times for length, times in whole.lengths.items()) == stats.total
     assert whole.mean_confidence() is not None
     assert TextCounts().mean_confidence() is None
+
+
+def test_files_are_counted_by_several_processes_as_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"prompt": "what is the time in the house", "completion": "где она"}
+    for name in "abc":
+        (tmp_path / name).write_bytes((orjson.dumps({**row, "prompt": name}) + b"\n") * 3)
+    files = sorted(tmp_path.iterdir())
+    one = TextCounts.join(count_files([file]) for file in files)
+    assert count_files(files) == one
+    assert one.rows == 9
+    monkeypatch.setenv("PYTHONMALLOC", "no such allocator")  # the children die at their start
+    assert count_files(files) == one
+    assert count_files([]) == TextCounts()
 
 
 def test_contradictions_are_rows_whose_prompt_has_another_answer() -> None:
