@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import typing
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from finetuning import settings
 from finetuning.errors import FineTuningError
 from finetuning.records import ToolResult
-from finetuning_skill import dispatch, parser, render
+from finetuning_skill import dispatch, parser
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
 INTERRUPTED = 130
 BROKEN = 4
 _SURFACE = frozenset({"json", "no_wait"})
+WIDTH: Final = 100
+"""Columns of a line; paths and commands are never broken."""
+
+_ROWS: Final = 20
+_HIDDEN: Final = frozenset({"next", "fit_facts"})
 
 
 @contextmanager
@@ -112,8 +118,70 @@ def _run_other(command: str, values: argparse.Namespace) -> ToolResult:
     return approve(values.plan_id, values.max_usd)
 
 
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _wrapped(text: str, first: str, rest: str) -> str:
+    """Return text in lines of at most WIDTH, words and paths whole."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _pairs(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if name in _HIDDEN or value is None or value in ([], {}, ""):
+            continue
+        if isinstance(value, dict):
+            yield from _pairs(cast("dict[str, Any]", value), f"{prefix}{name}.")
+        elif isinstance(value, list):
+            items = cast("list[Any]", value)
+            if not any(isinstance(item, dict) for item in items):
+                yield f"{prefix}{name}", ", ".join(_shown(item) for item in items)
+        else:
+            yield f"{prefix}{name}", _shown(value)
+
+
+def _tables(values: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    for name, value in values.items():
+        if name not in _HIDDEN and isinstance(value, list):
+            items = cast("list[Any]", value)
+            rows = [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
+            if rows:
+                yield name, rows
+
+
+def as_text(result: ToolResult) -> str:
+    """Return a result as plain text for the terminal (no colours, no box drawing)."""
+    values = result.model_dump(mode="json")
+    lines = [_wrapped(result.summary(), "", ""), ""]
+    pairs = list(_pairs(values))
+    width = max((len(name) for name, _ in pairs), default=0)
+    lines.extend(_wrapped(text, f"  {name:<{width}}  ", " " * (width + 4)) for name, text in pairs)
+    for name, rows in _tables(values):
+        lines.extend(["", f"  {name} ({len(rows)}):"])
+        for row in rows[:_ROWS]:
+            cells = "  ".join(f"{key}: {text}" for key, text in _pairs(row))
+            lines.append(_wrapped(cells, "    - ", "      "))
+        if len(rows) > _ROWS:
+            lines.append(f"    … {len(rows) - _ROWS} more; --json prints all")
+    if result.next:
+        lines.extend(["", "  next:"])
+        for call in result.next:
+            lines.extend(
+                [f"    {dispatch.command_line(call)}", _wrapped(call.why, "      ", "      ")]
+            )
+    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+
+
 def _print(result: ToolResult, as_json: bool) -> None:
-    text = result.model_dump_json(indent=2) + "\n" if as_json else render.as_text(result)
+    text = result.model_dump_json(indent=2) + "\n" if as_json else as_text(result)
     sys.stdout.write(text)
     sys.stdout.flush()
 

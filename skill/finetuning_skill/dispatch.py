@@ -1,8 +1,8 @@
 """The one tool table, and the one way to call a tool, for the server and the command line.
 
 A call goes: look up → check arguments → check the log → run → audit. What may take long runs
-over MCP as a detached child (:mod:`finetuning_skill.job`) that the run store describes, so that
-a host that cuts the call, or dies, loses nothing.
+over MCP as a detached child (``python -m finetuning_skill.dispatch RUN_ID``) that the run store
+describes, so that a host that cuts the call, or dies, loses nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import functools
 import importlib
 import sys
 import typing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from finetuning import settings
-from finetuning.errors import FineTuningError, RunFailedError, UnknownNameError
+from finetuning.errors import FineTuningError, RunFailedError
 from finetuning.records import NextCall, ToolResult
 from finetuning_skill import arguments as argument_checks
-from finetuning_skill.table import TOOLS, UNAUDITED, Tool
+from finetuning_skill.table import TOOLS, UNAUDITED, Tool, command_line, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,10 +45,12 @@ __all__ = [
     "arguments_of",
     "call",
     "check",
+    "command_line",
     "function",
     "outcome",
     "pending",
     "result_of",
+    "run_job",
     "start",
     "tool",
 ]
@@ -62,17 +65,6 @@ class Pending(ToolResult):
     def summary(self) -> str:
         """Say how to go on."""
         return f"Run {self.run_id} is {self.status}; get_run returns its result when it ends."
-
-
-def tool(name: str) -> Tool:
-    """Return a row of the table.
-
-    Raises:
-        UnknownNameError: No tool has this name; the nearest names are given.
-    """
-    if name not in TOOLS:
-        raise UnknownNameError("fine-tuning", "tool", name, TOOLS)
-    return TOOLS[name]
 
 
 @functools.cache
@@ -146,7 +138,7 @@ def start(name: str, arguments: Mapping[str, Any]) -> RunRow:
 
     check(name, arguments)
     run = runs.create_run(name, arguments=arguments)
-    runs.spawn(run.run_id, [sys.executable, "-m", "finetuning_skill.job", run.run_id])
+    runs.spawn(run.run_id, [sys.executable, "-m", "finetuning_skill.dispatch", run.run_id])
     return runs.read_run(run.run_id)
 
 
@@ -219,3 +211,43 @@ def _traces(result: ToolResult) -> dict[str, Any]:
     kept = ("run_id", "plan_id", "data_sha256", "verdict", "status", "valid", "head_digest")
     values = {key: getattr(result, key, None) for key in kept}
     return {key: value for key, value in values.items() if isinstance(value, str | bool)}
+
+
+def run_job(run_id: str) -> int:
+    """Run the tool of a queued run to its end and return the exit code of its answer.
+
+    Reads the arguments from the run's folder and leaves the result in the run store.
+    """
+    import json
+
+    from finetuning import runs
+
+    runs.attach(run_id)
+    row = runs.read_run(run_id)
+    text = (Path(row.folder) / "args.json").read_text(encoding="utf-8")
+    arguments = cast("dict[str, Any]", json.loads(text))
+
+    def report(done: int, total: int | None, what: str) -> None:
+        runs.record_progress(run_id, runs.RunProgress(step=done, total_steps=total, what=what))
+
+    try:
+        with runs.listen(report):
+            result = call(row.tool, arguments, surface="mcp")
+    except FineTuningError as error:
+        runs.finish(run_id, "failed", error=str(error))
+        return error.exit_code
+    except Exception as error:
+        runs.finish(run_id, "failed", error=f"{row.tool}: {type(error).__name__}; see the log.")
+        raise
+    runs.finish(run_id, "succeeded", result=result.model_dump(mode="json"))
+    return result.exit_code()
+
+
+def main() -> int:
+    """Entry point of the child process."""
+    settings.enforce_offline()
+    return run_job(sys.argv[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

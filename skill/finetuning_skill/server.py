@@ -18,7 +18,7 @@ from mcp.types import Tool as WireTool
 
 from finetuning import settings
 from finetuning.errors import BadInputError, FineTuningError
-from finetuning_skill import arguments, dispatch, elicitation, knowledge, render
+from finetuning_skill import approvals, arguments, dispatch, knowledge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ def _output_schema(row: dispatch.Tool) -> dict[str, Any]:
 
 
 def _answer(result: ToolResult) -> CallToolResult:
-    lines = [result.summary(), *(f"Next: {render.command_line(n)}" for n in result.next)]
+    lines = [result.summary(), *(f"Next: {dispatch.command_line(n)}" for n in result.next)]
     return CallToolResult(
         content=[TextContent(type="text", text="\n".join(lines))],
         structured_content=result.model_dump(mode="json"),
@@ -116,7 +116,7 @@ class FineTuningServer(MCPServer[Any]):
         given = _over_mcp(name, arguments)
         try:
             if context is not None:
-                question = await elicitation.ask(name, given, context)
+                question = await approvals.ask(name, given, context)
                 if question is not None:
                     return question
             if dispatch.tool(name).detached:

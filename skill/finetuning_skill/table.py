@@ -1,9 +1,15 @@
-"""The tool table: what exists, where it lives, and what a host may assume about it."""
+"""The tool table: what exists, where it lives, how it is called, what a host may assume."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from finetuning.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from finetuning.records import NextCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +187,40 @@ TOOLS: Final[dict[str, Tool]] = _table(
 )
 UNAUDITED: Final = frozenset({"inspect_environment", "get_run", "verify_audit_log"})
 """Tools that neither read a person's data nor change anything: they leave no audit record."""
+
+
+def tool(name: str) -> Tool:
+    """Return a row of the table.
+
+    Raises:
+        UnknownNameError: No tool has this name; the nearest names are given.
+    """
+    if name not in TOOLS:
+        raise UnknownNameError("fine-tuning", "tool", name, TOOLS)
+    return TOOLS[name]
+
+
+def command_line(call: NextCall) -> str:
+    """Return a next call as a command that can be pasted into a shell."""
+    row = tool(call.tool)
+    words = ["fine-tuning", row.command]
+    for name, value in call.args.items():
+        flag = "--" + name.replace("_", "-")
+        if name == row.positional:
+            words.extend(_words(value))
+        elif isinstance(value, bool):
+            words.append(flag if value else "--no-" + flag.removeprefix("--"))
+        elif isinstance(value, list) and all(isinstance(v, str) for v in cast("list[Any]", value)):
+            for item in cast("list[str]", value):
+                words.extend([flag, item])
+        else:
+            words.extend([flag, *_words(value)])
+    return shlex.join(words)
+
+
+def _words(value: Any) -> list[str]:
+    import json
+
+    if isinstance(value, list) and all(isinstance(item, str) for item in cast("list[Any]", value)):
+        return list(cast("list[str]", value))
+    return [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]

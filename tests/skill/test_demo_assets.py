@@ -104,7 +104,9 @@ def test_the_maker_trains_and_saves_a_base_that_loads(
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "base")
     assert model.config.vocab_size == len(tokenizer)
-    card = json.loads((tmp_path / "base" / "made.json").read_text(encoding="utf-8"))
+    card = json.loads((tmp_path / "base" / "config.json").read_text(encoding="utf-8"))["made"]
+    assert model.config.made == card
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert card["steps"] == 2
     assert card["parameters"] == sum(weight.numel() for weight in model.parameters())
 

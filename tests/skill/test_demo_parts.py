@@ -20,8 +20,8 @@ from finetuning.data_prep import PreparedData
 from finetuning.errors import BadInputError, MissingExtraError, RunFailedError
 from finetuning.training import TrainingPlan
 from finetuning_skill import dispatch
-from finetuning_skill.demo import ASSETS, arms, run_demo, screen, steps
-from finetuning_skill.demo.setting import DemoResult, choose_setting
+from finetuning_skill.demo import ASSETS, DemoResult, arms, run_demo, screen, steps
+from finetuning_skill.demo.steps import choose_setting
 
 HOLD_STILL = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 

@@ -9,7 +9,7 @@ import pytest
 
 from finetuning import runs
 from finetuning.errors import BadInputError, RunFailedError, UnknownNameError
-from finetuning_skill import dispatch, job
+from finetuning_skill import dispatch
 
 
 @pytest.fixture
@@ -107,14 +107,14 @@ def test_the_job_reports_progress_and_its_exit_code(
     rows: Path, write_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = runs.create_run("validate_jsonl", arguments=arguments(rows))
-    assert job.run_job(good.run_id) == 0
+    assert dispatch.run_job(good.run_id) == 0
     broken = write_lines("broken.jsonl", "{")
     bad = runs.create_run("validate_jsonl", arguments=arguments(broken))
-    assert job.run_job(bad.run_id) == 1
+    assert dispatch.run_job(bad.run_id) == 1
     assert runs.read_run(bad.run_id).status == "succeeded"
     missing = runs.create_run("validate_jsonl", arguments=arguments(rows.parent / "none"))
     monkeypatch.setattr("sys.argv", ["job", missing.run_id])
-    assert job.main() == 2
+    assert dispatch.main() == 2
 
 
 def test_the_jobs_listener_writes_to_the_run(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_the_jobs_listener_writes_to_the_run(rows: Path, monkeypatch: pytest.Mon
         return real(name, given, surface=surface)
 
     monkeypatch.setattr(dispatch, "call", with_progress)
-    job.run_job(run.run_id)
+    dispatch.run_job(run.run_id)
     progress = runs.read_run(run.run_id).progress
     assert (progress.step, progress.total_steps, progress.what) == (3, 12, "reading")
 
@@ -138,7 +138,7 @@ def test_a_bug_is_recorded_by_its_kind_only(rows: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(dispatch, "call", broken)
     run = runs.create_run("validate_jsonl", arguments=arguments(rows))
     with pytest.raises(KeyError):
-        job.run_job(run.run_id)
+        dispatch.run_job(run.run_id)
     row = runs.read_run(run.run_id)
     assert row.status == "failed"
     assert row.error == "validate_jsonl: KeyError; see the log."

@@ -3,7 +3,7 @@ from __future__ import annotations
 import shlex
 
 from finetuning.records import Finding, NextCall, ToolResult
-from finetuning_skill import parser, render
+from finetuning_skill import cli, dispatch, parser
 
 
 class Nested(ToolResult):
@@ -32,7 +32,7 @@ def test_text_shows_fields_lists_and_the_next_command_within_the_width() -> None
         findings=[finding(i) for i in range(25)],
         next=[NextCall(tool="validate_jsonl", args={"path": "a b.jsonl"}, why="checks " * 30)],
     )
-    text = render.as_text(result)
+    text = cli.as_text(result)
     assert "counts.a  1" in text
     assert "names     x, y" in text
     assert "share     0.25" in text
@@ -40,7 +40,7 @@ def test_text_shows_fields_lists_and_the_next_command_within_the_width() -> None
     assert "findings (25):" in text
     assert "… 5 more; --json prints all" in text
     assert "fine-tuning validate-jsonl 'a b.jsonl'" in text
-    long = [line for line in text.splitlines() if len(line) > render.WIDTH]
+    long = [line for line in text.splitlines() if len(line) > cli.WIDTH]
     assert [line.strip().split()[-1] for line in long] == [path]
 
 
@@ -59,7 +59,7 @@ def test_next_calls_become_commands_that_the_parser_reads_back() -> None:
         },
         why="w",
     )
-    words = shlex.split(render.command_line(call))
+    words = shlex.split(dispatch.command_line(call))
     assert words[:2] == ["fine-tuning", "prepare-data"]
     values = vars(parser.command_parser("prepare-data").parse_args(words[2:]))
     assert values["sources"] == ["a.csv", "b.csv"]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from finetuning.evaluation import EvalComparison, RunDiagnosis
     from finetuning.fit import FitAssessment
     from finetuning.training import RunState, TrainingPlan
-    from finetuning_skill.demo.setting import DemoStep, Setting
+    from finetuning_skill.demo.screen import DemoStep
+    from finetuning_skill.demo.steps import Setting
 
 _SHOWN_KNOBS: Final = (
     "learning_rate",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from finetuning import runs
 from finetuning.errors import MissingExtraError
+from finetuning.records import Model
 from finetuning_skill import dispatch
-from finetuning_skill.demo.setting import DemoStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -29,6 +29,15 @@ LEAVING_SECONDS: Final = 10.0
 NEEDED: Final = ("torch", "transformers", "trl", "peft", "tokenizers")
 PLAIN_SECONDS: Final = 5.0
 """Without a terminal, progress is written at most this often."""
+
+
+class DemoStep(Model):
+    """One call of a tool: what it took, and what it said in one line."""
+
+    tool: str
+    seconds: float
+    exit_code: int
+    summary: str
 
 
 class Screen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -124,10 +123,11 @@ def exact_match(model: Any, tokenizer: Any, rows: Sequence[dict[str, str]]) -> f
 
 
 def save_model(model: Any, folder: Path, *, card: dict[str, Any]) -> None:
-    """Write the weights as bf16 safetensors, with the record of how they were made."""
+    """Write the weights as bf16 safetensors, with how they were made as ``made`` in the config."""
     torch: Any = require("torch", feature=FEATURE, extra="local")
+    model.config.made = card
     model.to(torch.bfloat16).save_pretrained(folder)
-    (folder / "made.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / "generation_config.json").unlink()  # transformers draws the same from config.json
 
 
 def _say(line: str) -> None:
