@@ -2,16 +2,17 @@
 
 Run: ``python benchmarks/compare_providers.py [--quick]``. Each run starts a fresh process, opens
 no socket (an audit hook ends it otherwise), and times the first call (catalogue parsed, modules
-imported) and repeated calls with a workload over every provider. There is no peer to run beside
-it: no public tool prices providers offline (costs.md, checked 2026-11-20); parsing the same
-files with ``tomllib`` alone is printed as the floor. Exits 1 when the median repeated call takes
-more than 50 ms.
+imported from compiled files, as installed ones are) and repeated calls with a workload over every
+provider. There is no peer to run beside it: no public tool prices providers offline (costs.md,
+checked 2026-11-20); parsing the same files with ``tomllib`` alone is printed as the floor. Exits
+1 when the median repeated call takes more than 50 ms.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -54,7 +55,11 @@ print(json.dumps({"floor": floor * 1000, "first": first, "again": again, "option
 def measure(repeats: int) -> dict[str, object]:
     """Return milliseconds of one fresh process."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(repeats)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CHILD, str(repeats)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
     )
     figures: dict[str, object] = json.loads(done.stdout)
     return figures
