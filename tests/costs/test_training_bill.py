@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuning.costs import CostEstimate, estimate_cost
@@ -427,6 +427,7 @@ def test_a_closing_base_is_warned_about_with_its_day() -> None:
     assert any("lose tool calling" in warning for warning in noted)
 
 
+@settings(deadline=None)
 @given(
     tokens=st.integers(1, 10**9),
     more=st.integers(0, 10**8),

@@ -30,11 +30,9 @@ _ROW_TOKENS: Final = 2048
 """Adapter rank and tokens per micro-batch of the memory estimate when nothing is said."""
 
 _CPU_MFU: Final = (0.05, 0.17, 0.55)
-"""Share of a thread's peak: small shapes, stock TRL (0.17) and the best loop (0.55) on a CPU
-(measured here, 2026-11; training.md#time)."""
-
 _CPU_START_SECONDS: Final = 8.0
-"""From start to first step with TRL on a CPU (measured here, 2026-11; training.md#time)."""
+"""Share of a thread's peak: small shapes, stock TRL (0.17), the best loop (0.55); and the time to
+the first step with TRL on a CPU (both measured here, 2026-11; training.md#time)."""
 
 _MOST_TIMES_ROOFLINE: Final = 50
 _AUTOMATIC: Final = "openai/openai-cookbook, Chat_finetuning_data_prep (checked 2026-11-20)"
@@ -270,29 +268,32 @@ def machine_need(job: Job, tokens: int, ledger: Ledger) -> GpuNeed | None:
         f"{work:.3g} FLOPs take at least {least / 3600:.3g} h at full peak",
         "the hours cannot be right",
     )
-    tokens_per_microbatch = job.max_length or _ROW_TOKENS
     memory = estimate.training_memory_gb(
         shape,
         tuning=job.tuning,
         r=_RANK,
-        tokens_per_microbatch=tokens_per_microbatch,
+        tokens_per_microbatch=job.max_length or _ROW_TOKENS,
         gradient_checkpointing=gpu is not None,
         stack="local_cpu" if gpu is None else "trl",
     )
-    near = estimate.nearest_measured_point(
-        shape, tuning=job.tuning, r=_RANK, tokens_per_microbatch=tokens_per_microbatch
-    )
-    if near is None or gpu is None or not _alike(shape, estimate.read_architecture(near.base)):
-        near = None
     return GpuNeed(
         hours={name: value / 3600 for name, value in seconds.items()},
         memory_gb=round(memory, 3),
         device=device,
         n_gpus=job.n_gpus,
-        nearest_measured_point=None if near is None else near.words(),
+        nearest_measured_point=None if gpu is None else _reading(shape, job),
     )
 
 
-def _alike(one: Architecture, other: Architecture) -> bool:
-    """Say whether two bases are within a factor of four of each other's size."""
-    return 1 / 4 <= one.parameters / other.parameters <= 4
+def _reading(shape: Architecture, job: Job) -> str | None:
+    """Return the nearest published reading of a base within a factor of four in size."""
+    from finetuning import estimate
+
+    rows = job.max_length or _ROW_TOKENS
+    near = estimate.nearest_measured_point(
+        shape, tuning=job.tuning, r=_RANK, tokens_per_microbatch=rows
+    )
+    if near is None:
+        return None
+    times = shape.parameters / estimate.read_architecture(near.base).parameters
+    return near.words() if 1 / 4 <= times <= 4 else None
