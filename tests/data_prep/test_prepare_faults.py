@@ -36,11 +36,19 @@ def source(write_lines: Write) -> Path:
     return write_lines("in.jsonl", *map(chat, range(3_000)))
 
 
+def two_workers(size: int) -> int:
+    return 2 if size else 0
+
+
+def no_workers(size: int) -> int:
+    return 0 * size
+
+
 @pytest.fixture
 def in_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the smallest input be worth two processes, and many blocks."""
     monkeypatch.setattr(sources, "BLOCK_BYTES", 100_000)
-    monkeypatch.setattr(workers, "count_workers", lambda size: 2)
+    monkeypatch.setattr(workers, "count_workers", two_workers)
 
 
 def prepare(source: Path, out: Path, **more: Any) -> Any:
@@ -81,7 +89,7 @@ def test_several_processes_give_the_same_bytes_as_one(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = prepare(source, tmp_path / "two", redact="mask")
-    monkeypatch.setattr(workers, "count_workers", lambda size: 0)
+    monkeypatch.setattr(workers, "count_workers", no_workers)
     one = prepare(source, tmp_path / "one", redact="mask")
     assert two.data_sha256 == one.data_sha256
     assert two.rows == one.rows

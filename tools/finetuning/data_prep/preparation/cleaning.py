@@ -174,7 +174,8 @@ def remove_copies(
             table.reject(int(left[copy]), reason, table.place(int(left[stays])), why)
     stay = _without(_numbers(len(left)), {**found.exact, **found.near})
     names = rows.names()
-    cluster = [names[found.cluster[row]] for row in stay.tolist()]
+    places: list[int] = stay.tolist()
+    cluster = [names[found.cluster[row]] for row in places]
     return left[stay], cluster, found.sizes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import importlib
 import os
 import secrets
 import shutil
@@ -24,11 +25,6 @@ from finetuning.files import write_jsonl
 from finetuning.records import Finding, Json
 from finetuning.tokens import TokenStats
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows has no such locks: what is left stays
-    fcntl = None  # type: ignore[assignment] # a module on every other system
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -40,6 +36,9 @@ NAMES: Final = (
 
 _OF_FILES: Final = {"too_few_rows", "few_rows", "too_many_rows", "file_too_large", "service_closed"}
 """Codes of the validator that speak of a whole file."""
+
+_LOCKS: Final[Any] = importlib.import_module("fcntl") if os.name == "posix" else None
+"""Without such locks, on Windows, what a killed process left stays."""
 
 _OWNER: Final = ".owner"
 _HELD_BYTES: Final = 1 << 20
@@ -281,18 +280,20 @@ def _remove(folders: Sequence[Path]) -> None:
 @contextlib.contextmanager
 def _owned(built: Path) -> Generator[None]:
     """Hold a lock in a folder while it is built; it is gone with the process, however it ends."""
-    if fcntl is None:
+    if _LOCKS is None:
         yield
         return
     with (built / _OWNER).open("xb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        _LOCKS.flock(stream, _LOCKS.LOCK_EX)
         yield
     (built / _OWNER).unlink()
 
 
 def _sweep(place: Path, name: str) -> None:
     """Remove what a killed process left half built for the same folder."""
-    for left in place.glob(f".{glob.escape(name)}.*.partial") if fcntl is not None else ():
+    if _LOCKS is None:
+        return
+    for left in place.glob(f".{glob.escape(name)}.*.partial"):
         with contextlib.suppress(OSError), (left / _OWNER).open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _LOCKS.flock(stream, _LOCKS.LOCK_EX | _LOCKS.LOCK_NB)
             _remove([left])

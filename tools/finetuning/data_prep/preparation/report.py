@@ -89,7 +89,8 @@ def fit_facts(result: PreparedData, table: Table, cleaned: Cleaned) -> dict[str,
     if form == "binary":
         facts["n_binary_feedback"] = n_rows
     cells = table.cells.get("label")
-    labels = {cells[row] for row in cleaned.kept.tolist()} - {None} if cells else set()
+    kept: list[int] = cleaned.kept.tolist()
+    labels = {cells[row] for row in kept} - {None} if cells else set[str | None]()
     if labels:
         facts["n_classes"] = len(labels)
     return facts
@@ -166,7 +167,8 @@ def write_review(
     from finetuning.data_prep.review import ReviewSampler
 
     sampler = ReviewSampler(options.review_sample, seed=options.seed)
-    part_of = dict(zip(kept.tolist(), parts.tolist(), strict=True))
+    numbers: list[int] = parts.tolist()
+    part_of: dict[int, int] = dict(zip(kept.tolist(), numbers, strict=True))
     labels = table.cells.get("label")
     chosen = np.zeros(len(table), dtype=bool)
     chosen[kept] = True

@@ -110,7 +110,7 @@ def _prepare(options: Options, spools: Path) -> _Work:
     table = found.table
     options = dataclasses.replace(options, turn_table=bool(found.turn_tables))
     cleaned = clean(table, options, spools)
-    kept = cleaned.kept.tolist()
+    kept: list[int] = cleaned.kept.tolist()
     cells = {name: [values[row] for row in kept] for name, values in table.cells.items()}
     columns = SplitColumns(
         cluster=cleaned.cluster,

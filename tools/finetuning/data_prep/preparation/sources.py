@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -154,7 +154,7 @@ def turns_of(row: Any) -> Turns | None:
         return [("user", row.prompt), ("assistant", row.completion)]
     turns: Turns = []
     for turn in row.messages:
-        kind = type(turn)
+        kind = cast("type[object]", type(turn))
         bare = (
             kind is UserTurn
             or kind is SystemTurn
