@@ -320,7 +320,7 @@ def test_hours_of_an_unknown_base_on_own_hardware_stay_unknown() -> None:
     result = estimate("local", "someone/some-model", training_tokens=1_000)
     assert result.gpu is None
     assert point(result) == 0
-    assert any("hours are not estimated" in warning for warning in result.warnings)
+    assert any("is not known, so no hours" in warning for warning in result.warnings)
 
 
 def test_reinforcement_jobs_are_billed_by_hours_and_grader_tokens() -> None:

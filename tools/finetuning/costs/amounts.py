@@ -238,10 +238,8 @@ def machine_need(job: Job, tokens: int, ledger: Ledger) -> GpuNeed | None:
     except UnknownNameError:
         if job.formula == "gpu_hours":
             raise
-        ledger.warn(
-            f"the shape of {Path(job.given_model).name!r} is not known, so its hours are not "
-            "estimated: name the folder of the base model"
-        )
+        name = repr(Path(job.given_model).name)
+        ledger.warn(f"the shape of {name} is not known, so no hours: name the folder of the base")
         return None
     if gpu is None:
         device, flops, mfu = "CPU", estimate.CPU_THREAD_FLOPS * (os.cpu_count() or 1), _CPU_MFU
@@ -262,9 +260,10 @@ def machine_need(job: Job, tokens: int, ledger: Ledger) -> GpuNeed | None:
     ledger.assume("share of the peak", f"{mfu[0]} to {mfu[2]}", f"of a {device}", source, sure)
     work = estimate.training_flops(shape, tokens=tokens, tuning=job.tuning)
     least = work / (flops * n_devices)
+    held = least <= seconds["p10"] <= seconds["p90"] <= start + least * _MOST_TIMES_ROOFLINE
     ledger.check(
         "hours against the roofline",
-        least <= seconds["p10"] <= seconds["p90"] <= start + least * _MOST_TIMES_ROOFLINE,
+        held,
         f"{work:.3g} FLOPs take at least {least / 3600:.3g} h at full peak",
         "the hours cannot be right",
     )
