@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from finetuning import runs
 from finetuning.errors import BadInputError, RunFailedError, UnknownNameError
-from finetuning.runs import lifecycle, reports, store
+from finetuning.runs import lifecycle, store
 
 
 def mode(path: Path) -> int:
@@ -155,7 +155,7 @@ def test_a_batch_of_steps_is_stored_whole_or_not_at_all() -> None:
 
 @given(st.floats())
 def test_any_number_survives_as_valid_json(value: float) -> None:
-    text = json.dumps(reports.plain(value), allow_nan=False)
+    text = json.dumps(runs.plain(value), allow_nan=False)
     assert math.isnan(value) or float(json.loads(text)) == value
 
 

@@ -1,4 +1,4 @@
-"""Every exception the library raises, and the one door to optional packages.
+"""Every exception the library raises, and the doors to what is imported late.
 
 The tree::
 
@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import TYPE_CHECKING, ClassVar
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
 
 
@@ -103,3 +104,25 @@ def require(module: str, *, feature: str, extra: str) -> ModuleType:
             f"the extra {extra!r}",
             f"Run: pip install 'fine-tuning-skill[{extra}]'",
         ) from error
+
+
+def lazy(package: str, **homes: str) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a package that imports its public names at their first use.
+
+    Type checkers must see plain imports instead, so that they find every wrong name: the package
+    sets ``__getattr__`` only where ``TYPE_CHECKING`` is false.
+
+    Args:
+        package: The package's ``__name__``.
+        homes: Module of the package → the public names it holds, separated by blanks.
+    """
+    home_of = {name: home for home, names in homes.items() for name in names.split()}
+
+    def find(name: str) -> Any:
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return find
