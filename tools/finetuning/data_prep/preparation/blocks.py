@@ -250,8 +250,11 @@ def _suspects(draft: _Draft) -> list[int]:
     from finetuning.pii import find_personal_data
 
     owners = [number for number, turns in enumerate(draft.turns) for _ in turns]
-    texts = [text for turns in draft.turns for _, text in turns]
+    different: dict[str, int] = {}  # system texts stand in many rows
+    texts = [
+        different.setdefault(text, len(different)) for turns in draft.turns for _, text in turns
+    ]
+    found = find_personal_data(list(different))
     chosen = {number for number, known in enumerate(draft.examples) if known is not None}
-    found = find_personal_data(texts)
-    chosen.update(owner for owner, spans in zip(owners, found, strict=True) if spans)
+    chosen.update(owner for owner, text in zip(owners, texts, strict=True) if found[text])
     return sorted(chosen)

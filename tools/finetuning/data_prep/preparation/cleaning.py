@@ -14,7 +14,6 @@ from finetuning.data_prep.examples import Content
 from finetuning.data_prep.preparation.options import WHERE, Options
 from finetuning.data_prep.preparation.others import read_others
 from finetuning.data_prep.preparation.table import Table
-from finetuning.data_prep.quality import shared_runs
 from finetuning.errors import BadInputError
 from finetuning.records import Finding
 from finetuning.runs import progress
@@ -106,13 +105,10 @@ def leave_out_excluded(
     progress(0, len(left), "looking for excluded rows")
     theirs = Rows.join([other.rows for other in others])
     places = [other.place(row) for other in others for row in range(len(other))]
-    own = table.rows.take(left)
-    hits = overlapping(own, theirs, options.near_threshold)
-    runs = shared_runs(own.words, theirs.words)
-    lost = {int(left[row]): places[other] for row, other in sorted((runs | hits).items())}
-    near = {int(left[row]) for row in hits}
+    hits = overlapping(table.rows.take(left), theirs, options.near_threshold)
+    lost = {int(left[row]): places[other] for row, other in sorted(hits.items())}
     for row, of in lost.items():
-        table.reject(row, "excluded", of, "copy" if row in near else "13_words")
+        table.reject(row, "excluded", of)
     return _without(left, lost)
 
 
