@@ -139,6 +139,7 @@ def _ranged(path: Path, target: str) -> list[Found]:
 @example([b'{"a":1} {"a":2}', b"", _dumps(ROWS[0], 0)], "openai_chat", True)
 @example([_dumps(ROWS[0], 0) + b" " + _dumps(ROWS[0], 0), b""], "openai_chat", True)
 @example([_dumps(ROWS[0], 0)[:13] + b"\n" + _dumps(ROWS[0], 0)[13:]], "openai_chat", False)
+@example([_dumps(ROWS[0], 0) + b"\r"], "openai_chat", False)
 def test_typed_ranges_find_what_the_checks_in_full_find(
     tmp_path: Path, rows: list[bytes], target: str, ended: bool
 ) -> None:
@@ -312,7 +313,11 @@ def test_a_file_that_changes_under_the_helpers_stops_the_call(
         validate_jsonl(str(path), "openai_chat", count_tokens=False)
 
 
-def test_ranges_cover_a_file_with_long_lines_without_reading_them_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("long_line", [1 << 18, 1 << 23])
+def test_ranges_cover_a_file_with_long_lines_without_reading_them_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long_line: int
+) -> None:
+    monkeypatch.setattr(ranges, "_LONG_LINE_BYTES", long_line)
     path = tmp_path / "long.jsonl"
     long = json.dumps({"messages": [ASKED, ANSWER | {"content": "y" * (9 << 20)}]})
     short = json.dumps(ROWS[0])
@@ -332,3 +337,48 @@ def test_other_line_ends_are_counted_as_lines(tmp_path: Path, ends: bytes) -> No
     found = _ranged(path, "openai_chat")
     assert found == _in_full(path, "openai_chat", "sft")
     assert (4, "no_assistant") in [(item[0], item[2]) for item in found]
+
+
+SAID = [ASKED, {**ANSWER, "content": "As an AI model I cannot"}]
+IN_DOUBT: list[tuple[str, Json]] = [
+    ("openai_chat", {"messages": SAID}),
+    ("openai_chat", {"messages": [ASKED, {**CALLING, "content": "   "}], "tools": TOOLS}),
+    ("openai_chat", {"messages": [ASKED, {**CALLING, "tool_calls": []}], "tools": TOOLS}),
+    ("openai_chat", {"messages": [ASKED, {"role": "assistant"}], "tools": TOOLS}),
+    ("openai_chat", {"messages": [ASKED, {**CALLING, "tool_calls": [CALL, CALL]}], "tools": TOOLS}),
+    ("openai_chat", {"messages": [ASKED, RESULT, ANSWER], "tools": TOOLS}),
+    ("openai_chat", {"messages": [ASKED, CALLING, ASKED, ANSWER], "tools": TOOLS}),
+    ("openai_chat", {"messages": [ASKED, SYSTEM, ANSWER], "tools": TOOLS}),
+    ("openai_chat", {"messages": [ASKED, {**ANSWER, "weight": 0}]}),
+    ("openai_chat", {"messages": [ASKED, ANSWER], "tools": [{"type": "function"}]}),
+    ("trl_messages", {"messages": [ASKED, {**ANSWER, "weight": 1}]}),
+    ("aliyun_chat", {"messages": [{**ASKED, "name": "anna"}, ANSWER]}),
+    ("mistral_chat", {"messages": [ASKED, CALLING, RESULT, ANSWER], "tools": TOOLS}),
+    (
+        "openai_chat",
+        {"messages": [{**ASKED, "name": "a"}, CALLING, RESULT, ANSWER], "tools": TOOLS},
+    ),
+    ("trl_prompt_completion", {"prompt": " same ", "completion": "same"}),
+    ("trl_prompt_completion", {"prompt": "", "completion": "a"}),
+    ("trl_prompt_completion", {"prompt": "a", "completion": "I'm sorry, but I can't"}),
+    ("trl_text", {"text": "  "}),
+    ("alpaca", {"instruction": " ", "output": "a"}),
+    ("alpaca", {"instruction": "a", "output": "\u3000"}),
+]
+for _arguments in ("", "[1]", "x" * 5_000):
+    _call = {**CALL, "function": {"name": "look", "arguments": _arguments}}
+    _turn = {**CALLING, "tool_calls": [_call]}
+    IN_DOUBT.append(("openai_chat", {"messages": [ASKED, _turn], "tools": TOOLS}))
+
+
+@pytest.mark.parametrize(("target", "row"), IN_DOUBT)
+def test_a_row_in_doubt_is_checked_in_full(tmp_path: Path, target: str, row: Json) -> None:
+    path = tmp_path / "row.jsonl"
+    for style in range(4):
+        path.write_bytes(_dumps(row, style))
+        assert _ranged(path, target) == _in_full(path, target, TARGETS[target].method)
+        scan = ranges.RangeScan(_job(path, target))
+        with path.open("rb") as stream:
+            scan.scan(next(ranges.spans(stream, 0, path.stat().st_size, 1 << 22)))
+        assert not scan.untouched
+        scan.close()

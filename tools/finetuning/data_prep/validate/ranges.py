@@ -101,6 +101,9 @@ class RangeScan:
                 self._block(block, cut, part)
                 block[: held - cut] = block[cut:held]
                 held -= cut
+            elif not left and block[held - 1] == 0x0D:
+                self._lines(iter((bytes(block[:held]),)), part)
+                return
             elif not left:
                 block = block[:held] + b"\n"  # the last line of a file may have no end
                 held += 1
