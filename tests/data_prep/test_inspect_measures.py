@@ -1,4 +1,4 @@
-"""Languages, classes, contradictions, agreement and shared runs are told by stated rules."""
+"""Languages, classes, contradictions and agreement are told by stated rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from finetuning.data_prep.quality import (
     contradictions,
     count_files,
     count_texts,
-    shared_runs,
 )
 from finetuning.data_prep.survey import guess_language, label_agreement
 from finetuning.records import Record
@@ -192,32 +191,3 @@ def test_agreement_needs_a_prompt_with_two_annotators_and_two_answers() -> None:
     same = label_agreement([(1, "a", "x"), (1, "b", "x")])
     assert same is not None
     assert (same.raw, same.alpha) == (1.0, None)
-
-
-WORDS = [f"w{n}" for n in range(400)]
-
-
-def test_thirteen_words_in_a_row_are_found_inside_other_text() -> None:
-    run = " ".join(WORDS[:13])
-    own = rows(
-        (" ".join(WORDS[20:40]), " ".join(WORDS[40:60])),
-        (f"{' '.join(WORDS[60:70])} {run} {' '.join(WORDS[70:90])}", "yes, of course it is"),
-        (" ".join(WORDS[:12]), " ".join(WORDS[90:110])),
-    )
-    others = rows(("what is this", f"it is {run}"), (" ".join(WORDS[200:230]), "no"))
-    assert shared_runs(own.words, others.words) == {1: 0}
-    assert shared_runs(own.words, rows().words) == {}
-    assert shared_runs(rows().words, others.words) == {}
-
-
-def test_a_run_does_not_reach_from_the_prompt_into_the_answer() -> None:
-    own = rows((" ".join(WORDS[:7]), " ".join(WORDS[7:15])))
-    others = rows((" ".join(WORDS[:15]), "yes"))
-    assert shared_runs(own.words, others.words) == {}
-
-
-def test_text_that_many_rows_share_is_no_run() -> None:
-    template = " ".join(WORDS[:20])
-    own = rows(*((f"{template} {' '.join(WORDS[30 + n : 50 + n])}", f"a{n}") for n in range(30)))
-    others = rows((f"{template} something else", "b"))
-    assert shared_runs(own.words, others.words) == {}

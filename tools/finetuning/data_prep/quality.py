@@ -29,8 +29,6 @@ from finetuning.records import Finding, Json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.words import Words
-
 QUALITY_CODES: Final = code_table("quality")
 """Codes of inspect_data and prepare_data that speak of many rows at once."""
 
@@ -44,12 +42,6 @@ _FEWEST_ROWS_PER_CLASS: Final = 4
 _LABEL_CHARACTERS: Final = 60
 _TURN: Final = {"role", "content"}
 _LANGUAGE_CHARACTERS: Final = 200
-
-RUN_WORDS: Final = 13
-"""So many words in a row are no chance. Source: Brown et al. 2020, appendix C (GPT-3)."""
-
-_FEWEST_COMMON: Final = 3
-_COMMON_SHARE: Final = 0.01
 
 
 def quality_finding(code: str, message: str, *, line: int | None = None) -> Finding:
@@ -215,56 +207,6 @@ def class_sizes(keys: NDArray[Any], answer_characters: NDArray[Any]) -> NDArray[
     counts = np.unique(keys, return_counts=True)[1]
     few = 2 <= len(counts) <= MOST_CLASSES
     return counts if few and len(keys) >= _FEWEST_ROWS_PER_CLASS * len(counts) else None
-
-
-def _runs(words: Words, first: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a hash of every run of words inside a prompt or an answer, and its row."""
-    import numpy as np
-
-    from finetuning.data_prep.duplicates.words import ANSWER_FLIP, spans
-
-    start, stop = int(words.starts[first]), int(words.starts[end])
-    count = max(0, stop - start - RUN_WORDS + 1)
-    hashes = words.hashes[start:stop].astype(np.uint64)
-    answers = words.starts[first + 1 : end + 1] - words.middles[first:end]
-    hashes[spans(words.middles[first:end] - start, answers)] ^= np.uint64(ANSWER_FLIP)
-    runs = np.zeros(count, dtype=np.uint64)
-    for place in range(RUN_WORDS if count else 0):
-        runs = runs * np.uint64(0x9E3779B97F4A7C15) + hashes[place : place + count]
-    marks = np.zeros(stop - start + 1, dtype=np.int64)
-    marks[words.marks()[3 * first : 3 * end] - start + 1] = 1
-    marks = np.cumsum(marks)
-    inside = np.flatnonzero(marks[RUN_WORDS : RUN_WORDS + count] == marks[:count])
-    rows = np.searchsorted(words.starts, inside + start, side="right") - 1
-    return runs[inside], rows
-
-
-def shared_runs(own: Words, others: Words) -> dict[int, int]:
-    """Return own row → other row for rows that share 13 words in a row.
-
-    A run that more than three own rows and more than a hundredth of them hold is a template
-    or a signature, and does not count.
-
-    Args:
-        own: Words of the rows that may be left out.
-        others: Words of the rows that they must not repeat.
-    """
-    import numpy as np
-
-    runs, owners = _runs(others, 0, len(others))
-    known, first = np.unique(runs, return_index=True)
-    pairs: list[NDArray[Any]] = []
-    for block in own.blocks() if len(known) else ():
-        mine, rows = _runs(own, *block)
-        place = np.minimum(np.searchsorted(known, mine), len(known) - 1)
-        hit = known[place] == mine
-        pairs.append(np.unique(np.stack([place[hit], rows[hit]], axis=1), axis=0))
-    if not pairs:
-        return {}
-    found = np.concatenate(pairs)
-    times = np.bincount(found[:, 0], minlength=len(known))
-    rare = times[found[:, 0]] <= max(_FEWEST_COMMON, _COMMON_SHARE * len(own))
-    return {int(row): int(owners[first[run]]) for run, row in found[rare][::-1].tolist()}
 
 
 def count_files(files: Sequence[Path]) -> TextCounts:
