@@ -354,10 +354,6 @@ IN_DOUBT: list[tuple[str, Json]] = [
     ("trl_messages", {"messages": [ASKED, {**ANSWER, "weight": 1}]}),
     ("aliyun_chat", {"messages": [{**ASKED, "name": "anna"}, ANSWER]}),
     ("mistral_chat", {"messages": [ASKED, CALLING, RESULT, ANSWER], "tools": TOOLS}),
-    (
-        "openai_chat",
-        {"messages": [{**ASKED, "name": "a"}, CALLING, RESULT, ANSWER], "tools": TOOLS},
-    ),
     ("trl_prompt_completion", {"prompt": " same ", "completion": "same"}),
     ("trl_prompt_completion", {"prompt": "", "completion": "a"}),
     ("trl_prompt_completion", {"prompt": "a", "completion": "I'm sorry, but I can't"}),
