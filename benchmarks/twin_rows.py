@@ -170,6 +170,11 @@ def _near(turns: Turns, constant: str, share: float, edit: Callable[[str, float]
     return [turns[0], constant + edit(asked, share), edit(turns[2], share)]
 
 
+def _some(rng: np.random.Generator, n_rows: int, count: int) -> list[int]:
+    chosen: list[int] = rng.choice(n_rows, count, replace=False).tolist()
+    return chosen
+
+
 def make_rows(name: str, n_rows: int, seed: int = SEED) -> list[TwinRow]:
     """Return the rows of a set in a shuffled order, exact copies still in equal words.
 
@@ -184,23 +189,23 @@ def make_rows(name: str, n_rows: int, seed: int = SEED) -> list[TwinRow]:
     n_near = 0 if name == "calls" else round(NEAR_SHARE * n_rows)
     n_originals = n_rows - n_exact - n_near
     shared = [" ".join(words.draw(25)) for _ in range(3)]
-    make = {
+    makers: dict[str, Callable[[], Callable[[int], Turns]]] = {
         "mixed": lambda: _mixed_row(words, rng, shared),
         "instruction": lambda: _instruction_row(words, rng),
         "calls": lambda: _call_row(words, rng),
-    }[name]()
+    }
+    make = makers[name]()
     rows = [TwinRow(make(number), number, "original") for number in range(n_originals)]
-    for number in rng.choice(n_originals, n_exact, replace=False).tolist():
+    for number in _some(rng, n_originals, n_exact):
         rows.append(TwinRow(rows[number].turns, number, "exact"))
     shares = np.linspace(FEWEST_EDITS, MOST_EDITS, n_near)
-    for number, share in zip(
-        rng.choice(n_originals, n_near, replace=False).tolist(), shares.tolist(), strict=True
-    ):
+    for number, share in zip(_some(rng, n_originals, n_near), shares.tolist(), strict=True):
         turns = rows[number].turns
         head = turns[1].partition("\n\n")[0] + "\n\n" if name == "instruction" else ""
         copy = _near(turns, head, share, lambda text, part: _edited(text, part, words, rng))
         rows.append(TwinRow(copy, number, "near", share))
-    return [rows[place] for place in rng.permutation(len(rows)).tolist()]
+    order: list[int] = rng.permutation(len(rows)).tolist()
+    return [rows[place] for place in order]
 
 
 def as_json(row: TwinRow, rng: np.random.Generator) -> str:

@@ -288,7 +288,8 @@ def test_every_twin_is_verified_and_comparison_is_exact(
     search = Search(Rows.of(contents), 0.5)
     pairs = search.twins(np.arange(len(contents)))
     assert search.compare.twins(pairs).all()
-    for one, two in pairs.tolist():
+    both: list[tuple[int, int]] = [(int(one), int(two)) for one, two in pairs]
+    for one, two in both:
         assert one < two
         assert contents[one].key == contents[two].key
         assert whole_share(contents, one, two) >= 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,14 @@ def without(rows: Places, gone: Places, n_rows: int) -> Places:
     stays[gone] = False
     left: Places = rows[stays[rows]]
     return left
+
+
+def positions(ordered: Places, values: Places, *, after: bool = False) -> Places:
+    """Return where values belong in ordered ones: before equals, or after them."""
+    import numpy as np
+
+    found: Any = np.searchsorted(ordered, values, side="right" if after else "left")
+    return cast("Places", found)
 
 
 def sorted_sets(values: Hashes, counts: Places) -> Hashes:

@@ -213,7 +213,8 @@ class _Finding:
         """Seek rows that mean the same in other words."""
         import numpy as np
 
-        found = semantic_twins([contents[row] for row in self.left.tolist()])
+        left: list[int] = self.left.tolist()
+        found = semantic_twins([contents[row] for row in left])
         pairs = self.left[np.array(sorted(found), dtype=np.int64).reshape(-1, 2)]
         pairs = pairs[comparable(self.rows, pairs)]
         codes = pairs @ [len(self.rows), 1]
@@ -260,8 +261,7 @@ def find_duplicates(
     finding = _Finding(columns, place, without(np.arange(n_rows), exact[:, 0], n_rows))
     finding.near(threshold, engine, remove=near)
     if semantic:
-        texts = contents if contents is not None or isinstance(rows, Rows) else rows
-        finding.semantic(texts or [])
+        finding.semantic(contents or () if isinstance(rows, Rows) else rows)
     twins = np.concatenate(finding.pairs)
     alike = components(n_rows, twins)
     sizes = np.bincount(np.delete(alike, exact[:, 0]), minlength=n_rows) if n_rows else alike

@@ -14,6 +14,7 @@ from finetuning.data_prep.duplicates.arrays import (
     distinct,
     in_threads,
     pair_hashes,
+    positions,
     sorted_sets,
     spans,
 )
@@ -107,10 +108,7 @@ class Rows:
 
     def unlabelled(self) -> Rows:
         """Return the rows without what keeps some from being twins: labels and families."""
-        import numpy as np
-
-        none = np.zeros(len(self), dtype=np.int64)
-        return dataclasses.replace(self, key=none.astype(np.uint64), family=none)
+        return dataclasses.replace(self, key=self.key * 0, family=self.family * 0)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -241,7 +239,8 @@ class Template:
 
         def count(block: Runs) -> Places:
             starts = words.starts[block.first : block.end + 1] - words.starts[block.first]
-            sizes = np.diff(np.searchsorted(block.places(), starts))
+            borders = positions(block.places(), starts)
+            sizes = borders[1:] - borders[:-1]
             ends, found = np.cumsum(sizes), [np.empty(0, dtype=np.int64)]
             for lines in alike_blocks(sizes):
                 part = block.buckets[spans((ends - sizes)[lines], sizes[lines])]
@@ -275,7 +274,7 @@ class Template:
         if self.n_rows - len(gone) < self._fewest:
             self._begin(self._gone)
             changed = np.flatnonzero(before != self.constant)
-            return distinct(np.searchsorted(self.words.starts, changed, side="right") - 1)
+            return distinct(positions(self.words.starts, changed, after=True) - 1)
         self._leave(gone)
         turned = shared != self._shared
         rows = self._rows_with(turned) if turned.any() else np.empty(0, dtype=np.int64)
@@ -292,7 +291,7 @@ class Template:
 
         def find(block: Runs) -> Places:
             places = block.places()[buckets[block.buckets]] + self.words.starts[block.first]
-            return distinct(np.searchsorted(self.words.starts, places, side="right") - 1)
+            return distinct(positions(self.words.starts, places, after=True) - 1)
 
         found = in_threads(find, ((block,) for block in self._crowded))
         return np.concatenate([np.empty(0, dtype=np.int64), *found])

@@ -240,7 +240,8 @@ def read_words(prompts: Sequence[str], answers: Sequence[str]) -> Words:
     """Return the words of rows."""
     import numpy as np
 
-    _ascii_fold(), _fold_tables()
+    _ascii_fold()  # made once here, not in two threads at a time
+    _fold_tables()
     parts = in_threads(_block, _text_blocks(prompts, answers))
     none = np.empty(0, np.int64)
     hashes = np.concatenate([none.astype(np.uint32), *(part[0] for part in parts)])
