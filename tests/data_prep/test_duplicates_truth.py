@@ -12,11 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetuning.data_prep.duplicates import (
+    Clusters,
     Duplicates,
     Rows,
     Search,
     find_duplicates,
     measure_leakage,
+    overlapping,
 )
 from finetuning.data_prep.duplicates.arrays import sorted_sets
 from finetuning.data_prep.duplicates.rows import Template, many_rows
@@ -418,3 +420,50 @@ def test_leakage_counts_held_out_rows_with_a_twin_in_train() -> None:
     leakage = measure_leakage(train, [train[0], near, fresh], 0.5)
     assert (leakage.exact, leakage.near) == (1, 1)
     assert measure_leakage([], [fresh], 0.5).near == 0
+
+
+def test_rows_that_repeat_others_are_found_by_content_question_words_or_a_long_run() -> None:
+    draw = random.Random(13)
+    others = [pair(sentence(draw, 25), sentence(draw, 25)) for _ in range(20)]
+    run = " ".join(others[4].answer.split()[5:18])
+    rows = [
+        others[7],
+        pair(others[2].prompt, sentence(draw, 30)),
+        pair(edited(others[9].prompt, 0.05, draw), others[9].answer),
+        pair(sentence(draw, 20), f"{sentence(draw, 10)} {run} {sentence(draw, 10)}"),
+        pair(sentence(draw, 20), sentence(draw, 20)),
+    ]
+    assert overlapping(rows, others, 0.5) == {0: 7, 1: 2, 2: 9, 3: 4}
+    assert overlapping(Rows.of(rows), Rows.of(others), 0.5) == {0: 7, 1: 2, 2: 9, 3: 4}
+    assert overlapping([], others, 0.5) == overlapping(rows, [], 0.5) == {}
+    assert overlapping([pair("a b", "c d")], [pair("e", "f")], 0.5) == {}
+
+
+def test_a_question_that_all_others_ask_says_nothing() -> None:
+    draw = random.Random(14)
+    others = [pair("tell me a story", sentence(draw, 30)) for _ in range(40)]
+    rows = [pair("tell me a story", sentence(draw, 30))]
+    assert overlapping(rows, others, 0.5) == {}
+
+
+def test_clusters_are_named_by_their_first_row() -> None:
+    clusters = Clusters(6)
+    for one, two in ((4, 5), (1, 4), (5, 3)):
+        clusters.join(one, two)
+    assert [clusters.first(row) for row in range(6)] == [0, 1, 2, 1, 1, 1]
+
+
+def test_constant_text_is_found_anew_when_most_rows_have_gone() -> None:
+    draw = random.Random(15)
+    signature = sentence(draw, 12)
+    texts = [f"{sentence(draw, 6)} {signature if n % 10 == 0 else ''}" for n in range(100)]
+    template = Template(read_words(texts, [""] * 100), np.empty(0, np.int64))
+    assert template.constant.sum() == 10 * 12 + 300
+    gone = np.array([n for n in range(100) if n % 10 or n < 20])
+    changed = template.without(gone)
+    assert template.n_rows == 8
+    assert set(changed.tolist()) == set()
+    changed = template.without(np.array([20, 30, 40, 50]))
+    start, end = template.words.starts[60], template.words.starts[61]
+    assert template.constant[start:end].sum() == 3
+    assert 60 in changed.tolist()

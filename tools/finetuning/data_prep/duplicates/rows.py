@@ -221,6 +221,7 @@ class Template:
         import numpy as np
 
         part = self._common[self._pairs(words, first, end)]
+        part[words.starts[first + 1 : end] - words.starts[first] - 1] = False  # from row to row
         for step in (1, 2, 3):  # 2, 4, then 7 pairs in a row
             part = part[:-step] & part[step:] if len(part) > step else part[:0]
         places = np.flatnonzero(part)
