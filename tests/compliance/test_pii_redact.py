@@ -13,8 +13,14 @@ from hypothesis import settings as rules_of_the_game
 from hypothesis import strategies as st
 
 from finetuning.errors import BadInputError
-from finetuning.pii import Span, find_personal_data, keyed_digest, redact_rows, redact_texts
-from finetuning.pii.kinds import RedactMode
+from finetuning.pii import (
+    RedactMode,
+    Span,
+    find_personal_data,
+    keyed_digest,
+    redact_rows,
+    redact_texts,
+)
 from finetuning.pii.tags import canonical
 from finetuning.settings import settings
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, get_args
 
 from finetuning.errors import UnknownNameError, require
-from finetuning.pii.kinds import RANK, DetectorName, Span, check_types
+from finetuning.pii import RANK, DetectorName, Span, check_types
 from finetuning.pii.rules import Readings, Rule, alternations, frame_of, matches, readings_of
 from finetuning.pii.rules.contact import EMAIL_RULES, NETWORK_RULES, PHONE_RULES
 from finetuning.pii.rules.numbers import BANK_RULES, NATIONAL_RULES, RECORD_RULES

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from finetuning.errors import BadInputError
-from finetuning.pii.kinds import (
+from finetuning.pii import (
     HEALTH_TYPES,
     SECRET_TYPES,
     DetectorName,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from finetuning.errors import BadInputError
-from finetuning.pii.kinds import RedactMode, Span
+from finetuning.pii import RedactMode, Span
 from finetuning.pii.rules import is_json_container
 from finetuning.settings import settings
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from finetuning.pii.kinds import TYPES, Span
+from finetuning.pii import TYPES, Span
 
 if TYPE_CHECKING:
     import polars as pl
