@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, cast
 
@@ -270,29 +269,3 @@ def content_of(example: Example) -> Content:
         family=example.family,
         answered=key or _words_digest(squeeze(answer)),
     )
-
-
-def answer_conflicts(contents: Sequence[Content]) -> float:
-    """Return the share of rows whose prompt has another answer in another row, 0..1."""
-    answers: dict[int, set[int]] = {}
-    for content in contents:
-        answers.setdefault(content.asked, set()).add(content.answered)
-    clashing = sum(len(answers[content.asked]) > 1 for content in contents)
-    return clashing / len(contents) if contents else 0.0
-
-
-def annotator_agreement(examples: Sequence[Example], contents: Sequence[Content]) -> float | None:
-    """Return how often two annotators of one prompt give the same answer, 0..1.
-
-    None where no prompt was answered by two annotators.
-    """
-    votes: dict[int, dict[str, int]] = {}
-    for example, content in zip(examples, contents, strict=True):
-        if example.annotator is not None:
-            votes.setdefault(content.asked, {})[example.annotator] = content.answered
-    pairs = [
-        one == two
-        for answers in votes.values()
-        for one, two in itertools.combinations(answers.values(), 2)
-    ]
-    return sum(pairs) / len(pairs) if pairs else None
