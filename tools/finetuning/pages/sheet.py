@@ -33,7 +33,8 @@ kbd { border: 1px solid var(--line); border-radius: .2rem; padding: 0 .3rem; fon
   white-space: pre-wrap; overflow-wrap: anywhere; border: 0; background: var(--ground);
   color: var(--ink); max-height: 60vh; overflow: auto; }
 .field.edited { border-color: var(--warning); }
-#why { margin: .6rem 0; padding-left: 1.2rem; } #why li { margin: .1rem 0; } #place { color: var(--soft); font-size: .9rem; }
+#why { margin: .6rem 0; padding-left: 1.2rem; } #why li { margin: .1rem 0; }
+#place { color: var(--soft); font-size: .9rem; }
 #state { font-weight: 600; } input[type=file] { max-width: 14rem; font: inherit; }
 @media (max-width: 30rem) { kbd { display: none; } .keys button { flex: 1 1 28%; } }
 </style>"""
