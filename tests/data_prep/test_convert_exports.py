@@ -159,6 +159,12 @@ def test_zendesk_tickets_and_comments_in_two_files_are_joined(tmp_path: Path) ->
     assert made[0].source.endswith("tickets.json")
 
 
+def test_zendesk_ticket_printed_over_many_lines_is_one_chat(tmp_path: Path) -> None:
+    first = (EXPORTS / "zendesk.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    (tmp_path / "ticket.json").write_text(json.dumps(json.loads(first), indent=2), "utf-8")
+    assert [roles(row) for row in chats(tmp_path / "ticket.json")] == ["uaua"]
+
+
 def test_zendesk_author_can_be_named_by_role_map() -> None:
     rows = chats(EXPORTS / "zendesk.jsonl", **{"22": "user"})
     assert roles(rows[1]) == "uu"

@@ -19,7 +19,9 @@ from finetuning.records import Finding, Json, Record
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _DECODER: Final = json.JSONDecoder()
-_ROW_KEYS: Final = frozenset({"messages", "conversations", "contents"})
+_ROW_KEYS: Final = frozenset(
+    {"messages", "conversations", "contents", "comments", "conversation_parts"}
+)
 """Keys whose list belongs to a row, not to a file of rows."""
 _NEAR_END: Final = 16
 """A syntax error this close to the end of the buffer may be a token that was cut in half."""
