@@ -15,7 +15,7 @@ import pytest
 from finetuning import approval, runs
 from finetuning.errors import NotAllowedError
 from finetuning.evaluation import Arm, compare_eval
-from finetuning.evaluation.targets.protocol import is_loopback
+from finetuning.evaluation.targets import is_loopback
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -266,7 +266,7 @@ def test_an_approved_plan_goes_to_the_server_and_is_used_once(
         "price_out_usd_per_mtok": Decimal(0),
     }
     # 192.0.2.1 is reserved for documentation: no machine answers, so every request fails
-    monkeypatch.setattr("finetuning.evaluation.targets.asking.TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("finetuning.evaluation.asking.TIMEOUT_SECONDS", 0.05)
     target = "http://192.0.2.1:9/v1#m"
     plan = compare_eval(str(data), target, **prices)
     approval.approve_plan(str(plan.plan_id), Decimal(0))

@@ -343,8 +343,8 @@ def test_the_page_speaks_chinese_when_asked(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.floats(), st.none() | st.floats()), min_size=1, max_size=60))
 def test_any_numbers_give_a_result(values: list[tuple[float, float | None]]) -> None:
+    from finetuning.evaluation.diagnose.curve import to_curve
     from finetuning.evaluation.diagnose.labels import diagnose
-    from finetuning.evaluation.diagnose.reading import to_curve
 
     rows = [
         {"step": i, "loss": loss, "grad_norm": norm, "epoch": i / 10}
@@ -355,7 +355,7 @@ def test_any_numbers_give_a_result(values: list[tuple[float, float | None]]) -> 
 
 
 def test_strings_blanks_and_flags_in_a_log_are_not_numbers() -> None:
-    from finetuning.evaluation.diagnose.reading import number, to_curve
+    from finetuning.evaluation.diagnose.curve import number, to_curve
 
     assert [number(v) for v in ("1e-4", " ", "x", None, True, 3)] == [
         1e-4,
@@ -373,6 +373,6 @@ def test_a_log_that_is_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path, make_run(SHAPES["healthy"][0], 1))
-    monkeypatch.setattr("finetuning.evaluation.diagnose.reading.MAX_BYTES", 10)
+    monkeypatch.setattr("finetuning.evaluation.diagnose.curve.MAX_BYTES", 10)
     with pytest.raises(BadInputError, match="at most 10"):
         diagnose_run(str(path))

@@ -97,10 +97,10 @@ def compare_eval(
 
 def run_comparison(call: Call) -> EvalComparison:
     """Return the verdict of one call (see ``compare_eval``), or the plan of a dry run."""
+    from finetuning.evaluation.asking import ask_all
     from finetuning.evaluation.assembly import assemble
     from finetuning.evaluation.material import TUNED, Answered, gather
     from finetuning.evaluation.report import provenance_of, read_training, write_all
-    from finetuning.evaluation.targets import ask_all
     from finetuning.files import new_output_folder
     from finetuning.runs import count_look
 

@@ -10,9 +10,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from finetuning import pages, runs
 from finetuning.evaluation import sections
-from finetuning.evaluation.diagnose.curve import Curve
+from finetuning.evaluation.diagnose.curve import Curve, read_log, to_curve
 from finetuning.evaluation.diagnose.labels import best_checkpoint, diagnose
-from finetuning.evaluation.diagnose.reading import read_log, to_curve
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.material import BASE, PACK, TUNED, Answered
 from finetuning.evaluation.metrics import Answers

@@ -158,7 +158,6 @@ class Label(Model, defer_build=True):
 def diagnose(curve: Curve) -> list[Label]:
     """Return the labels of a curve, the most serious first; none with too few points."""
     from finetuning.evaluation.diagnose.curve import MIN_POINTS
-    from finetuning.evaluation.diagnose.rules import judge
 
     n = max(len(curve.series(name)) for name in ("loss", "eval_loss", "reward"))
     hits = judge(curve)
@@ -167,6 +166,43 @@ def diagnose(curve: Curve) -> list[Label]:
     best = best_checkpoint(curve)
     hits.sort(key=lambda hit: MEANINGS[hit.label].rank)
     return [_label(curve, hit, best) for hit in hits]
+
+
+def judge(curve: Curve) -> list[Hit]:
+    """Return every class that holds for a curve; healthy when none does."""
+    from finetuning.evaluation.diagnose import rules
+
+    alone = rules.nan(curve) or rules.reinforcement(curve)
+    if alone:
+        return [alone]
+    all_rules = (
+        rules.worse_than_random, rules.divergence, rules.not_learning, rules.leak,
+        rules.overfitting, rules.stairs, rules.memorised, rules.plateau, rules.undertrained,
+        rules.unstable, rules.scaled,
+    )  # fmt: skip
+    hits = _consistent([hit for rule in all_rules if (hit := rule(curve)) is not None])
+    return hits or [rules.Hit("healthy", _health(curve), [], {})]
+
+
+def _consistent(hits: list[Hit]) -> list[Hit]:
+    """Drop what a more serious class explains."""
+    labels = {hit.label for hit in hits}
+    explained: dict[str, set[str]] = {
+        "divergence": {"overfitting", "undertrained", "not_learning", "grad_norm_unstable"},
+        "not_learning": {"plateau_stop_early", "undertrained"},
+        "overfitting": {"plateau_stop_early", "undertrained"},
+        "loss_to_zero_leak": {"memorised_no_eval", "plateau_stop_early", "undertrained"},
+        "memorised_no_eval": {"undertrained"},
+        "staircase_memorisation": {"undertrained"},
+        "plateau_stop_early": {"undertrained"},
+        "train_loss_scaled": {"worse_than_random_start"},
+    }
+    gone = {label for name in labels for label in explained.get(name, set())}
+    return [hit for hit in hits if hit.label not in gone]
+
+
+def _health(curve: Curve) -> float:
+    return 0.85 if len(curve.finite("eval_loss")) >= 3 else 0.6
 
 
 def best_checkpoint(curve: Curve) -> int | None:

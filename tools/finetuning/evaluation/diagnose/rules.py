@@ -9,14 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from finetuning.evaluation.diagnose.curve import MIN_POINTS, level, lowest, smooth, staircase
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from finetuning.evaluation.diagnose.curve import Curve, Series
+from finetuning.evaluation.diagnose.curve import MIN_POINTS, Curve, Series, level, lowest, smooth
 
 CLIMB: Final = 0.5  # share of the loss won that must be lost again before it is divergence
 FLAT: Final = 0.05  # relative change below which a curve counts as flat
@@ -25,6 +20,8 @@ NEAR_ZERO: Final = 0.05  # share of the first loss that counts as collapsed
 AT_ONCE: Final = 0.25  # epochs; an easy format task takes longer (demo: 2 % after 0.35)
 SPREAD: Final = 30.0  # ratio of the 95th to the 50th percentile of the gradient norm
 LARGEST_VOCABULARY: Final = 262_144  # Gemma 3 (config.json, checked 2026-11)
+SHARE: Final = 0.6  # of the decline after the first pass that happens at borders
+MIN_PER_EPOCH: Final = 6
 PREFERENCE_START: Final = math.log(2)
 
 
@@ -198,6 +195,44 @@ def memorised(curve: Curve) -> Hit | None:
     return Hit("memorised_no_eval", 0.85, [losses[-1][0]], numbers)
 
 
+def by_epoch(curve: Curve) -> list[tuple[int, list[float]]]:
+    """Return (first step, losses) of each pass; empty where epochs are not logged."""
+    passes: dict[int, tuple[int, list[float]]] = {}
+    for point in curve.points:
+        if point.epoch is None or "loss" not in point.values:
+            continue
+        at_end = point.epoch == int(point.epoch) and point.epoch > 0
+        index = int(point.epoch) - (1 if at_end else 0)
+        passes.setdefault(index, (point.step, []))[1].append(point.values["loss"])
+    return [passes[index] for index in sorted(passes)]
+
+
+def staircase(curve: Curve) -> tuple[list[int], float] | None:
+    """Return the steps of drops at epoch borders with flat stretches between, and their share.
+
+    The share is of the whole decline; None where there are no stairs, or too few points to tell.
+    """
+    passes = [item for item in by_epoch(curve) if len(item[1]) >= MIN_PER_EPOCH]
+    if len(passes) < 3:
+        return None
+    drops: list[float] = []
+    inside: list[float] = []
+    for (_, before), (_, after) in itertools.pairwise(passes):
+        width = max(2, min(len(before), len(after)) // 4)
+        drops.append(statistics.mean(before[-width:]) - statistics.mean(after[:width]))
+        inside.append(statistics.mean(after[:width]) - statistics.mean(after[-width:]))
+    first = statistics.mean(passes[0][1])
+    decline = sum(drops) + sum(inside)
+    clear = sum(drop > 0.03 * first for drop in drops)
+    if decline < 0.1 * first or clear < 2:
+        return None
+    share = sum(drops) / decline
+    flat = all(abs(step) < 0.5 * drop for step, drop in zip(inside, drops, strict=True) if drop > 0)
+    if share < SHARE or not flat:
+        return None
+    return [step for step, _ in passes[1:]], min(1.0, share)
+
+
 def stairs(curve: Curve) -> Hit | None:
     """A training loss that drops at epoch borders and is flat between them."""
     found = staircase(curve)
@@ -256,42 +291,3 @@ def scaled(curve: Curve) -> Hit | None:
     if middle < 1.7 or max(abs(ratio - middle) for ratio in ratios) > 0.12 * middle:
         return None
     return Hit("train_loss_scaled", 0.85, [evals[0][0], evals[-1][0]], {"ratio": middle})
-
-
-RULES: Final[tuple[Callable[[Curve], Hit | None], ...]] = (
-    worse_than_random, divergence, not_learning, leak, overfitting, stairs, memorised, plateau,
-    undertrained, unstable, scaled,
-)  # fmt: skip
-
-
-def judge(curve: Curve) -> list[Hit]:
-    """Return every class that holds for a curve, most serious first; healthy when none does."""
-    broken = nan(curve)
-    if broken:
-        return [broken]
-    learned = reinforcement(curve)
-    if learned:
-        return [learned]
-    hits = [hit for rule in RULES if (hit := rule(curve)) is not None]
-    return _consistent(hits) or [Hit("healthy", _health(curve), [], {})]
-
-
-def _consistent(hits: list[Hit]) -> list[Hit]:
-    """Drop what a more serious class explains."""
-    labels = {hit.label for hit in hits}
-    explained: dict[str, set[str]] = {
-        "divergence": {"overfitting", "undertrained", "not_learning", "grad_norm_unstable"},
-        "not_learning": {"plateau_stop_early", "undertrained"},
-        "overfitting": {"plateau_stop_early", "undertrained"},
-        "loss_to_zero_leak": {"memorised_no_eval", "plateau_stop_early", "undertrained"},
-        "memorised_no_eval": {"undertrained"},
-        "staircase_memorisation": {"undertrained"},
-        "plateau_stop_early": {"undertrained"},
-        "train_loss_scaled": {"worse_than_random_start"},
-    }
-    gone = {label for name in labels for label in explained.get(name, set())}
-    return [hit for hit in hits if hit.label not in gone]
-
-
-def _health(curve: Curve) -> float:
-    return 0.85 if len(curve.finite("eval_loss")) >= 3 else 0.6

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from finetuning import runs
 from finetuning.errors import BadInputError, RunFailedError, require
 from finetuning.evaluation.inputs import Question
-from finetuning.evaluation.targets.protocol import (
+from finetuning.evaluation.targets import (
     Answer,
     HttpTarget,
     Job,
