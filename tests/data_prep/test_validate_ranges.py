@@ -118,7 +118,7 @@ def _ranged(path: Path, target: str) -> list[Found]:
     job = _job(path, target)
     found: list[Found] = []
     first, n_rows = 1, 0
-    for part in whole.scan_ranges(job, 0, 0):
+    for part in ranges.scan_ranges(job, 0, 0):
         assert not part.changed
         found += [(first + item[0] - 1, *item[1:]) for item in part.found]
         first += part.n_lines

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from finetuning.data_prep.targets import TARGETS, TargetName, find_target, method_for
 from finetuning.data_prep.validate import CODES, validate_jsonl, validate_row
 from finetuning.data_prep.validate.reports import Limits, check_length, limits_for
-from finetuning.data_prep.validate.rows import fast_check
+from finetuning.data_prep.validate.scan import fast_check
 from finetuning.errors import BadInputError, NotAllowedError, UnknownNameError
 from finetuning.tokens import count_examples, counter_for
 

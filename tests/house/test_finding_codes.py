@@ -12,7 +12,7 @@ import pytest
 
 from finetuning.data_prep.convert.codes import CONVERT_CODES, NOTES
 from finetuning.data_prep.quality import QUALITY_CODES
-from finetuning.data_prep.validate.codes import CODES
+from finetuning.data_prep.validate.reports import CODES
 from finetuning.files import Code
 from finetuning.training import hazards
 

@@ -23,7 +23,7 @@ from finetuning.data_prep.examples import Example, tool_calls_of
 from finetuning.data_prep.survey import guess_language
 from finetuning.data_prep.targets import TARGETS
 from finetuning.data_prep.validate import CODES, validate_row
-from finetuning.data_prep.validate.rows import fast_check
+from finetuning.data_prep.validate.scan import fast_check
 from finetuning.records import Finding, Json
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from finetuning.data_prep.convert.exports import export_kind, open_source
 from finetuning.data_prep.examples import Example
 from finetuning.data_prep.preparation.options import Options
 from finetuning.data_prep.targets import TARGETS
-from finetuning.data_prep.validate.codes import finding
 from finetuning.data_prep.validate.quick import quick_check
+from finetuning.data_prep.validate.reports import finding
 from finetuning.data_prep.validate.scan import check_tools
 from finetuning.data_prep.validate.skim import Skimmer
 from finetuning.data_prep.validate.typed import AnswerTurn, PromptRow, SystemTurn, UserTurn

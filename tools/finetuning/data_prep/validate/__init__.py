@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from finetuning.data_prep.targets import TARGETS
-    from finetuning.data_prep.validate.codes import CODES
+    from finetuning.data_prep.validate.reports import CODES
     from finetuning.data_prep.validate.tool import ValidationResult, validate_jsonl, validate_row
 
 __all__ = ["CODES", "TARGETS", "ValidationResult", "validate_jsonl", "validate_row"]
 
 _HOMES: Final = {
-    "CODES": "finetuning.data_prep.validate.codes",
+    "CODES": "finetuning.data_prep.validate.reports",
     "TARGETS": "finetuning.data_prep.targets",
     "ValidationResult": "finetuning.data_prep.validate.tool",
     "validate_jsonl": "finetuning.data_prep.validate.tool",

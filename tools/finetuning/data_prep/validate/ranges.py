@@ -1,55 +1,42 @@
-"""Checks the lines of a large file range by range; a range is some megabytes of whole lines.
+"""Checks a large file range by range, alone or with helpers; a range is megabytes of whole lines.
 
-Run as a module this is a helper process: it takes a job and then ranges over its standard input
-until that ends. The checks in full are imported when a line needs them.
+Helpers run this module with ``python -m`` and speak over pipes: no state of this process is
+copied, threads do no harm, and a helper ends when its pipe does. What a helper that was killed
+had in hand, the parent does itself. The checks in full are imported when a line needs them.
 """
 
 from __future__ import annotations
 
 import gc
-import itertools
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from finetuning.data_prep.validate.quick import QuickCheck, quick_check
 from finetuning.data_prep.validate.skim import BLOCK_BYTES, Skimmed, Skimmer
-from finetuning.data_prep.validate.typed import Job, Part, Span, read_frame, write_frame
+from finetuning.data_prep.validate.typed import (
+    Job,
+    Part,
+    Span,
+    identity,
+    read_frame,
+    spans,
+    write_frame,
+)
 
 if TYPE_CHECKING:
+    import subprocess
+
     from finetuning.data_prep.validate.scan import PartScan
 
 RANGE_BYTES: Final = 4 << 20
 COUNTED_RANGE_BYTES: Final = 1 << 20
 """Bytes of a range; smaller where tokens are counted, so that no process waits long."""
 _LONG_LINE_BYTES: Final = 8 << 20
-_SEARCH_BYTES: Final = 1 << 16
-
-
-def identity(stream: IO[bytes]) -> tuple[int, int, int]:
-    """Return inode, size and time of change of an open file."""
-    state = os.fstat(stream.fileno())
-    return state.st_ino, state.st_size, state.st_mtime_ns
-
-
-def spans(stream: IO[bytes], start: int, size: int, length: int) -> Iterator[Span]:
-    """Yield ranges of whole lines, about ``length`` bytes each, from ``start`` on."""
-    for number in itertools.count():
-        if start >= size:
-            return
-        place = min(start + length, size)
-        while place < size:
-            stream.seek(place - 1)
-            chunk = stream.read(_SEARCH_BYTES)
-            found = chunk.find(b"\n")
-            if found >= 0:
-                place += found
-                break
-            place = min(place + len(chunk), size) if chunk else size
-        yield Span(number, start, place)
-        start = place
+_IN_HAND: Final = 2
 
 
 class RangeScan:
@@ -60,7 +47,8 @@ class RangeScan:
         self._job = job
         self._stream = Path(job.path).open("rb", buffering=0)  # noqa: SIM115 - closed below
         self._same = identity(self._stream) == job.identity
-        self._skimmer = Skimmer(_quick(job))
+        check = quick_check(job.target, job.method, _tools)
+        self._skimmer = Skimmer(cast("QuickCheck", check))
         self._slow: PartScan | None = None
         self._buffer = bytearray(BLOCK_BYTES)
 
@@ -174,16 +162,119 @@ class RangeScan:
         self._lines(chunks(), part)
 
 
-def _quick(job: Job) -> QuickCheck:
-    from functools import cache
+class _Helper:
+    """A process that checks ranges for this one."""
 
-    @cache
-    def tools(raw: bytes) -> tuple[frozenset[str], int] | None:
-        from finetuning.data_prep.validate.scan import check_tools
+    def __init__(self, job: Job) -> None:
+        import subprocess
 
-        return check_tools(raw)
+        self.in_hand: deque[Span] = deque()
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, "-P", "-m", RangeScan.__module__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # faster to start, and smaller
+            process_group=0,  # an interrupt is for the parent, which closes the pipes
+        )
+        self._sink = cast("IO[bytes]", self._process.stdin)
+        self._source = cast("IO[bytes]", self._process.stdout)
+        self.alive = True
+        self._send(job)
 
-    return cast("QuickCheck", quick_check(job.target, job.method, tools))
+    def _send(self, message: Any) -> None:
+        try:
+            write_frame(self._sink, message)
+        except OSError:
+            self.alive = False
+
+    def give(self, span: Span) -> None:
+        """Hand over a range."""
+        self.in_hand.append(span)
+        self._send(span)
+
+    def ready(self) -> bool:
+        """Say whether a result can be taken without waiting."""
+        import select
+
+        return bool(select.select([self._source], [], [], 0)[0])
+
+    def take(self) -> tuple[int, Part] | None:
+        """Return number and result of the oldest range; None where the helper is gone."""
+        part = read_frame(self._source, Part)
+        if part is None:
+            self.alive = False
+            return None
+        return self.in_hand.popleft().number, part
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def scan_ranges(job: Job, start: int, helpers: int) -> Iterator[Part]:
+    """Yield what was found in the ranges of a file, in their order.
+
+    Args:
+        job: What to check.
+        start: First byte of the first line.
+        helpers: Processes beside this one.
+    """
+    own = RangeScan(job)
+    crew: list[_Helper] = []
+    try:
+        crew = [_Helper(job) for _ in range(helpers)]
+        with Path(job.path).open("rb", buffering=0) as stream:
+            length = COUNTED_RANGE_BYTES if job.count_tokens else RANGE_BYTES
+            yield from _in_order(own, crew, spans(stream, start, job.identity[1], length))
+    finally:
+        own.close()
+        for helper in crew:
+            helper.close()
+
+
+def _in_order(own: RangeScan, crew: list[_Helper], todo: Iterator[Span]) -> Iterator[Part]:
+    done: dict[int, Part] = {}
+    again: deque[Span] = deque()  # what helpers that are gone had in hand
+    due = 0
+    while True:
+        for helper in crew:
+            while helper.alive and helper.in_hand and helper.ready():
+                _collect(helper, done, again)
+            while helper.alive and len(helper.in_hand) < _IN_HAND and (span := next(todo, None)):
+                helper.give(span)
+            if not helper.alive:
+                again.extend(helper.in_hand)
+                helper.in_hand.clear()
+        mine = again.popleft() if again else next(todo, None)
+        if mine is not None:
+            done[mine.number] = own.scan(mine)
+        else:
+            waiting = next((helper for helper in crew if helper.in_hand), None)
+            if waiting is not None:
+                _collect(waiting, done, again)
+        while due in done:
+            yield done.pop(due)
+            due += 1
+        if mine is None and not again and not any(helper.in_hand for helper in crew):
+            return
+
+
+def _collect(helper: _Helper, done: dict[int, Part], again: deque[Span]) -> None:
+    """Take one result, or what the helper had in hand if it is gone."""
+    taken = helper.take()
+    if taken is not None:
+        done[taken[0]] = taken[1]
+        return
+    again.extend(helper.in_hand)
+    helper.in_hand.clear()
+
+
+def _tools(raw: bytes) -> tuple[frozenset[str], int] | None:
+    from finetuning.data_prep.validate.scan import check_tools
+
+    return check_tools(raw)
 
 
 def _serve() -> None:

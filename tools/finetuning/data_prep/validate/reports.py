@@ -1,4 +1,4 @@
-"""Where findings come together: of one row, by the limits of the file, and counted over all.
+"""Findings: the closed list of codes, those of one row, by the limits, and counted over all.
 
 Values are told by type and size, never shown.
 """
@@ -6,12 +6,14 @@ Values are told by type and size, never shown.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
 
 from finetuning.data_prep.targets import Target
-from finetuning.data_prep.validate.codes import finding
+from finetuning.files import READER_CODES, Code
 from finetuning.records import Finding, Json, Severity
 
 _MOST_KEYS: Final = 50
@@ -22,6 +24,40 @@ _SHOWN_NAME: Final = re.compile(r"[\w.:$-]{1,32}")
 _OPENAI_TARGETS: Final = frozenset({"openai_chat", "openai_preference", "azure_chat"})
 _ROW_TOKENS_4O: Final = 65_536
 """Training context of gpt-4o and gpt-4o-mini: OpenAI's model pages (checked 2026-08-21)."""
+
+
+def _load() -> dict[str, Code]:
+    text = Path(__file__).parents[1].joinpath("codes.toml").read_text(encoding="utf-8")
+    return READER_CODES | {
+        name: Code(**entry) for name, entry in tomllib.loads(text)["findings"].items()
+    }
+
+
+CODES: Final[dict[str, Code]] = _load()
+"""Every code that ``validate_jsonl`` and the readers can return, in the order of the docs.
+
+The severity is the usual one; a target whose provider is stricter or laxer sets its own.
+"""
+
+
+def finding(
+    code: str,
+    message: str,
+    *,
+    line: int | None = None,
+    field: str | None = None,
+    severity: Severity | None = None,
+) -> Finding:
+    """Return a finding of the closed list, with the list's severity and fix."""
+    entry = CODES[code]
+    return Finding(
+        line=line,
+        field=field,
+        code=code,
+        severity=severity or entry.severity,
+        message=message,
+        fix=entry.fix,
+    )
 
 
 def kind(value: Json) -> str:

@@ -1,69 +1,242 @@
-"""One door to the row checkers of all targets: a fast path on bytes, and the checks in full.
+"""One door to the row checks of all targets, and the formats without chat parts.
 
-The fast path says of most rows, in a few microseconds, that nothing is wrong with them. It
-returns True only where the checks in full would find nothing; any doubt is False. It works on
-bytes alone and keeps nothing, so that byte ranges of a file can be checked in any process.
+These are prompt and completion, text, pairs, alpaca and sharegpt.
 """
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
-
-import msgspec
+from dataclasses import replace
+from typing import Final, cast
 
 from finetuning.data_prep.targets import Method
-from finetuning.data_prep.validate.chat import End, check_chat_row
-from finetuning.data_prep.validate.chat_rules import CHAT_RULES
+from finetuning.data_prep.validate.chat import End, check_chat_row, check_messages
+from finetuning.data_prep.validate.chat_rules import CHAT_RULES, ChatRules, tool_names
 from finetuning.data_prep.validate.parts import (
     check_converse,
     check_gemini,
     check_gemini_preference,
 )
-from finetuning.data_prep.validate.plain import (
-    check_alpaca,
-    check_instruction,
-    check_openai_preference,
-    check_sharegpt,
-    check_text,
-    check_trl_kto,
-    check_trl_preference,
-    check_trl_prompt_completion,
-)
-from finetuning.data_prep.validate.reports import RowReport
+from finetuning.data_prep.validate.reports import RowReport, describe, kind, shown
 from finetuning.data_prep.validate.texts import check_texts
-from finetuning.records import Json
+from finetuning.records import Json, Severity
 
 Row = Mapping[str, Json]
 
-SHAPES: Final[dict[str, frozenset[str]]] = {
-    "conversations (sharegpt)": frozenset({"conversations"}),
-    "preference (openai_preference)": frozenset({"preferred_output"}),
-    "preference (vertex_preference)": frozenset({"contents", "completions"}),
-    "contents (vertex_sft)": frozenset({"contents"}),
-    "preference (trl_preference)": frozenset({"chosen", "rejected"}),
-    "messages": frozenset({"messages"}),
-    "instruction and output (alpaca)": frozenset({"instruction", "output"}),
-    "prompt and completion": frozenset({"prompt", "completion"}),
-    "text": frozenset({"text"}),
-}
-"""What a row looks like, by the keys that it must have; the first that fits is it."""
+_OPENAI: Final = replace(CHAT_RULES["openai_chat"], weights=False)
+_TRL: Final = CHAT_RULES["trl_messages"]
+_HUMAN: Final = frozenset({"human", "user", "observation", "tool", "function_response"})
+_MODEL: Final = frozenset({"gpt", "assistant", "model", "chatgpt", "function_call", "bing"})
 
-_OWN_SHAPE: Final[dict[str, str]] = {
-    "openai_preference": "preference (openai_preference)",
-    "vertex_preference": "preference (vertex_preference)",
-    "vertex_sft": "contents (vertex_sft)",
-    "trl_preference": "preference (trl_preference)",
-    "alpaca": "instruction and output (alpaca)",
-    "sharegpt": "conversations (sharegpt)",
-    "together_instruction": "prompt and completion",
-    "bedrock_prompt_completion": "prompt and completion",
-    "trl_prompt_completion": "prompt and completion",
-    "trl_kto": "prompt and completion",
-    "together_text": "text",
-    "trl_text": "text",
+
+def check_text(row: Mapping[str, Json], report: RowReport, *, others: Severity | None) -> None:
+    """Check a row ``{text}``."""
+    report.only(row, frozenset({"text", "weight"}), "", others)
+    if report.need(row, "text", ""):
+        report.text(row["text"], "/text")
+
+
+def check_instruction(
+    row: Mapping[str, Json],
+    report: RowReport,
+    *,
+    others: Severity | None,
+    needs_completion: bool = True,
+) -> None:
+    """Check a row ``{prompt, completion}`` of two strings."""
+    report.only(row, frozenset({"prompt", "completion", "weight"}), "", others)
+    prompt = report.text(row["prompt"], "/prompt") if report.need(row, "prompt", "") else None
+    if not needs_completion and "completion" not in row:
+        return
+    if not report.need(row, "completion", ""):
+        return
+    completion = report.text(row["completion"], "/completion")
+    if prompt and completion and prompt.strip() and prompt.strip() == completion.strip():
+        report.add("answer_repeats_prompt", "/completion", f"both are {describe(prompt)}")
+
+
+def _either(value: Json, place: str, report: RowReport, *, answer: bool) -> None:
+    """Check a TRL value that is a text or a list of messages."""
+    if isinstance(value, list):
+        end: End = "answer" if answer else "any"
+        check_messages(value, place, _TRL, report, end=end, order=not answer)
+    else:
+        report.text(value, place)
+
+
+def check_trl_prompt_completion(
+    row: Mapping[str, Json], report: RowReport, *, needs_completion: bool
+) -> None:
+    """Check a TRL row ``{prompt, completion}``: both texts, or both lists of messages."""
+    if not any(isinstance(row.get(key), list) for key in ("prompt", "completion")):
+        check_instruction(row, report, others=None, needs_completion=needs_completion)
+        return
+    for key in ("prompt", "completion"):
+        if key not in row and key == "completion" and not needs_completion:
+            continue
+        if report.need(row, key, ""):
+            _either(row[key], f"/{key}", report, answer=key == "completion")
+    _same_kind(row, ("prompt", "completion"), report)
+
+
+def _same_kind(row: Mapping[str, Json], keys: tuple[str, ...], report: RowReport) -> None:
+    """Report a row that mixes texts with lists of messages."""
+    kinds = {kind(row[key]) for key in keys if isinstance(row.get(key), str | list)}
+    if len(kinds) > 1:
+        names = " and ".join(keys)
+        report.add("wrong_type", None, f"{names} mix texts and lists of messages")
+
+
+def check_trl_preference(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a TRL row ``{prompt, chosen, rejected}``; the prompt may be inside the two."""
+    if "prompt" in row:
+        _either(row["prompt"], "/prompt", report, answer=False)
+    present = [key for key in ("chosen", "rejected") if key in row]
+    for key in ("chosen", "rejected"):
+        if key not in row:
+            report.add("pair_missing", f"/{key}", f"the key {key!r} is missing")
+        else:
+            _either(row[key], f"/{key}", report, answer=True)
+    if len(present) == 2 and row["chosen"] == row["rejected"]:
+        report.add("pair_identical", "/rejected", f"both are {describe(row['chosen'])}")
+    _same_kind(row, ("chosen", "rejected"), report)
+
+
+def check_trl_kto(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a TRL row ``{prompt, completion, label}``."""
+    for key in ("prompt", "completion"):
+        if report.need(row, key, ""):
+            _either(row[key], f"/{key}", report, answer=key == "completion")
+    if report.need(row, "label", "") and not isinstance(row["label"], bool):
+        report.add("invalid_label", "/label", f"found {describe(row['label'])}")
+
+
+def check_openai_preference(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a row ``{input, preferred_output, non_preferred_output}``."""
+    sides = ("preferred_output", "non_preferred_output")
+    report.only(row, frozenset({"input", "weight", *sides}), "", "warning")
+    tools: set[str] | None = None
+    if report.need(row, "input", ""):
+        fields = report.object(row["input"], "/input")
+        known = frozenset({"messages", "tools", "parallel_tool_calls"})
+        report.only(fields or {}, known, "/input", "warning")
+        if fields is not None and report.need(fields, "messages", "/input"):
+            tools = tool_names(fields.get("tools"), "/input/tools", report)
+            place = "/input/messages"
+            check_messages(fields["messages"], place, _OPENAI, report, tools=tools, end="user")
+    for side in sides:
+        if side not in row:
+            report.add("pair_missing", f"/{side}", f"the key {side!r} is missing")
+            continue
+        roles = check_messages(row[side], f"/{side}", _OPENAI, report, tools=tools, order=False)
+        answers = [role for role in roles if role != "tool"]
+        if any(role not in {"assistant", ""} for role in answers):
+            report.add("unknown_role", f"/{side}", "an answer of another role than assistant")
+        elif len(answers) > 1:
+            message = f"{len(answers)} answers; Together takes exactly one"
+            report.add("pair_count", f"/{side}", message, severity="warning")
+    if all(side in row for side in sides) and row[sides[0]] == row[sides[1]]:
+        report.add("pair_identical", f"/{sides[1]}", "both outputs are the same")
+
+
+def check_alpaca(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a row ``{instruction, input, output}``."""
+    for key in ("instruction", "output"):
+        if report.need(row, key, ""):
+            report.text(row[key], f"/{key}")
+    for key in ("input", "system"):
+        if row.get(key) is not None:
+            report.text(row[key], f"/{key}", empty=None)
+    history = row.get("history")
+    if history is None:
+        return
+    for at, turn in enumerate((history and report.items(history, "/history")) or []):
+        texts = cast("list[Json]", turn) if isinstance(turn, list) else []
+        if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+            message = f"expected two texts, found {describe(turn)}"
+            report.add("wrong_type", f"/history/{at}", message)
+
+
+def _speaker(message: Mapping[str, Json], place: str, report: RowReport) -> str:
+    if not report.need(message, "from", place):
+        return ""
+    speaker = message["from"]
+    if not isinstance(speaker, str):
+        report.add("wrong_type", f"{place}/from", f"expected a string, found {describe(speaker)}")
+        return ""
+    if speaker in _HUMAN:
+        return "human"
+    if speaker in _MODEL:
+        return "gpt"
+    if speaker == "system":
+        return speaker
+    lower = speaker.lower() in _HUMAN | _MODEL | {"system"}
+    code = "role_case" if lower else "unknown_role"
+    report.add(code, f"{place}/from", f"{shown(speaker)}; expected system, human or gpt")
+    return ""
+
+
+def check_sharegpt(row: Mapping[str, Json], report: RowReport) -> None:
+    """Check a row ``{conversations: [{from, value}]}``."""
+    if row.get("system") is not None:
+        report.text(row["system"], "/system", empty=None)
+    if not report.need(row, "conversations", ""):
+        return
+    speakers: list[str] = []
+    for at, item in enumerate(report.items(row["conversations"], "/conversations") or []):
+        place = f"/conversations/{at}"
+        fields = report.object(item, place)
+        if fields is None:
+            speakers.append("")
+            continue
+        speakers.append(_speaker(fields, place, report))
+        if report.need(fields, "value", place):
+            report.text(fields["value"], f"{place}/value")
+    _sharegpt_order(speakers, _TRL, report)
+
+
+def _sharegpt_order(speakers: list[str], rules: ChatRules, report: RowReport) -> None:
+    """LLaMA-Factory drops rows whose sides do not alternate human, gpt from the start."""
+    base = "/conversations"
+    if speakers[1:].count("system"):
+        at = speakers.index("system", 1)
+        report.add("system_not_first", f"{base}/{at}", f"message {at + 1}")
+    spoken = [(at, name) for at, name in enumerate(speakers) if name not in {"system", ""}]
+    if not spoken or not all(speakers):
+        return
+    if spoken[0][1] != "human":
+        report.add("first_not_user", f"{base}/{spoken[0][0]}", "'gpt' speaks first")
+    for (_, before), (at, now) in itertools.pairwise(spoken):
+        if now == before:
+            report.add("not_alternating", f"{base}/{at}", f"{now!r} twice in a row")
+    if "gpt" not in speakers:
+        report.add("no_assistant", base, f"no 'gpt' in {len(speakers)} messages")
+    elif spoken[-1][1] != "gpt":
+        place = f"{base}/{spoken[-1][0]}"
+        severity = rules.ends_with_answer
+        report.add("last_not_assistant", place, "'human' is last", severity=severity)
+
+
+_SHAPES: Final[dict[str, tuple[str, str]]] = {
+    "conversations (sharegpt)": ("conversations", "sharegpt"),
+    "preference (openai_preference)": ("preferred_output", "openai_preference"),
+    "preference (vertex_preference)": ("contents completions", "vertex_preference"),
+    "contents (vertex_sft)": ("contents", "vertex_sft"),
+    "preference (trl_preference)": ("chosen rejected", "trl_preference"),
+    "messages": ("messages", ""),
+    "instruction and output (alpaca)": ("instruction output", "alpaca"),
+    "prompt and completion": (
+        "prompt completion",
+        "together_instruction bedrock_prompt_completion trl_prompt_completion trl_kto",
+    ),
+    "text": ("text", "together_text trl_text"),
 }
+"""What a row looks like, by the keys that it must have (the first that fits is it), and the
+targets whose own rows look so; all other targets have messages."""
+
+SHAPES: Final = {name: frozenset(keys.split()) for name, (keys, _) in _SHAPES.items()}
+_OWN_SHAPE: Final = {own: name for name, (_, owns) in _SHAPES.items() for own in owns.split()}
 _TOGETHER_KEYS: Final = frozenset({"messages", "prompt", "text", "preferred_output"})
 _RESERVED_WORDS: Final = frozenset({"bedrock_converse", "nova_dpo", "bedrock_prompt_completion"})
 
@@ -71,11 +244,6 @@ _RESERVED_WORDS: Final = frozenset({"bedrock_converse", "nova_dpo", "bedrock_pro
 def shape_of(row: Row) -> str | None:
     """Return what format family a row looks like, or None."""
     return next((name for name, keys in SHAPES.items() if keys <= row.keys()), None)
-
-
-def own_shape(target: str) -> str:
-    """Return the format family of a target's own rows."""
-    return _OWN_SHAPE.get(target, "messages")
 
 
 def _instruction(row: Row, report: RowReport) -> None:
@@ -116,7 +284,7 @@ def _check(target: str, method: Method, row: Row, report: RowReport) -> None:
 
 def check_row(target: str, method: Method, row: dict[str, Json], report: RowReport) -> None:
     """Check a decoded row against a known target; findings go to the report."""
-    own, found = own_shape(target), shape_of(row)
+    own, found = _OWN_SHAPE.get(target, "messages"), shape_of(row)
     foreign = found is not None and found != own and not SHAPES[own] <= row.keys()
     if foreign and not (target == "vertex_preference" and "contents" in row):
         report.add("wrong_format", None, f"the row looks like {found}; expected {own}")
@@ -126,148 +294,3 @@ def check_row(target: str, method: Method, row: dict[str, Json], report: RowRepo
         names = " and ".join(sorted(_TOGETHER_KEYS & row.keys()))
         report.add("two_formats", None, f"the row has {names}")
     check_texts(row, report, reserved_words=target in _RESERVED_WORDS)
-
-
-FastCheck = Callable[[bytes], bool]
-
-_ESCAPES: Final = (b"\\u", b"\\b", b"\\f")
-_TOKENS: Final = (b"<|", b"_of_turn>", b"os>", b"pad>", b"unk>")
-"""Escapes and pieces of control tokens: rows with them take the slow path."""
-_ODD: Final = re.compile(
-    rb"\xc2[\x80-\x9f\xad]|\xc3(?:[\x82\x83]|\xa2\xe2|\xaf\xc2|\xb0\xc5)"
-    rb"|\xe2(?:\x80[\x8b\xa8-\xae]|\x81[\xa0-\xaf])|\xef(?:\xbb\xbf|\xbf\xbd)|\xf3\xa0"
-)
-"""UTF-8 of signs of mojibake, and of signs that nobody sees."""
-_REFUSAL_STARTS: Final = (
-    *("i ca", "i am", "i'm", "i’m", "im ", "as a ", "as an ", "sorry", "apolog", "unfort"),
-    *("抱", "很", "对", "作"),
-)
-_NOT_CLEAN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What a typed decode raises: wrong shape, bytes that are no UTF-8, deep nesting."""
-
-
-class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class _ChatRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    messages: list[_Message]
-
-
-class _PromptRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    prompt: str
-    completion: str
-
-
-class _TextRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    text: str
-
-
-class _AlpacaRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    instruction: str
-    output: str
-    input: str | None = None
-
-
-def _clean(raw: bytes) -> bool:
-    """Say that no byte of the row gives reason to look at its texts."""
-    if b"\\" in raw and any(mark in raw for mark in _ESCAPES):
-        return False
-    if b"<" in raw and any(mark in raw for mark in _TOKENS):
-        return False
-    if b"\x7f" in raw or b"INST]" in raw:
-        return False
-    return raw.isascii() or _ODD.search(raw) is None
-
-
-def _may_refuse(text: str) -> bool:
-    """Say that the start of an answer could be a refusal."""
-    start = text.lstrip() if text[:1].isspace() else text
-    return start[:8].lower().startswith(_REFUSAL_STARTS)
-
-
-def _roles_fine(messages: list[_Message]) -> bool:
-    """Say that system is first if at all, user and assistant alternate, and an answer ends."""
-    at = 1 if messages and messages[0].role == "system" else 0
-    spoken = len(messages) - at
-    if spoken < 2 or spoken % 2:
-        return False
-    for message in messages[at::2]:
-        if message.role != "user":
-            return False
-    for message in messages[at + 1 :: 2]:
-        if message.role != "assistant" or _may_refuse(message.content):
-            return False
-    return all(not message.content.isspace() and message.content for message in messages)
-
-
-def _chat(raw: bytes) -> bool:
-    if not _clean(raw):
-        return False
-    try:
-        row = _CHAT.decode(raw)
-    except _NOT_CLEAN:
-        return False
-    count = len(row.messages)
-    twins = (
-        raw.count(b'"role"') != count
-        or raw.count(b'"content"') != count
-        or raw.count(b'"messages"') != 1
-    )
-    return not twins and _roles_fine(row.messages)
-
-
-def _fields(decoder: msgspec.json.Decoder[Any], keys: tuple[str, ...]) -> FastCheck:
-    """Return the checker of a row whose values are all texts; the last key is the answer."""
-    marks = tuple(f'"{key}"'.encode() for key in keys)
-    optional = b'"input"' if "instruction" in keys else b""
-    answer = keys[-1]
-
-    def check(raw: bytes) -> bool:
-        if not _clean(raw):
-            return False
-        try:
-            row = decoder.decode(raw)
-        except _NOT_CLEAN:
-            return False
-        if any(raw.count(mark) != 1 for mark in marks) or (optional and raw.count(optional) > 1):
-            return False
-        texts: list[str] = [getattr(row, key) for key in keys]
-        if not all(text and not text.isspace() for text in texts):
-            return False
-        twin = len(texts) > 1 and texts[0].strip() == texts[-1].strip()
-        return not twin and (answer == "text" or not _may_refuse(texts[-1]))
-
-    return check
-
-
-_CHAT: Final = msgspec.json.Decoder(_ChatRow)
-_PROMPT: Final = _fields(msgspec.json.Decoder(_PromptRow), ("prompt", "completion"))
-_TEXT: Final = _fields(msgspec.json.Decoder(_TextRow), ("text",))
-_ALPACA: Final = _fields(msgspec.json.Decoder(_AlpacaRow), ("instruction", "output"))
-
-_FAST: Final[dict[str, FastCheck]] = {
-    "openai_chat": _chat,
-    "azure_chat": _chat,
-    "nebius_chat": _chat,
-    "together_chat": _chat,
-    "fireworks_chat": _chat,
-    "aliyun_chat": _chat,
-    "tinker": _chat,
-    "trl_messages": _chat,
-    "mistral_chat": _chat,
-    "together_instruction": _PROMPT,
-    "trl_prompt_completion": _PROMPT,
-    "together_text": _TEXT,
-    "trl_text": _TEXT,
-    "alpaca": _ALPACA,
-}
-
-
-def fast_check(target: str, method: Method) -> FastCheck | None:
-    """Return the fast path of a target, or None where every row takes the slow path.
-
-    ``method`` matters only where it lets rows differ in shape, which is the slow path's affair.
-    """
-    return None if method in {"grpo", "rft"} else _FAST.get(target)

@@ -1,22 +1,27 @@
-"""Checks lines in full, and counts what their tokens cost."""
+"""Checks lines, one by one in full or fast, and counts what their tokens cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
+
+import msgspec
 
 from finetuning.data_prep.targets import TARGETS, Method, Target, method_for
 from finetuning.data_prep.validate.chat_rules import tool_names
-from finetuning.data_prep.validate.codes import finding
+from finetuning.data_prep.validate.quick import quick_check
 from finetuning.data_prep.validate.reports import (
     FindingTally,
     Limits,
     RowReport,
     check_length,
+    finding,
     limits_for,
 )
 from finetuning.data_prep.validate.rows import check_row
+from finetuning.data_prep.validate.skim import text_quotes
 from finetuning.data_prep.validate.texts import check_texts, read_row, walk
 from finetuning.data_prep.validate.typed import Job, Part, texts_of
 from finetuning.errors import NotAllowedError
@@ -223,3 +228,47 @@ def check_tools(raw: bytes) -> tuple[frozenset[str], int] | None:
         keys = len(cast("dict[str, Json]", item)) if isinstance(item, dict) else 0
         quotes += 2 if isinstance(item, str) else 2 * keys
     return frozenset(names), quotes
+
+
+_ESCAPES: Final = (b"\\u", b"\\b", b"\\f")
+_TOKENS: Final = (b"<|", b"_of_turn>", b"os>", b"pad>", b"unk>")
+"""Escapes and pieces of control tokens: rows with them are checked in full."""
+_ODD: Final = re.compile(
+    rb"\xc2[\x80-\x9f\xad]|\xc3(?:[\x82\x83]|\xa2\xe2|\xaf\xc2|\xb0\xc5)"
+    rb"|\xe2(?:\x80[\x8b\xa8-\xae]|\x81[\xa0-\xaf])|\xef(?:\xbb\xbf|\xbf\xbd)|\xf3\xa0"
+)
+"""UTF-8 of signs of mojibake, and of signs that nobody sees."""
+
+
+def _clean(raw: bytes) -> bool:
+    """Say that no byte of the row gives reason to look at its texts."""
+    if b"\\" in raw and any(mark in raw for mark in _ESCAPES):
+        return False
+    if b"<" in raw and any(mark in raw for mark in _TOKENS):
+        return False
+    if b"\x7f" in raw or b"INST]" in raw:
+        return False
+    return raw.isascii() or _ODD.search(raw) is None
+
+
+def fast_check(target: str, method: str) -> Callable[[bytes], bool] | None:
+    """Return what says of a line that the checks in full would find nothing; any doubt is False.
+
+    None for formats in which every row is checked in full.
+    """
+    check = quick_check(target, method, check_tools)
+    if check is None:
+        return None
+    quick, careful, decode = check.quick, check.careful, msgspec.json.Decoder(check.row_type).decode
+
+    def fast(raw: bytes) -> bool:
+        if len(raw) > MAX_LINE_BYTES or not _clean(raw):
+            return False
+        try:
+            row = decode(raw)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return False
+        quotes = quick([row])[0]
+        return quotes >= 0 and text_quotes(raw) in (quotes, careful(row))
+
+    return fast

@@ -194,7 +194,7 @@ class ByteSearch:
         return int(np.count_nonzero((kinds == _QUOTE) & (((order - run) & 1) == 0)))
 
 
-def _text_quotes(raw: bytes) -> int:
+def text_quotes(raw: bytes) -> int:
     """Count the quotes of a line that are not part of a text."""
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -249,7 +249,7 @@ class Skimmer:
         """Say that a row is without fault, and that no key of it stands twice."""
         if quotes < 0:
             return False
-        found = _text_quotes(raw)
+        found = text_quotes(raw)
         return found in (quotes, self._check.careful(row))
 
     def _rows(

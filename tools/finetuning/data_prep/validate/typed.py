@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+from collections.abc import Iterator
 from typing import IO, Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
 _UNSET: Final = msgspec.UNSET
+_SEARCH_BYTES: Final = 1 << 16
 _Unset = msgspec.UnsetType
 
 REFUSAL: Final = re.compile(
@@ -246,6 +249,30 @@ class Span(msgspec.Struct, frozen=True):
     number: int
     start: int
     end: int
+
+
+def identity(stream: IO[bytes]) -> tuple[int, int, int]:
+    """Return inode, size and time of change of an open file."""
+    state = os.fstat(stream.fileno())
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def spans(stream: IO[bytes], start: int, size: int, length: int) -> Iterator[Span]:
+    """Yield ranges of whole lines, about ``length`` bytes each, from ``start`` on."""
+    for number in itertools.count():
+        if start >= size:
+            return
+        place = min(start + length, size)
+        while place < size:
+            stream.seek(place - 1)
+            chunk = stream.read(_SEARCH_BYTES)
+            found = chunk.find(b"\n")
+            if found >= 0:
+                place += found
+                break
+            place = min(place + len(chunk), size) if chunk else size
+        yield Span(number, start, place)
+        start = place
 
 
 def write_frame(stream: IO[bytes], message: Any) -> None:

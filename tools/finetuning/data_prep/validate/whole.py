@@ -1,38 +1,33 @@
-"""Goes through a file once, alone or with helper processes that check ranges of it.
-
-Helpers are started with ``python -m`` and speak over pipes: no state of this process is copied,
-threads do no harm, and a helper ends when its pipe does. What a helper that was killed had in
-hand, this process does itself.
-"""
+"""Goes through a file once: how it is wrapped, its rows, and what only the whole of it shows."""
 
 from __future__ import annotations
 
 import codecs
+import itertools
 import os
-import subprocess
-import sys
-from collections import deque
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import Final, Literal, NamedTuple, cast
 
-from finetuning.data_prep.validate import ranges
-from finetuning.data_prep.validate.codes import finding
+from finetuning.data_prep.targets import Target
 from finetuning.data_prep.validate.quick import quick_check
-from finetuning.data_prep.validate.ranges import RangeScan, identity, spans
-from finetuning.data_prep.validate.rows import fast_check
-from finetuning.data_prep.validate.scan import LineScan, check_tools
-from finetuning.data_prep.validate.typed import Job, Part, Span, read_frame, write_frame
-from finetuning.data_prep.validate.wrapping import check_after, check_before, open_file
+from finetuning.data_prep.validate.ranges import scan_ranges
+from finetuning.data_prep.validate.reports import Limits, finding
+from finetuning.data_prep.validate.scan import LineScan, check_tools, fast_check
+from finetuning.data_prep.validate.typed import Job, Part, identity
 from finetuning.files.chunks import (
     UTF16_32_MARKS,
     DamagedFileError,
     FileGuard,
     compression_of,
+    read_chunks,
     split_lines,
+    utf8_chunks,
 )
 from finetuning.files.json_rows import json_elements
-from finetuning.records import Json, Severity
+from finetuning.files.reading import control_bytes, is_document
+from finetuning.records import Finding, Json, Severity
 from finetuning.runs import progress
 
 _HELPED_BYTES: Final = 24 << 20
@@ -41,56 +36,7 @@ _COUNTED_BYTES: Final = 6 << 20
 _RANGED_BYTES: Final = 2 << 20
 """Files from this size on are read in ranges of typed rows."""
 _PROGRESS_BYTES: Final = 16 << 20
-_IN_HAND: Final = 2
-
-
-class _Helper:
-    """A process that checks ranges for this one."""
-
-    def __init__(self, job: Job) -> None:
-        self.in_hand: deque[Span] = deque()
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-P", "-m", RangeScan.__module__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # faster to start, and smaller
-            process_group=0,  # an interrupt is for the parent, which closes the pipes
-        )
-        self._sink = cast("IO[bytes]", self._process.stdin)
-        self._source = cast("IO[bytes]", self._process.stdout)
-        self.alive = True
-        self._send(job)
-
-    def _send(self, message: Any) -> None:
-        try:
-            write_frame(self._sink, message)
-        except OSError:
-            self.alive = False
-
-    def give(self, span: Span) -> None:
-        """Hand over a range."""
-        self.in_hand.append(span)
-        self._send(span)
-
-    def ready(self) -> bool:
-        """Say whether a result can be taken without waiting."""
-        import select
-
-        return bool(select.select([self._source], [], [], 0)[0])
-
-    def take(self) -> tuple[int, Part] | None:
-        """Return number and result of the oldest range; None where the helper is gone."""
-        part = read_frame(self._source, Part)
-        if part is None:
-            self.alive = False
-            return None
-        return self.in_hand.popleft().number, part
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+_BEDROCK_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def helper_count(size: int, *, count_tokens: bool) -> int:
@@ -107,64 +53,6 @@ def helper_count(size: int, *, count_tokens: bool) -> int:
     return min(cores - 1, size // (_COUNTED_BYTES if count_tokens else _HELPED_BYTES), 7)
 
 
-def scan_ranges(job: Job, start: int, helpers: int) -> Iterator[Part]:
-    """Yield what was found in the ranges of a file, in their order.
-
-    Args:
-        job: What to check.
-        start: First byte of the first line.
-        helpers: Processes beside this one.
-    """
-    own = RangeScan(job)
-    crew: list[_Helper] = []
-    try:
-        crew = [_Helper(job) for _ in range(helpers)]
-        with Path(job.path).open("rb", buffering=0) as stream:
-            length = ranges.COUNTED_RANGE_BYTES if job.count_tokens else ranges.RANGE_BYTES
-            yield from _in_order(own, crew, spans(stream, start, job.identity[1], length))
-    finally:
-        own.close()
-        for helper in crew:
-            helper.close()
-
-
-def _in_order(own: RangeScan, crew: list[_Helper], todo: Iterator[Span]) -> Iterator[Part]:
-    done: dict[int, Part] = {}
-    again: deque[Span] = deque()  # what helpers that are gone had in hand
-    due = 0
-    while True:
-        for helper in crew:
-            while helper.alive and helper.in_hand and helper.ready():
-                _collect(helper, done, again)
-            while helper.alive and len(helper.in_hand) < _IN_HAND and (span := next(todo, None)):
-                helper.give(span)
-            if not helper.alive:
-                again.extend(helper.in_hand)
-                helper.in_hand.clear()
-        mine = again.popleft() if again else next(todo, None)
-        if mine is not None:
-            done[mine.number] = own.scan(mine)
-        else:
-            waiting = next((helper for helper in crew if helper.in_hand), None)
-            if waiting is not None:
-                _collect(waiting, done, again)
-        while due in done:
-            yield done.pop(due)
-            due += 1
-        if mine is None and not again and not any(helper.in_hand for helper in crew):
-            return
-
-
-def _collect(helper: _Helper, done: dict[int, Part], again: deque[Span]) -> None:
-    """Take one result, or what the helper had in hand if it is gone."""
-    taken = helper.take()
-    if taken is not None:
-        done[taken[0]] = taken[1]
-        return
-    again.extend(helper.in_hand)
-    helper.in_hand.clear()
-
-
 def _is_bare(path: Path) -> bool:
     """Say that the bytes of a file are its lines: neither packed nor UTF-16 or UTF-32."""
     with path.open("rb") as stream:
@@ -172,6 +60,108 @@ def _is_bare(path: Path) -> bool:
     return not head.startswith(tuple(mark for mark, _ in UTF16_32_MARKS)) and not compression_of(
         path
     )
+
+
+class Opened(NamedTuple):
+    """A file whose wrapping is known.
+
+    Attributes:
+        findings: What is wrong with the wrapping.
+        form: Rows on lines, rows in a JSON document, or nothing that can be read.
+        chunks: The unpacked UTF-8 text without byte-order mark.
+    """
+
+    findings: list[Finding]
+    form: Literal["lines", "document", "nothing"]
+    chunks: Iterator[bytes]
+
+
+def _nothing(*findings: Finding) -> Opened:
+    return Opened(list(findings), "nothing", iter(()))
+
+
+def _wrapping(path: Path, first: bytes, *, wants_bom: bool) -> list[Finding]:
+    """Return findings about compression and encoding, by the first bytes."""
+    found: list[Finding] = []
+    packed = compression_of(path)
+    if packed:
+        found.append(finding("compressed_file", f"the file is {packed}"))
+    if first.startswith(tuple(mark for mark, _ in UTF16_32_MARKS)):
+        found.append(finding("utf16", "the file starts with a UTF-16 or UTF-32 mark"))
+    elif first.startswith(codecs.BOM_UTF8):
+        if not wants_bom:
+            found.append(finding("utf8_bom", "a byte-order mark at byte 0", line=1))
+    elif wants_bom and first.strip():
+        found.append(finding("bom_missing", "no byte-order mark at byte 0", line=1))
+    return found
+
+
+def _unreadable(head: bytes) -> Finding | None:
+    """Return the finding of a file that is not text."""
+    controls = control_bytes(head)
+    if not controls:
+        return None
+    even, odd = head[:4096:2].count(0), head[1:4096:2].count(0)
+    if max(even, odd) > 0.3 * len(head[:4096]) / 2 and min(even, odd) < max(even, odd) / 4:
+        return finding("utf16", "every second byte is NUL: UTF-16 without a mark")
+    return finding("binary_file", f"{controls} control bytes at the start of the file")
+
+
+def open_file(path: Path, *, wants_bom: bool) -> Opened:
+    """Return how a file is wrapped, and its text.
+
+    Args:
+        path: A resolved path.
+        wants_bom: The target asks for a byte-order mark (Azure).
+    """
+    packed_chunks = read_chunks(path)
+    try:
+        first = next(packed_chunks, b"")
+    except DamagedFileError:
+        return _nothing(finding("damaged_file", "the file is compressed, and cut off or damaged"))
+    found = _wrapping(path, first, wants_bom=wants_bom)
+    chunks = utf8_chunks(itertools.chain([first], packed_chunks), name=path.name)
+    try:
+        head = next(chunks, b"")
+    except DamagedFileError:
+        return _nothing(finding("damaged_file", "the file starts like UTF-16 or UTF-32"))
+    unreadable = _unreadable(head)
+    if unreadable:
+        return _nothing(*found, unreadable)
+    text = itertools.chain([head], chunks)
+    start = head.lstrip()
+    if start[:1] in {b"[", b"{"} and is_document(start):
+        code = "array_wrapped" if start.startswith(b"[") else "pretty_printed"
+        found.append(finding(code, "rows do not stand one to a line", line=1))
+        return Opened(found, "document", text)
+    return Opened(found, "lines", text)
+
+
+def check_before(path: Path, size: int, target: Target, limits: Limits) -> list[Finding]:
+    """Return what can be said before the first row is read."""
+    found: list[Finding] = []
+    if target.closed:
+        found.append(finding("service_closed", target.closed))
+    if target.name.startswith("fireworks") and path.suffix != ".jsonl":
+        found.append(finding("file_name", "the name does not end in .jsonl"))
+    if target.name.startswith("bedrock") and not _BEDROCK_NAME.fullmatch(path.name):
+        found.append(finding("file_name", "the name has other signs than letters, digits, _ - ."))
+    if limits.max_bytes is not None and size > limits.max_bytes:
+        message = f"{size} bytes; at most {limits.max_bytes}"
+        found.append(finding("file_too_large", message))
+    return found
+
+
+def check_after(n_rows: int, limits: Limits) -> list[Finding]:
+    """Return what can be said once all rows are counted."""
+    least, advised, most = limits.min_rows, limits.advised_rows, limits.max_rows
+    if least is not None and n_rows < least:
+        return [finding("too_few_rows", f"{n_rows} rows; at least {least}")]
+    if advised is not None and n_rows < advised:
+        return [finding("few_rows", f"{n_rows} rows; {advised} or more are advised")]
+    if most is not None and n_rows > most:
+        return [finding("too_many_rows", f"{n_rows} rows; at most {most}")]
+    return []
 
 
 class FileScan(LineScan):
