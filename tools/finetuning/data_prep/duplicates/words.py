@@ -22,6 +22,7 @@ LONGEST_WORD_BYTES: Final = 64
 
 _BLOCK_BYTES: Final = 1 << 19
 _BLOCK_WORDS: Final = 1 << 18
+_THREADED_BLOCKS: Final = 32
 _MARKS: Final = (b" \xf8 ", b" \xf9 ", b" \xfa ")
 """Bytes that no text in UTF-8 holds: before the prompt, before the answer, after it."""
 
@@ -242,7 +243,11 @@ def read_words(prompts: Sequence[str], answers: Sequence[str]) -> Words:
 
     _ascii_fold()  # made once here, not in two threads at a time
     _fold_tables()
-    parts = in_threads(_block, _text_blocks(prompts, answers))
+    jobs = list(_text_blocks(prompts, answers))
+    if len(jobs) < _THREADED_BLOCKS:  # a block of a worker process, which has one core
+        parts = [_block(*job) for job in jobs]
+    else:
+        parts = in_threads(_block, jobs)
     none = np.empty(0, np.int64)
     hashes = np.concatenate([none.astype(np.uint32), *(part[0] for part in parts)])
     lengths = np.concatenate([none, *(part[1] for part in parts)])
