@@ -220,16 +220,20 @@ def content_of_texts(turns: Iterable[tuple[str, str]], family: int = 0) -> Conte
     import xxhash
 
     asked, answers, squeezed_asked, whole = list[str](), list[str](), list[str](), list[str]()
+    said = ""
     for role, content in turns:
         squeezed = squeeze(content)
         whole += (role, squeezed)
         if role == "assistant":
             answers.append(content)
+            said = squeezed
         else:
             asked.append(content)
             squeezed_asked.append(squeezed)
     answer = "\n".join(answers)
     key = _key([], answer, None)
+    if len(answers) != 1:
+        said = squeeze(answer)
     return Content(
         exact=xxhash.xxh3_128_intdigest("\x1e".join(whole).encode("utf-8", "surrogatepass")),
         prompt="\n".join(asked),
@@ -237,7 +241,7 @@ def content_of_texts(turns: Iterable[tuple[str, str]], family: int = 0) -> Conte
         asked=_words_digest(" ".join(filter(None, squeezed_asked))),
         key=key,
         family=family,
-        answered=key or _words_digest(squeeze(answer)),
+        answered=key or _words_digest(said),
     )
 
 
