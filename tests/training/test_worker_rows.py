@@ -12,7 +12,7 @@ import pytest
 
 from finetuning.errors import BadInputError
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker.rows import IGNORED, load_examples
+from finetuning.training.worker import IGNORED, load_examples
 
 CHAT = (
     "{% for m in messages %}{% if m.role == 'assistant' %}"

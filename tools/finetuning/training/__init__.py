@@ -1,20 +1,35 @@
 """Training: look at the machine, choose settings, start a run, follow and stop it.
 
-Names are imported when they are used first, and what a tool needs when it is called.
+Here: the tool that starts a run in a process of its own. The other names are imported when they
+are used first, and what a tool needs when it is called.
 """
 
 from __future__ import annotations
 
-import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from finetuning import estimate, files, runs
+from finetuning.errors import BadInputError, MissingExtraError, UnknownNameError, lazy
+from finetuning.records import Model, NextCall, ToolResult
+from finetuning.runs import RunStatus
 
 if TYPE_CHECKING:
     from finetuning.training.config import TrainingConfig
     from finetuning.training.configure import TrainingPlan, configure_training, load_config
     from finetuning.training.environment import Environment, inspect_environment
     from finetuning.training.follow import RunState, cancel_run, get_run
-    from finetuning.training.launch import Launch, launch_lora
     from finetuning.training.weights import demo_base, list_checkpoints, newest_valid
+else:
+    __getattr__ = lazy(
+        __name__,
+        config="TrainingConfig",
+        configure="TrainingPlan configure_training load_config",
+        environment="Environment inspect_environment",
+        follow="RunState cancel_run get_run",
+        weights="demo_base list_checkpoints newest_valid",
+    )
 
 __all__ = [
     "Environment",
@@ -33,22 +48,243 @@ __all__ = [
     "newest_valid",
 ]
 
-_HOMES: Final = {
-    "config": ["TrainingConfig"],
-    "configure": ["TrainingPlan", "configure_training", "load_config"],
-    "environment": ["Environment", "inspect_environment"],
-    "follow": ["RunState", "cancel_run", "get_run"],
-    "launch": ["Launch", "launch_lora"],
-    "weights": ["demo_base", "list_checkpoints", "newest_valid"],
+HOSTED: Final = tuple(
+    "openai azure bedrock sagemaker vertex gemini_api together fireworks tinker nebius "
+    "prime_intellect baseten wandb crusoe alibaba volcengine siliconflow mistral cohere "
+    "predibase hf_jobs modal runpod lambda".split()
+)
+
+QUIET_OFFLINE: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "ACCELERATE_DISABLE_RICH": "1",
 }
+"""Environment of the training process: it opens no connection and reports to nobody."""
 
-if not TYPE_CHECKING:  # type checkers see the imports above, and so every wrong name
 
-    def __getattr__(name: str) -> Any:
-        """Import a public name from its module."""
-        for home, names in _HOMES.items():
-            if name in names:
-                value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-                globals()[name] = value
-                return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class LaunchPlan(Model, defer_build=True):
+    """What a launch would do."""
+
+    steps: list[str]
+    cost_usd: str
+    data_leaves_machine: bool
+    memory_gb: float
+    time_seconds: dict[str, float] | None
+
+
+class Launch(ToolResult, defer_build=True):
+    """A started run, or with dry_run the plan of one."""
+
+    dry_run: bool
+    needs_approval: bool = False
+    plan: LaunchPlan | None = None
+    run_id: str | None = None
+    status: RunStatus | None = None
+    log_file: str | None = None
+
+    def summary(self) -> str:
+        """Say in one line what was started."""
+        if self.run_id is None:
+            return "Nothing was started: this is the plan."
+        return f"Run {self.run_id} is {self.status}; follow it with get_run."
+
+
+def launch_lora(
+    config: dict[str, Any] | str,
+    provider: str = "local",
+    dry_run: bool | None = None,
+    resume: str | None = None,
+    parent_run_id: str | None = None,
+    idempotency_key: str | None = None,
+) -> Launch:
+    """Start a LoRA training run on this machine and return its run_id at once.
+
+    The run is a process of its own: it survives the host, writes whole checkpoints, and get_run
+    tells its state. Nothing is sent anywhere and nothing is spent.
+
+    Args:
+        config: The file that configure_training wrote, or its config object.
+        provider: local; hosted launches are not in this version.
+        dry_run: true returns the plan without starting anything; absent means false for local.
+        resume: run_id of an ended run to go on with, from its newest undamaged checkpoint.
+        parent_run_id: run_id of an earlier run that this one is a further cycle of.
+        idempotency_key: A second launch with the same key and config returns the first run.
+
+    Returns:
+        run_id, status and log_file; with dry_run the plan.
+
+    Raises:
+        BadInputError: The config, base model or data cannot be used, or the run to resume is
+            still going.
+        UnknownNameError: An unknown setting, run or provider.
+        MissingExtraError: The extra `local` is not installed.
+
+    Knowledge: training.md#the-path-of-a-run
+    """
+    from finetuning.training.configure import load_config
+    from finetuning.training.environment import EXTRAS, installed_extras
+
+    _refuse_hosted(provider)
+    settings = load_config(config, where="launch_lora")
+    base = _check_base(settings)
+    _check_data(settings)
+    checkpoints = None if resume is None else _checkpoints_of(resume)
+    if dry_run:
+        return _plan(settings, base)
+    if not installed_extras()["local"]:
+        raise MissingExtraError(
+            "launch_lora",
+            f"not all of {', '.join(EXTRAS['local'])} are installed",
+            "the extra 'local'",
+            "Run: pip install 'fine-tuning-skill[local]'",
+        )
+    arguments = {"config": settings.model_dump(mode="json"), "resume_from": checkpoints}
+    run = runs.create_run(
+        "launch_lora",
+        arguments=arguments,
+        parent_run_id=resume or parent_run_id,
+        idempotency_key=idempotency_key,
+    )
+    _start(run.run_id, settings, resume)
+    return _launched(runs.read_run(run.run_id))
+
+
+def _refuse_hosted(provider: str) -> None:
+    if provider == "local":
+        return
+    if provider in HOSTED:
+        raise BadInputError(
+            "launch_lora",
+            f"provider={provider!r}: hosted launches are not in this version",
+            "provider='local'",
+            "Train locally, or start the hosted job by the steps in providers.md",
+        )
+    raise UnknownNameError("launch_lora", "provider", provider, ("local", *HOSTED))
+
+
+def _check_base(settings: TrainingConfig) -> Path:
+    from finetuning.training.weights import find_base
+
+    folder = find_base(settings.base_model)
+    if folder is None:
+        raise BadInputError(
+            "base_model",
+            f"{settings.base_model!r} is not on this machine",
+            "the folder of a base model",
+            "Download it into a folder, then run configure_training with that folder",
+        )
+    estimate.read_architecture(folder)
+    for pattern, what in (("*.safetensors", "weights"), ("tokenizer*.json", "tokenizer")):
+        if next(folder.glob(pattern), None) is None:
+            raise BadInputError(
+                "base_model",
+                f"{str(folder)!r} holds no {what} ({pattern})",
+                "config.json, safetensors weights and a tokenizer",
+                "Download the whole model; weights stored as pickles are not loaded",
+            )
+    return folder
+
+
+def _check_data(settings: TrainingConfig) -> None:
+    train = files.resolve_read(settings.train_file, where="train_file")
+    if settings.validation_file is not None:
+        files.resolve_read(settings.validation_file, where="validation_file")
+    if settings.train_sha256 not in {None, files.sha256_file(train)}:
+        raise BadInputError(
+            "train_file",
+            f"{train.name} has changed since the run was configured",
+            f"the file with SHA-256 {str(settings.train_sha256)[:12]}…",
+            "Run configure_training again",
+        )
+
+
+def _checkpoints_of(run_id: str) -> str:
+    from finetuning.training.weights import newest_valid
+
+    run = runs.read_run(run_id)
+    if run.tool != "launch_lora":
+        raise BadInputError(
+            "resume", f"{run_id} is a run of {run.tool}", "a training run", "Name another run"
+        )
+    if not run.finished or run.status == "succeeded":
+        raise BadInputError(
+            "resume",
+            f"{run_id} is {run.status}",
+            "a run that was lost, cancelled or failed",
+            f"Read it with: fine-tuning get-run {run_id}",
+        )
+    folder = Path(run.folder) / "checkpoints"
+    earlier = runs.arguments_of(run_id).get("resume_from")
+    if newest_valid(folder)[0] is None and earlier:
+        return str(earlier)  # it ended before its own first checkpoint
+    return str(folder)
+
+
+def _plan(settings: TrainingConfig, base: Path) -> Launch:
+    from finetuning.training.config import profile_data
+    from finetuning.training.environment import plan_device
+    from finetuning.training.hazards import memory_gb, time_seconds
+
+    shape = estimate.read_architecture(base)
+    profile = profile_data(Path(settings.train_file), base)
+    device = plan_device(None, None, 1)
+    return Launch(
+        dry_run=True,
+        plan=LaunchPlan(
+            steps=[
+                f"train a rank-{settings.r} adapter of {shape.name} on {profile.rows} rows, "
+                f"{settings.num_train_epochs:g} epochs, on {device.name}",
+                f"write checkpoints and the adapter below {runs.run_folder('RUN_ID')}",
+            ],
+            cost_usd="0",
+            data_leaves_machine=False,
+            memory_gb=round(memory_gb(shape, profile, settings, device), 3),
+            time_seconds=time_seconds(shape, profile, settings, device),
+        ),
+    )
+
+
+def _start(run_id: str, settings: TrainingConfig, resume: str | None) -> None:
+    if resume is not None and not runs.steps_of(run_id):
+        _carry_over(run_id, resume)
+    threads = str(settings.num_threads)
+    runs.spawn(
+        run_id,
+        [sys.executable, "-m", "finetuning.training.worker.session", run_id],
+        env={**QUIET_OFFLINE, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+    )
+
+
+def _carry_over(run_id: str, resume: str) -> None:
+    """Copy the measured steps up to the checkpoint, so that the curve of the new run is whole."""
+    from finetuning.training.weights import newest_valid, step_of
+
+    folder = runs.arguments_of(run_id)["resume_from"]
+    found, _ = newest_valid(Path(str(folder)))
+    if found is not None:
+        last = step_of(found)
+        runs.record_steps(
+            run_id, [row for row in runs.steps_of(resume) if int(row["step"]) <= last]
+        )
+
+
+def _launched(run: runs.RunRow) -> Launch:
+    return Launch(
+        dry_run=False,
+        run_id=run.run_id,
+        status=run.status,
+        log_file=run.log_file,
+        next=[
+            NextCall(
+                tool="get_run",
+                args={"run_id": run.run_id, "wait_seconds": 30},
+                why="returns progress, and the adapter when the run has ended",
+            ),
+            NextCall(tool="cancel_run", args={"run_id": run.run_id}, why="stops it gracefully"),
+        ],
+    )

@@ -1,12 +1,24 @@
 """Train in a child process (the only place that imports torch and TRL here).
 
 ``python -m finetuning.training.worker.session RUN_ID``; nothing else imports this package.
-Here stands how such a process can end, other than by finishing.
+Here: how such a process can end other than by finishing, rows as token ids with labels, and the
+audit of what carries a label.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import importlib
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+from finetuning import runs
+from finetuning.errors import BadInputError
+from finetuning.files import read_records
+from finetuning.records import Json, Record
+from finetuning.training.config import TrainingConfig
 
 EXIT_FAILED: Final = 1
 EXIT_NOT_FINITE: Final = 65
@@ -26,3 +38,236 @@ class NotFiniteError(ArithmeticError):
         """Remember what was not finite, and in which step."""
         super().__init__(f"the {what} is not finite at step {step}")
         self.what, self.step = what, step
+
+
+IGNORED: Final = -100
+"""Label of a position that is not trained on (PyTorch's own number for it)."""
+
+
+class Example(NamedTuple):
+    """One row as token ids and, position by position, its labels."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+@dataclass(slots=True)
+class MaskAudit:
+    """What the labels of a file cover; numbers only, no text."""
+
+    rows: int = 0
+    rows_without_labels: int = 0
+    rows_truncated: int = 0
+    rows_split_at_boundary: int = 0
+    tokens: int = 0
+    labelled_tokens: int = 0
+    longest_row_tokens: int = 0
+    damaged_lines: list[int] = field(default_factory=list[int])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the audit for the run's result."""
+        fraction = self.labelled_tokens / self.tokens if self.tokens else 0.0
+        return {
+            "rows": self.rows,
+            "rows_without_labels": self.rows_without_labels,
+            "rows_truncated": self.rows_truncated,
+            "rows_split_at_boundary": self.rows_split_at_boundary,
+            "tokens": self.tokens,
+            "labelled_tokens": self.labelled_tokens,
+            "labelled_fraction": round(fraction, 4),
+            "longest_row_tokens": self.longest_row_tokens,
+        }
+
+
+def load_data(
+    run_id: str, config: TrainingConfig, tokenizer: Any
+) -> tuple[list[Example], list[Example], MaskAudit]:
+    """Return the examples to train on, those to validate on, and the audit of the former.
+
+    Raises:
+        BadInputError: A row cannot be read, or no row at all carries a label.
+    """
+    train, audit = load_examples(Path(config.train_file), config, tokenizer)
+    if audit.rows_without_labels:
+        runs.record_alert(
+            run_id,
+            code="rows_without_labels",
+            message=f"{audit.rows_without_labels} of {audit.rows} rows have no label "
+            f"within max_length={config.max_length} and were left out",
+        )
+    validation: list[Example] = []
+    if config.validation_file:
+        validation, _ = load_examples(Path(config.validation_file), config, tokenizer)
+    if len(validation) > config.max_validation_rows:
+        chosen = random.Random(config.seed)
+        validation = chosen.sample(validation, config.max_validation_rows)
+    return train, validation, audit
+
+
+def load_examples(
+    path: Path, config: TrainingConfig, tokenizer: Any
+) -> tuple[list[Example], MaskAudit]:
+    """Read, tokenize and label a training file.
+
+    Rows left without any label are dropped and counted.
+
+    Raises:
+        BadInputError: A row cannot be read, or no row at all carries a label.
+    """
+    audit = MaskAudit()
+    rows = list(_rows(path, audit))
+    if audit.damaged_lines:
+        raise BadInputError(
+            f"{path.name}:{audit.damaged_lines[0]}",
+            f"{len(audit.damaged_lines)} rows are not {config.row_format}",
+            f"rows of the format {config.row_format}",
+            f"Run: fine-tuning validate-jsonl {path} --target {config.row_format}",
+        )
+    if config.row_format == "trl_messages":
+        pairs = list(_encode_chats(rows, config, tokenizer))
+    else:
+        pairs = list(_encode_texts(rows, config, tokenizer, audit))
+    examples: list[Example] = []
+    for pair in pairs:
+        example = _cut(pair, config.max_length, audit)
+        if any(label != IGNORED for label in example.labels[1:]):
+            examples.append(example)
+        else:
+            audit.rows_without_labels += 1
+    if not examples:
+        raise _all_masked(path, config, tokenizer, audit)
+    return examples, audit
+
+
+def _rows(path: Path, audit: MaskAudit) -> Iterator[Mapping[str, Json]]:
+    for found in read_records(path, source=path.name):
+        if isinstance(found, Record) and _readable(found.data):
+            yield found.data
+        else:
+            audit.damaged_lines.append(found.line or 0)
+
+
+def _readable(row: Mapping[str, Json]) -> bool:
+    if "messages" in row:
+        messages = row["messages"]
+        return bool(messages) and isinstance(messages, list)
+    prompt, completion = row.get("prompt"), row.get("completion")
+    return type(prompt) is type(completion) and isinstance(prompt, str | list) and bool(completion)
+
+
+def _cut(example: Example, max_length: int, audit: MaskAudit) -> Example:
+    audit.rows += 1
+    audit.rows_truncated += len(example.input_ids) > max_length
+    audit.longest_row_tokens = max(audit.longest_row_tokens, len(example.input_ids))
+    kept = Example(example.input_ids[:max_length], example.labels[:max_length])
+    audit.tokens += len(kept.input_ids)
+    audit.labelled_tokens += sum(label != IGNORED for label in kept.labels)
+    return kept
+
+
+def _all_masked(
+    path: Path, config: TrainingConfig, tokenizer: Any, audit: MaskAudit
+) -> BadInputError:
+    if audit.rows_truncated == audit.rows:
+        return BadInputError(
+            path.name,
+            f"max_length={config.max_length} cuts the answer off in all {audit.rows} rows",
+            f"at least one label (longest row: {audit.longest_row_tokens} tokens)",
+            f"Configure again with overrides={{'max_length': {audit.longest_row_tokens}}}",
+        )
+    return BadInputError(
+        path.name,
+        f"none of {audit.rows} rows has a label: the loss would read 0.0 and nothing be learned",
+        f"a chat template of {type(tokenizer).__name__} that marks the assistant's turns",
+        "Use rows of prompt and completion, or overrides={'assistant_only_loss': false}",
+    )
+
+
+def _encode_texts(
+    rows: Iterable[Mapping[str, Json]], config: TrainingConfig, tokenizer: Any, audit: MaskAudit
+) -> Iterator[Example]:
+    """Tokenize prompt and completion; the labels are the completion and the end token.
+
+    As TRL does, prompt and completion are tokenized together; where a token would reach across
+    the border, apart, so that the model trains on the very prompt it will be asked.
+    """
+    end = _end_token(tokenizer)
+    pairs = [(str(row["prompt"]), str(row["completion"])) for row in rows]
+    prompts = _ids(tokenizer, [prompt for prompt, _ in pairs], end)
+    whole = _ids(tokenizer, [prompt + completion for prompt, completion in pairs], end)
+    for (_, completion), prompt, both in zip(pairs, prompts, whole, strict=True):
+        ids = both
+        if both[: len(prompt)] != prompt:
+            audit.rows_split_at_boundary += 1
+            answer = tokenizer(completion, add_special_tokens=False)["input_ids"]
+            ids = [*prompt, *answer]
+        if ids[-1] != end:
+            ids = [*ids, end]
+        masked = len(prompt) if config.completion_only_loss else 0
+        yield Example(ids, [IGNORED] * masked + ids[masked:])
+
+
+def _end_token(tokenizer: Any) -> int:
+    if tokenizer.eos_token_id is None:
+        raise BadInputError(
+            "base_model",
+            "its tokenizer has no end-of-text token",
+            "eos_token in tokenizer_config.json",
+            "Use a base model whose tokenizer has one: without it the model never learns to stop",
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def _ids(tokenizer: Any, texts: Sequence[str], end: int) -> list[list[int]]:
+    found = cast("list[list[int]]", tokenizer(list(texts))["input_ids"])
+    return [ids[:-1] if ids and ids[-1] == end else ids for ids in found]
+
+
+def _messages(row: Mapping[str, Json]) -> list[dict[str, Any]]:
+    return list(row["messages"]) if "messages" in row else [*row["prompt"], *row["completion"]]
+
+
+def _encode_chats(
+    rows: Iterable[Mapping[str, Json]], config: TrainingConfig, tokenizer: Any
+) -> Iterator[Example]:
+    """Tokenize conversations; the labels are the assistant's turns with their end token."""
+    template = _training_template(tokenizer) if config.assistant_only_loss else None
+    for row in rows:
+        rendered = tokenizer.apply_chat_template(
+            _messages(row),
+            tools=row.get("tools"),
+            chat_template=template,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=config.assistant_only_loss,
+        )
+        ids = list(rendered["input_ids"])
+        mask = rendered["assistant_masks"] if config.assistant_only_loss else [1] * len(ids)
+        labels = [token if marked else IGNORED for token, marked in zip(ids, mask, strict=True)]
+        yield Example(ids, labels)
+
+
+def _training_template(tokenizer: Any) -> str | None:
+    """Return a chat template that marks the assistant's turns; None: the tokenizer's own does."""
+    own = tokenizer.chat_template
+    if own is None:
+        raise BadInputError(
+            "base_model",
+            "its tokenizer has no chat template, so messages cannot be written as text",
+            "an instruction-tuned base, or rows of prompt and completion",
+            "Run: fine-tuning prepare-data … --target trl_prompt_completion",
+        )
+    if "{% generation" in own or "{%- generation" in own:
+        return None
+    trl: Any = importlib.import_module("trl")
+
+    try:
+        return cast("str | None", trl.chat_template_utils.get_training_chat_template(tokenizer))
+    except ValueError as error:
+        raise BadInputError(
+            "base_model",
+            "its chat template does not mark the assistant's turns, and TRL knows no training "
+            "template for it",
+            "a template with {% generation %} … {% endgeneration %}",
+            "Use rows of prompt and completion, or overrides={'assistant_only_loss': false}",
+        ) from error

@@ -14,7 +14,7 @@ from finetuning import runs
 from finetuning.files import atomic_write, sha256_file
 from finetuning.training import weights
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker.rows import MaskAudit, load_data
+from finetuning.training.worker import MaskAudit, load_data
 from finetuning.training.worker.trainer import (
     GuardWeights,
     LoraTrainer,

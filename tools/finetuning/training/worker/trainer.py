@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from finetuning.errors import UnknownNameError
 from finetuning.training import weights
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import NotFiniteError
-from finetuning.training.worker.rows import IGNORED, Example
+from finetuning.training.worker import IGNORED, Example, NotFiniteError
 
 torch: Any = importlib.import_module("torch")
 transformers: Any = importlib.import_module("transformers")
