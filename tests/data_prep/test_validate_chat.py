@@ -258,6 +258,10 @@ ARGUMENTS = CALL + "/function/arguments"
             [("w", "deprecated_function_call", "/messages/1")],
         ),
         (
+            chat(U, {**A, "tool_calls": []}),
+            [("w", "empty_list", "/messages/1/tool_calls")],
+        ),
+        (
             chat(U, A, functions=[{"name": "a b"}]),
             [("e", "tool_definition", "/functions/0")],
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 from collections.abc import Callable
@@ -77,6 +78,17 @@ def test_a_good_file_has_no_finding(check: Check) -> None:
         (json.dumps(GOOD, indent=1), [(1, "pretty_printed")]),
         (LINE.replace("due", "due\\u2028"), []),
         (LINE.replace("due", "due\u2028"), [(1, "unicode_line_end")]),
+        (LINE.replace("due", "due\u2029"), [(1, "unicode_line_end")]),
+        (LINE.replace("due", "due\u0085"), [(1, "unicode_line_end")]),
+        (f"{LINE}\u2028{LINE}\n", [(1, "unicode_line_end"), (1, "several_objects")]),
+        (f"{LINE}\x0c{LINE}\n", [(1, "several_objects")]),
+        (LINE.encode("utf-16-be") * 3, [(None, "utf16")]),
+        (f"[\n{LINE},\n{LINE}\n]\n", [(1, "array_wrapped")]),
+        (f"{json.dumps(GOOD, indent=2)}\n" * 3, [(1, "pretty_printed")]),
+        (f"{LINE},\n" * 2, [(1, "trailing_comma"), (2, "trailing_comma")]),
+        ('[{"role": "user"}]\n[{"role": "user"}]\n', [(1, "not_object"), (2, "not_object")]),
+        (f"// rows\n{LINE}\n", [(1, "json_comment")]),
+        (bz2.compress(LINE.encode()), [(None, "binary_file")]),
         (f'{LINE}\n{{"text": "x"}}\n', [(2, "wrong_format"), (None, "mixed_formats")]),
     ],
 )

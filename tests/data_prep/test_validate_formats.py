@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finetuning.data_prep.validate import validate_row
+from finetuning.data_prep.validate import TARGETS, validate_row
 
 U = {"role": "user", "content": "What is due?"}
 A = {"role": "assistant", "content": "Nothing is due."}
@@ -424,6 +424,20 @@ def test_a_fault_of_a_row_is_named_with_its_place(
 )
 def test_a_row_of_another_format_is_one_finding(target: str, row: dict[str, Any]) -> None:
     assert found(target, row) == [("e", "wrong_format", None)]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_row_in_two_formats_is_said_for_every_target(target: str) -> None:
+    messages = {"messages": [U]} if target == "openai_rft" else {"messages": [U, A]}
+    row = next((row for name, row in FINE if name == target), messages)
+    both = {**row, "text": "t"} if "text" not in row else {**row, "messages": [U, A]}
+    if target == "openai_rft":
+        assert "two_formats" not in {code for _, code, _ in found(target, both)}
+        both = {**row, "prompt": "q", "completion": "a"}
+    severity = "e" if target.startswith("together") else "w"
+    assert [item for item in found(target, both) if item[1] == "two_formats"] == [
+        (severity, "two_formats", None)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def _answer_calls(
     """Check the calls of an answer and say whether it has any."""
     calls, spot = message.get("tool_calls"), pointer(place, "tool_calls")
     if book is None or not calls:
+        if calls == [] and book is not None and rules.arguments == "string":
+            book.report.add("empty_list", spot, "leave the key out", severity="warning")
         return False
     if role == rules.answer_role:
         book.calls(calls, spot)

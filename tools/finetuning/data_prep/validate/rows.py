@@ -246,22 +246,14 @@ def shape_of(row: Row) -> str | None:
     return next((name for name, keys in SHAPES.items() if keys <= row.keys()), None)
 
 
-def _instruction(row: Row, report: RowReport) -> None:
-    check_instruction(row, report, others="warning")
-
-
-def _bedrock_prompt(row: Row, report: RowReport) -> None:
-    check_instruction(row, report, others="error")
-
-
 _CHECKS: Final[dict[str, Callable[[Row, RowReport], None]]] = {
     "openai_preference": check_openai_preference,
     "bedrock_converse": lambda row, report: check_converse(row, report, preference=False),
     "nova_dpo": lambda row, report: check_converse(row, report, preference=True),
     "vertex_sft": check_gemini,
     "vertex_preference": check_gemini_preference,
-    "together_instruction": _instruction,
-    "bedrock_prompt_completion": _bedrock_prompt,
+    "together_instruction": lambda row, report: check_instruction(row, report, others="warning"),
+    "bedrock_prompt_completion": lambda row, report: check_instruction(row, report, others="error"),
     "together_text": lambda row, report: check_text(row, report, others="warning"),
     "trl_text": lambda row, report: check_text(row, report, others=None),
     "trl_preference": check_trl_preference,
@@ -282,6 +274,19 @@ def _check(target: str, method: Method, row: Row, report: RowReport) -> None:
         _CHECKS[target](row, report)
 
 
+def _two_formats(target: str, method: Method, row: Row, report: RowReport) -> None:
+    """Report a row of the target that has the keys of another format, too."""
+    mine, keys = SHAPES[_OWN_SHAPE.get(target, "messages")], row.keys()
+    spared = {"text"} if method in {"rft", "grpo"} else set[str]()  # graders read keys of any name
+    fits = (other for other in SHAPES.values() if other <= keys and not other <= spared)
+    others = [other for other in fits if mine <= keys and not (other <= mine or mine <= other)]
+    refused = target.startswith("together") and len(_TOGETHER_KEYS & keys) > 1
+    if refused or others:
+        both = _TOGETHER_KEYS & keys if refused else mine.union(*others)
+        message = f"the row has {' and '.join(sorted(both))}"
+        report.add("two_formats", None, message, severity="error" if refused else "warning")
+
+
 def check_row(target: str, method: Method, row: dict[str, Json], report: RowReport) -> None:
     """Check a decoded row against a known target; findings go to the report."""
     own, found = _OWN_SHAPE.get(target, "messages"), shape_of(row)
@@ -290,7 +295,5 @@ def check_row(target: str, method: Method, row: dict[str, Json], report: RowRepo
         report.add("wrong_format", None, f"the row looks like {found}; expected {own}")
     else:
         _check(target, method, row, report)
-    if target.startswith("together") and len(_TOGETHER_KEYS & row.keys()) > 1:
-        names = " and ".join(sorted(_TOGETHER_KEYS & row.keys()))
-        report.add("two_formats", None, f"the row has {names}")
+    _two_formats(target, method, row, report)
     check_texts(row, report, reserved_words=target in _RESERVED_WORDS)

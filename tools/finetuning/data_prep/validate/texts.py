@@ -109,7 +109,7 @@ def _extra_data(rest: str) -> tuple[str, str]:
         return "json_comment", "a comment follows the row"
     if rest == ",":
         return "trailing_comma", "a comma follows the row"
-    if rest.lstrip(", ").startswith(("{", "[")):
+    if rest.lstrip(", \t\v\f\x85\u2028\u2029").startswith(("{", "[")):
         return "several_objects", "another value follows the first on the same line"
     return "json_invalid", f"{len(rest)} characters follow the row"
 

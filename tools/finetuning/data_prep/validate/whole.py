@@ -16,6 +16,7 @@ from finetuning.data_prep.validate.ranges import scan_ranges
 from finetuning.data_prep.validate.reports import Limits, finding
 from finetuning.data_prep.validate.scan import LineScan, check_tools, fast_check
 from finetuning.data_prep.validate.typed import Job, Part, identity
+from finetuning.files import control_bytes
 from finetuning.files.chunks import (
     UTF16_32_MARKS,
     DamagedFileError,
@@ -25,8 +26,7 @@ from finetuning.files.chunks import (
     split_lines,
     utf8_chunks,
 )
-from finetuning.files.json_rows import json_elements
-from finetuning.files.reading import control_bytes, is_document
+from finetuning.files.json_rows import is_document, json_elements
 from finetuning.records import Finding, Json, Severity
 from finetuning.runs import progress
 
