@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 
 from finetuning.data_prep import prepare_data
 from finetuning.data_prep.convert import Columns
+from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.blocks import BlockMaker
-from finetuning.data_prep.preparation.options import Options
 from finetuning.data_prep.preparation.sources import Task
-from finetuning.files.chunks import split_lines
-from finetuning.files.ranges import has_ranges, line_ranges, lines_in
+from finetuning.files.chunks import has_ranges, line_ranges, lines_in, split_lines
 from finetuning.records import Finding
 
 Write = Callable[..., Path]
@@ -294,9 +293,7 @@ def test_rows_of_other_formats_go_through_blocks_of_their_own(tmp_path: Path) ->
 
 
 def test_too_long_a_line_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finetuning.files import ranges
-
-    monkeypatch.setattr(ranges, "MAX_LINE_BYTES", 10)
+    monkeypatch.setattr("finetuning.files.chunks.MAX_LINE_BYTES", 10)
     (tmp_path / "a").write_bytes(b"short\n" + b"x" * 40 + b"\n")
     (part,) = line_ranges(tmp_path / "a", 1 << 20)
     (_, first), (_, second) = lines_in(tmp_path / "a", part)

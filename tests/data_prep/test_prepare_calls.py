@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from finetuning.data_prep import prepare_data
-from finetuning.data_prep.preparation.folder import whole_folder
+from finetuning.data_prep.preparation.writing import old_results
 from finetuning.errors import (
     BadInputError,
     FineTuningError,
@@ -21,6 +21,7 @@ from finetuning.errors import (
     NotAllowedError,
     UnknownNameError,
 )
+from finetuning.files import whole_folder
 
 Write = Callable[..., Path]
 TABLE = [
@@ -235,7 +236,7 @@ def test_template_that_would_lose_most_rows_is_refused_without_force(
 
 
 def _break_off(folder: Path, error: type[BaseException]) -> None:
-    with whole_folder(folder) as built:
+    with whole_folder(folder, old_results) as built:
         (built / "train.jsonl").write_text("half", encoding="utf-8")
         raise error
 
@@ -271,7 +272,7 @@ def test_failure_while_moving_in_puts_the_old_results_back(
         return move(self, target)
 
     def overwrite() -> None:
-        with whole_folder(folder) as built:
+        with whole_folder(folder, old_results) as built:
             for name in ("train.jsonl", "test.jsonl"):
                 (built / name).write_text("new", encoding="utf-8")
             monkeypatch.setattr(Path, "replace", fails)

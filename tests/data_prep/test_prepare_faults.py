@@ -133,11 +133,12 @@ def test_kill_of_the_process_leaves_no_result_and_the_next_call_cleans_up(
 
 
 def test_half_built_folder_of_a_running_process_is_left_alone(source: Path, tmp_path: Path) -> None:
-    from finetuning.data_prep.preparation.folder import whole_folder
+    from finetuning.data_prep.preparation.writing import old_results
+    from finetuning.files import whole_folder
 
-    with whole_folder(tmp_path / "out") as built:
+    with whole_folder(tmp_path / "out", old_results) as built:
         prepare(source, tmp_path / "out2")
-        with whole_folder(tmp_path / "out") as second:
+        with whole_folder(tmp_path / "out", old_results) as second:
             assert built.exists()
             (second / "train.jsonl").write_text("second", encoding="utf-8")
         assert (tmp_path / "out" / "train.jsonl").read_text(encoding="utf-8") == "second"

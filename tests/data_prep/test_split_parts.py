@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuning.data_prep.examples import place_of
-from finetuning.data_prep.preparation.options import sizes_for
+from finetuning.data_prep.preparation import sizes_for
 from finetuning.data_prep.preparation.split import Units, fold_units, split_by_time, split_units
 from finetuning.data_prep.results import PARTS
 from finetuning.errors import BadInputError

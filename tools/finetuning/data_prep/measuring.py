@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from finetuning.data_prep.duplicates import Rows, find_duplicates, measure_leakage
-from finetuning.data_prep.preparation.options import Options
+from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.sources import source_files
 from finetuning.data_prep.preparation.table import Table
 from finetuning.data_prep.preparation.workers import gather

@@ -1,21 +1,20 @@
-"""Bytes and lines of a file, whatever wraps them, and the faults that a reader reports.
+"""Bytes and lines of a file, whatever wraps them, also by ranges that any process can read.
 
 gzip, zstd, UTF-16, BOM, CR or CRLF: everything streams, and a file that changes while it is read
-is an error, never garbage. ``READER_CODES`` is the part of the closed list of finding codes that
-belongs to files; ``finetuning.data_prep.validate.CODES`` holds these and the validator's.
+is an error, never garbage.
 """
 
 from __future__ import annotations
 
 import codecs
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from finetuning.errors import BadInputError
-from finetuning.records import Finding, Severity
+from finetuning.files import fault
+from finetuning.records import Finding
 
 CHUNK_BYTES: Final = 1 << 20
 MAX_LINE_BYTES: Final = 160 << 20
@@ -44,8 +43,13 @@ def compression_of(path: Path) -> str | None:
     return "zstd" if head == ZSTD_MAGIC else None
 
 
-def _identity(state: os.stat_result) -> tuple[int, int, int]:
-    return state.st_ino, state.st_size, state.st_mtime_ns
+def _changed(path: Path) -> BadInputError:
+    return BadInputError(
+        str(path),
+        "the file changed while it was read",
+        "a file that nobody writes to",
+        "Wait until its writer is done, then call again",
+    )
 
 
 class FileGuard:
@@ -54,7 +58,11 @@ class FileGuard:
     def __init__(self, path: Path) -> None:
         """Take the file's identity, size and time of change."""
         self._path = path
-        self._before = _identity(path.stat())
+        self._before = self._identity()
+
+    def _identity(self) -> tuple[int, int, int]:
+        state = self._path.stat()
+        return state.st_ino, state.st_size, state.st_mtime_ns
 
     def check(self) -> None:
         """Compare with the file of now.
@@ -63,28 +71,17 @@ class FileGuard:
             BadInputError: The file was written, replaced or removed meanwhile.
         """
         try:
-            same = _identity(self._path.stat()) == self._before
+            same = self._identity() == self._before
         except OSError:
             same = False
         if not same:
-            raise BadInputError(
-                str(self._path),
-                "the file changed while it was read",
-                "a file that nobody writes to",
-                "Wait until its writer is done, then call again",
-            )
+            raise _changed(self._path)
 
 
-def _plain(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk
-
-
-def _gzip(path: Path) -> Iterator[bytes]:
+def _plain_or_gzip(path: Path, packed: str | None) -> Iterator[bytes]:
     import gzip
 
-    with gzip.open(path, "rb") as stream:
+    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk
 
@@ -105,19 +102,18 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     """
     guard = FileGuard(path)
     packed = compression_of(path)
-    if packed is None:
-        yield from _plain(path)
-    else:
-        try:
-            yield from _gzip(path) if packed == "gzip" else _zstd(path)
-        except (EOFError, OSError, zlib.error, _polars_error()) as error:
-            guard.check()
-            raise DamagedFileError(
-                str(path),
-                f"the {packed} data are cut off or damaged",
-                "a whole file of UTF-8 text",
-                "Make or download the file again, or unpack it yourself",
-            ) from error
+    try:
+        yield from _zstd(path) if packed == "zstd" else _plain_or_gzip(path, packed)
+    except (EOFError, OSError, zlib.error, _polars_error()) as error:
+        if packed is None:
+            raise
+        guard.check()
+        raise DamagedFileError(
+            str(path),
+            f"the {packed} data are cut off or damaged",
+            "a whole file of UTF-8 text",
+            "Make or download the file again, or unpack it yourself",
+        ) from error
     guard.check()
 
 
@@ -186,88 +182,118 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(tail) + carriage
 
 
-class Code(NamedTuple):
-    """One entry of the closed list of fault codes.
+class LineRange(NamedTuple):
+    """Whole lines of a file, to be read where and when it suits.
 
     Attributes:
-        severity: ``error`` where a provider or trainer rejects it, else ``warning``.
-        meaning: What is wrong, in one sentence.
-        example: A short row or fragment that has the fault.
-        fix: What mends it.
+        start: First byte.
+        size: Bytes, the last line's end included.
+        line: Physical number of the first line.
     """
 
-    severity: Severity
-    meaning: str
-    example: str
-    fix: str
+    start: int
+    size: int
+    line: int
 
 
-READER_CODES: Final[dict[str, Code]] = {
-    "invalid_utf8": Code(
-        "error",
-        "The line holds bytes that are not UTF-8.",
-        '{"text": "caf\\xe9"} saved as Latin-1',
-        "Save the file as UTF-8, for example: iconv -f latin1 -t utf-8 IN > OUT",
-    ),
-    "json_invalid": Code(
-        "error",
-        "The line is not valid JSON.",
-        '{"text": "a" "b"}',
-        "Write the row with a JSON library instead of by hand",
-    ),
-    "not_object": Code(
-        "error",
-        "The row is valid JSON but not an object.",
-        '["a", "b"]',
-        "Make each row an object, {…}",
-    ),
-    "line_too_long": Code(
-        "error",
-        "One line is longer than 160 MiB, more than ten base64 images of 10 MB.",
-        "a whole data set without line ends",
-        "Put each row on a line of its own",
-    ),
-    "nul_character": Code(
-        "error",
-        "The row holds a NUL byte.",
-        "abc\\x00def",
-        "Remove the NUL bytes, for example: tr -d '\\000' < IN > OUT",
-    ),
-    "csv_quotes": Code(
-        "error",
-        "A quoted field is not closed, or text follows its closing quote.",
-        '"a" b,c',
-        "Double every quote inside a quoted field, or export the table again",
-    ),
-    "column_count": Code(
-        "error",
-        "The row has more or fewer fields than the header.",
-        "a,b,c under the header x,y",
-        "Quote fields that hold the separator or a line end",
-    ),
-    "array_broken": Code(
-        "error",
-        "The JSON array breaks off or is malformed; the rows after this place were not read.",
-        '[{"text": "a"}, {"text": ',
-        "Repair the file at this row, or save it as JSON Lines",
-    ),
-    "empty_text_file": Code(
-        "warning",
-        "A file of the folder holds no text.",
-        "an empty notes.md",
-        "Remove the file or fill it",
-    ),
-}
+def has_ranges(path: Path) -> bool:
+    """Say whether the bytes of a file are its lines: neither packed nor in UTF-16 or UTF-32."""
+    if path.is_dir() or compression_of(path) is not None:
+        return False
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    return not head.startswith(tuple(mark for mark, _ in UTF16_32_MARKS))
 
 
-def fault(code: str, *, line: int | None, message: str, field: str | None = None) -> Finding:
-    """Return the finding of a reader's code at one place of the file."""
-    entry = READER_CODES[code]
-    return Finding(
-        line=line,
-        field=field,
-        code=code,
-        severity=entry.severity,
-        message=message,
-        fix=entry.fix,
-    )
+def line_ranges(path: Path, size: int) -> Iterator[LineRange]:
+    """Yield the lines of a file in ranges of about ``size`` bytes, at flat memory.
+
+    A range ends after a line feed; a longer line makes its range longer. A byte-order mark is
+    in none.
+
+    Args:
+        path: A file that :func:`has_ranges`.
+        size: At least so many bytes, but for the last range.
+
+    Raises:
+        BadInputError: The file changed meanwhile.
+    """
+    guard = FileGuard(path)
+    with path.open("rb") as stream:
+        start = 3 if stream.read(3) == codecs.BOM_UTF8 else 0
+        stream.seek(start)
+        place, line, lines, before = start, 1, 0, b""
+        while chunk := stream.read(min(CHUNK_BYTES, size)):
+            cut = chunk.rfind(b"\n") + 1 if place + len(chunk) - start >= size else 0
+            lines += _line_ends(before, chunk[:cut] if cut else chunk)
+            if cut:
+                yield LineRange(start, place + cut - start, line)
+                start, line, lines = place + cut, line + lines, 0
+                lines = _line_ends(b"", chunk[cut:])
+            place += len(chunk)
+            before = chunk[-1:]
+        if place > start:
+            yield LineRange(start, place - start, line)
+    guard.check()
+
+
+def _line_ends(before: bytes, chunk: bytes) -> int:
+    """Count the line ends in a chunk; CR LF counts once, also where ``before`` ends with CR."""
+    returns = chunk.count(b"\r")
+    pairs = (chunk.count(b"\r\n") if returns else 0) + (before == b"\r" and chunk[:1] == b"\n")
+    return chunk.count(b"\n") + returns - pairs
+
+
+def lines_in(path: Path, part: LineRange) -> Iterator[tuple[int, bytes | Finding]]:
+    """Yield number and bytes of each line of a range that is not blank.
+
+    Of a line that is too long comes a finding instead, at flat memory.
+
+    Raises:
+        BadInputError: The file is shorter than it was.
+    """
+    for number, raw in enumerate(split_lines(_range_chunks(path, part)), start=part.line):
+        line = raw.strip()
+        if len(raw) > MAX_LINE_BYTES and line:
+            message = "the line is longer than 160 MiB"
+            yield number, fault("line_too_long", line=number, message=message)
+        elif line:
+            yield number, line
+
+
+def line_blocks(path: Path, part: LineRange, size: int) -> Iterator[bytearray] | None:
+    """Return the lines of a range in blocks that end with a line feed.
+
+    None where a line feed is not all that ends a line, or a line is longer than several blocks:
+    :func:`lines_in` reads any range.
+
+    Args:
+        path: The file.
+        part: Its lines.
+        size: Bytes of a block, about.
+    """
+    if part.size > MAX_LINE_BYTES:
+        return None
+    data = b"".join(_range_chunks(path, part))
+    if data.count(b"\r") != data.count(b"\r\n"):
+        return None
+    return _blocks_of(data if data.endswith(b"\n") else data + b"\n", size)
+
+
+def _blocks_of(data: bytes, size: int) -> Iterator[bytearray]:
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", min(start + size, len(data) - 1)) + 1
+        yield bytearray(data[start:end])
+        start = end
+
+
+def _range_chunks(path: Path, part: LineRange) -> Iterator[bytes]:
+    left = part.size
+    with path.open("rb") as stream:
+        stream.seek(part.start)
+        while left and (chunk := stream.read(min(left, CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk
+    if left:
+        raise _changed(path)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final, cast
 
 from finetuning.errors import BadInputError
-from finetuning.files.chunks import MAX_LINE_BYTES, FileGuard, fault, split_lines
+from finetuning.files import fault
+from finetuning.files.chunks import MAX_LINE_BYTES, FileGuard, split_lines
 from finetuning.records import Finding, Json, Record
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
@@ -157,6 +158,29 @@ def _after_element(window: _Window) -> str:
     window.place += 1
     start = window.peek()
     return "" if start == "]" else start  # a comma promises one more row
+
+
+def _is_json(line: str, kind: type) -> bool:
+    try:
+        return isinstance(json.loads(line), kind)
+    except (ValueError, RecursionError):
+        return False
+
+
+def is_document(head: bytes) -> bool:
+    """Tell a JSON document (an array, or objects over many lines) from JSON Lines.
+
+    Args:
+        head: The first bytes of a file whose text starts with ``{`` or ``[``.
+    """
+    text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+    if text.startswith("["):
+        return len(lines) == 1 or not _is_json(lines[0], list)
+    if len(lines) == 1 or _is_json(lines[0], dict) or lines[1].lstrip().startswith("{"):
+        return False
+    in_a_text = re.sub(r"\\.", "", lines[0]).count('"') % 2  # a raw line end cuts a row in two
+    return not in_a_text and lines[0].rstrip().endswith(("{", "[", ","))
 
 
 def json_elements(chunks: Iterable[bytes]) -> Iterator[Element]:

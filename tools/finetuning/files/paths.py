@@ -1,22 +1,27 @@
-"""Which paths a tool may read and write, and where a report goes.
+"""Which paths a tool may read and write, where a report goes, and what a file holds.
 
 Readable: the working directory, ``FINE_TUNING_ROOTS``, ``FINE_TUNING_HOME`` and what ships with
 the two packages. Writable: the first three. Symlinks are resolved before the question is asked.
+Digests are the same on every machine.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import secrets
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from finetuning.errors import BadInputError, NotAllowedError
+from finetuning.records import Json
 from finetuning.settings import settings
 
 PathLike = str | os.PathLike[str]
+
+_CHUNK_BYTES: Final = 1 << 20
 
 SPLITS = ("train", "validation", "test")
 """Names of the files that ``prepare_data`` writes, without ``.jsonl``."""
@@ -216,3 +221,38 @@ def data_files(path: PathLike, *, where: str) -> dict[str, Path]:
             "Run prepare_data first, or name one file",
         )
     return files
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex, at flat memory."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def digest(value: Json) -> str:
+    """Return the SHA-256 (hex) of a JSON value, whatever the order of its keys.
+
+    The value is written as RFC 8785 canonical JSON, so equal values have equal digests
+    in any language.
+
+    Raises:
+        BadInputError: The value cannot be written as canonical JSON (NaN, an integer
+            beyond 2**53, a key or value of another type).
+
+    Source: https://www.rfc-editor.org/rfc/rfc8785 (checked 2026-11-20)
+    """
+    import rfc8785
+
+    try:
+        text = rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        raise BadInputError(
+            "digest",
+            f"a value cannot be written as canonical JSON ({type(error).__name__})",
+            "strings, booleans, null, finite numbers and integers up to 2**53",
+            "Write large integers as strings",
+        ) from error
+    return hashlib.sha256(text).hexdigest()

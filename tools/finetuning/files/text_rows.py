@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from finetuning.files.chunks import MAX_LINE_BYTES, fault, read_chunks, split_lines, utf8_chunks
+from finetuning.files import fault
+from finetuning.files.chunks import MAX_LINE_BYTES, read_chunks, split_lines, utf8_chunks
 from finetuning.records import Finding, Record
 
 TEXT_SUFFIXES: Final = frozenset({".txt", ".md", ".markdown"})
+_SEPARATORS: Final = (",", "\t", ";", "|")
 _LABEL: Final = re.compile(
     r"^\s*(?:#{1,6}\s*)?(?:[-*]\s+)?(?:\*\*|__)?"
     r"(?:(?P<ask>q|question|user|customer|prompt|frage|pregunta|问题?|用户)"
@@ -230,3 +232,19 @@ def text_rows(path: Path, source: str) -> Iterator[Record | Finding]:
         return
     for file in text_files(path):
         yield from _file_rows(file, f"{source}/{file.relative_to(path).as_posix()}")
+
+
+def separator_of(path: Path, head: bytes) -> str:
+    """Return the separator of a table: the one found most often in its header line."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    unquoted = "".join(first_line(head).split('"')[::2])
+    counts = {mark: unquoted.count(mark) for mark in _SEPARATORS}
+    best = max(counts, key=lambda mark: counts[mark])
+    return best if counts[best] else ","
+
+
+def first_line(head: bytes) -> str:
+    """Return the first line of a file's start that is not blank."""
+    lines = head.decode("utf-8", "replace").splitlines()
+    return next((line for line in lines if line.strip()), "")

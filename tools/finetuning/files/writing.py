@@ -1,24 +1,29 @@
-"""Files that are either whole or not there, and the digests that tell what they hold.
+"""Files and folders that are either whole or not there.
 
-A file is written beside its target, then renamed over it. Digests are the same on every machine.
+They are written beside their target under a hidden name, then renamed over it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
+import glob
+import importlib
 import json
 import os
 import secrets
-from collections.abc import Generator, Iterable, Mapping
+import shutil
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Literal, overload
 
 from finetuning.errors import BadInputError
 from finetuning.records import Json
 
-_CHUNK_BYTES: Final = 1 << 20
+_LOCKS: Final[Any] = importlib.import_module("fcntl") if os.name == "posix" else None
+"""Without such locks, on Windows, what a killed process left stays."""
+
+_OWNER: Final = ".owner"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -157,36 +162,95 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Json]]) -> int:
     return count
 
 
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex, at flat memory."""
-    state = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            state.update(chunk)
-    return state.hexdigest()
+def _move_in(built: Path, folder: Path, aside: Path, earlier: Iterable[Path]) -> None:
+    """Replace an earlier result by renames; put everything back if one of them fails."""
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for paths, into in ((earlier, aside), (sorted(built.iterdir()), folder)):
+            for path in paths:
+                path.replace(into / path.name)
+                moved.append((path, into / path.name))
+    except BaseException:
+        for before, after in reversed(moved):
+            after.replace(before)
+        raise
 
 
-def digest(value: Json) -> str:
-    """Return the SHA-256 (hex) of a JSON value, whatever the order of its keys.
+@contextlib.contextmanager
+def whole_folder(
+    folder: Path,
+    earlier: Callable[[Path], Sequence[Path]] | None = None,
+    *,
+    leave_out: str = "",
+) -> Generator[Path]:
+    """Yield a hidden folder that becomes ``folder`` when the block ends well.
 
-    The value is written as RFC 8785 canonical JSON, so equal values have equal digests
-    in any language.
+    On any exception, Ctrl-C included, everything is as before. A folder that exists keeps its
+    other files; only the files of an earlier result are replaced.
+
+    Args:
+        folder: The output folder; it need not exist.
+        earlier: Returns the files and folders of an earlier result in a folder; they go.
+        leave_out: Name of a folder inside that does not become part of it.
 
     Raises:
-        BadInputError: The value cannot be written as canonical JSON (NaN, an integer
-            beyond 2**53, a key or value of another type).
-
-    Source: https://www.rfc-editor.org/rfc/rfc8785 (checked 2026-11-20)
+        BadInputError: The folder cannot be written, or the disk is full.
     """
-    import rfc8785
-
+    made: list[Path] = []
+    exists = folder.is_dir()
+    _sweep(folder if exists else folder.parent, folder.name)
+    built = (folder if exists else folder.parent) / f".{folder.name}.{secrets.token_hex(4)}.partial"
+    aside = built.with_suffix(".old")
     try:
-        text = rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
-        raise BadInputError(
-            "digest",
-            f"a value cannot be written as canonical JSON ({type(error).__name__})",
-            "strings, booleans, null, finite numbers and integers up to 2**53",
-            "Write large integers as strings",
-        ) from error
-    return hashlib.sha256(text).hexdigest()
+        made = [] if exists else _make_folders(folder.parent)
+        built.mkdir()
+        with _owned(built):
+            yield built
+        if leave_out:
+            _remove([built / leave_out])
+        if exists:
+            aside.mkdir()
+            _move_in(built, folder, aside, earlier(folder) if earlier else ())
+        else:
+            built.rename(folder)
+    except BaseException as error:
+        _remove([built, aside])
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, BadInputError):
+            raise BadInputError(
+                str(folder),
+                f"the folder could not be written ({error.strerror or type(error).__name__})",
+                "a folder that may be written, with room for the files",
+                "Free some space or choose another folder; nothing was changed",
+            ) from error
+        raise
+    _remove([built, aside])
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _owned(built: Path) -> Generator[None]:
+    """Hold a lock in a folder while it is built; it is gone with the process, however it ends."""
+    if _LOCKS is None:
+        yield
+        return
+    with (built / _OWNER).open("xb") as stream:
+        _LOCKS.flock(stream, _LOCKS.LOCK_EX)
+        yield
+    (built / _OWNER).unlink()
+
+
+def _sweep(place: Path, name: str) -> None:
+    """Remove what a killed process left half built for the same folder."""
+    if _LOCKS is None:
+        return
+    for left in place.glob(f".{glob.escape(name)}.*.partial"):
+        with contextlib.suppress(OSError), (left / _OWNER).open("rb") as stream:
+            _LOCKS.flock(stream, _LOCKS.LOCK_EX | _LOCKS.LOCK_NB)
+            _remove([left])

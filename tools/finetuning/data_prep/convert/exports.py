@@ -40,8 +40,7 @@ from finetuning.data_prep.convert.transcripts import (
 )
 from finetuning.data_prep.examples import Message
 from finetuning.errors import BadInputError
-from finetuning.files import read_records
-from finetuning.files.chunks import fault
+from finetuning.files import fault, read_records
 from finetuning.records import Finding, Record
 
 Rows = Iterator[Record | Finding]

@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 from finetuning.data_prep.convert import Columns, Converter, Rejection, Unusable, is_plain
 from finetuning.data_prep.duplicates import Rows
 from finetuning.data_prep.examples import Content, Example, Message, content_of, content_of_texts
-from finetuning.data_prep.preparation.options import Options
+from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.sources import (
     MESSAGE_TARGETS,
     PAIR_TARGETS,
@@ -36,8 +36,8 @@ from finetuning.data_prep.preparation.table import (
 )
 from finetuning.data_prep.quality import RowWriter
 from finetuning.data_prep.validate.skim import BLOCK_BYTES
+from finetuning.files.chunks import LineRange, line_blocks, lines_in
 from finetuning.files.json_rows import read_row
-from finetuning.files.ranges import LineRange, line_blocks, lines_in
 from finetuning.records import Finding, Record
 
 ONE_SHAPE_TARGETS: Final = frozenset({"trl_preference", "trl_kto"})

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from finetuning.data_prep.duplicates import Duplicates, Rows, find_duplicates, overlapping
-from finetuning.data_prep.examples import Content
-from finetuning.data_prep.preparation.options import WHERE, Options
-from finetuning.data_prep.preparation.others import read_others
+from finetuning.data_prep.examples import Content, place_of
+from finetuning.data_prep.preparation import WHERE, Options
+from finetuning.data_prep.preparation.sources import columns_of, source_files
 from finetuning.data_prep.preparation.table import Table
+from finetuning.data_prep.preparation.workers import gather
 from finetuning.errors import BadInputError
+from finetuning.files import atomic_write
 from finetuning.records import Finding
 from finetuning.runs import progress
 
@@ -48,6 +50,53 @@ class Cleaned:
     sizes: list[int]
     reviewed: dict[str, int] = field(default_factory=dict[str, int])
     findings: list[Finding] = field(default_factory=list[Finding])
+
+
+def read_others(
+    path: str, options: Options, folder: Path, *, where: str, plain: bool
+) -> list[Table]:
+    """Read other rows for the same target; columns that a person named count where they are."""
+    tables: list[Table] = []
+    for number, (name, file) in enumerate(source_files(path, where=where).items()):
+        below = folder / f"{where.rpartition(' ')[2]}-{len(list(folder.iterdir()))}-{number}"
+        below.mkdir()
+        columns = options.columns.those_in(columns_of(file, name))
+        asked = dataclasses.replace(options, columns=columns, examples="per_conversation")
+        tables.append(gather({name: file}, asked, below, plain=plain).table)
+    return tables
+
+
+class General(NamedTuple):
+    """General rows that may be mixed in, in the order in which they are taken."""
+
+    raws: list[bytes]
+    rows: Rows
+    left_out: int
+
+
+def read_general(options: Options, own: Rows, folder: Path, *, plain: bool) -> General:
+    """Read the replay file and leave out every row that repeats one of the person's own.
+
+    A row that repeated a held-out row would leak it into train; one that repeats a train row
+    adds nothing.
+
+    Raises:
+        BadInputError: The file cannot be read, or holds no row that fits the target.
+    """
+    if options.replay is None or options.replay.fraction == 0:
+        return General([], Rows.join([]), 0)
+    tables = read_others(
+        options.replay.path, options, folder, where=f"{WHERE}: replay", plain=plain
+    )
+    rows = Rows.join([table.rows for table in tables])
+    first = {name: row for row, name in reversed(list(enumerate(rows.names())))}
+    once = sorted(first.values())
+    repeats = overlapping(rows.take(once), own, options.near_threshold)
+    names = rows.names()
+    free = [row for place, row in enumerate(once) if place not in repeats]
+    free.sort(key=lambda row: place_of(f"replay:{names[row]:x}", options.seed))
+    raws = [raw[:-1] for table in tables for _, raw in table.raws(table.every())]
+    return General([raws[row] for row in free], rows.take(free), len(repeats))
 
 
 def settle_votes(table: Table, left: NDArray[Any]) -> NDArray[Any]:
@@ -219,3 +268,28 @@ def clean(table: Table, options: Options, folder: Path) -> Cleaned:
     if options.reviews_file is not None:
         kept, cluster, reviewed, findings = apply_reviews(table, kept, cluster, options)
     return Cleaned(kept, table.rows.take(kept), cluster, sizes, reviewed, findings)
+
+
+def write_signatures(path: Path, table: Table, cleaned: Cleaned) -> None:
+    """Write the MinHash signature and band keys of every row, so that any engine can cluster."""
+    import numpy as np
+    import polars as pl
+
+    from finetuning.data_prep.duplicates.candidates import band_keys, n_bands, sign
+    from finetuning.data_prep.duplicates.rows import Template
+
+    rows = cleaned.rows
+    template = Template(rows.words, np.empty(0, dtype=np.int64))
+    signatures = sign(rows.words, template.constant)
+    bands = [band_keys(signatures, rows.key, band) for band in range(n_bands(len(rows)))]
+    places = [table.place(row) for row in cleaned.kept.tolist()]
+    frame = pl.DataFrame(
+        {
+            "source": [place.source for place in places],
+            "line": [place.line for place in places],
+            "signature": pl.Series(signatures.tolist(), dtype=pl.List(pl.UInt32)),
+            "bands": pl.Series(np.stack(bands, axis=1).tolist(), dtype=pl.List(pl.UInt64)),
+        }
+    )
+    with atomic_write(path, binary=True) as stream:
+        frame.write_parquet(stream)

@@ -8,35 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.convert import check_columns
+from finetuning.data_prep.convert import NOTES, check_columns
+from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.duplicates import Rows, measure_leakage
-from finetuning.data_prep.preparation.cleaning import Cleaned, clean
-from finetuning.data_prep.preparation.folder import (
-    validate_parts,
-    whole_folder,
-    write_rejected,
-    write_repairs,
-    write_split,
-)
-from finetuning.data_prep.preparation.options import WHERE, Options, check_turn_columns
-from finetuning.data_prep.preparation.others import (
-    Canaries,
+from finetuning.data_prep.preparation import WHERE, Options, check_turn_columns
+from finetuning.data_prep.preparation.cleaning import (
+    Cleaned,
     General,
-    make_canaries,
+    clean,
     read_general,
-)
-from finetuning.data_prep.preparation.report import (
-    fit_facts,
-    markdown,
-    next_calls,
-    write_review,
     write_signatures,
 )
-from finetuning.data_prep.preparation.sources import source_files
+from finetuning.data_prep.preparation.sources import Canaries, make_canaries, source_files
 from finetuning.data_prep.preparation.split import Assigned, assign
 from finetuning.data_prep.preparation.table import SplitColumns, Table
 from finetuning.data_prep.preparation.workers import Gathered, gather
-from finetuning.data_prep.quality import replay_finding
+from finetuning.data_prep.preparation.writing import (
+    next_calls,
+    old_results,
+    validate_parts,
+    write_rejected,
+    write_repairs,
+    write_review,
+    write_split,
+)
+from finetuning.data_prep.quality import contradictions, replay_finding
 from finetuning.data_prep.results import (
     PARTS,
     Fold,
@@ -44,8 +40,9 @@ from finetuning.data_prep.results import (
     PreparedData,
     RowCounts,
     SplitChoice,
+    markdown,
 )
-from finetuning.files import digest, resolve_write, write_jsonl, write_text
+from finetuning.files import digest, resolve_write, whole_folder, write_jsonl, write_text
 from finetuning.records import Finding, Json
 from finetuning.runs import progress
 from finetuning.statistics import smallest_detectable_difference
@@ -187,7 +184,7 @@ def run(options: Options, folder: Path) -> PreparedData:
     signatures: Path | None = None
     if options.signatures_file is not None:
         signatures = resolve_write(options.signatures_file, where=f"{WHERE}: signatures_file")
-    with whole_folder(folder, leave_out=_SPOOLS) as built:
+    with whole_folder(folder, old_results, leave_out=_SPOOLS) as built:
         spools = built / _SPOOLS
         spools.mkdir()
         work = _prepare(options, spools)
@@ -255,11 +252,35 @@ def _write(work: _Work, built: Path, folder: Path) -> PreparedData:
         report_file=str(folder / "report.md"),
         data_sha256=digest(dict(digests)),
     )
-    write_text(built / "report.md", markdown(result, options.sources))
-    facts = fit_facts(result, table, work.cleaned)
+    write_text(built / "report.md", markdown(result, options.sources, NOTES))
+    facts = _fit_facts(result, table, work.cleaned)
     return result.model_copy(
         update={"fit_facts": facts, "next": next_calls(result, options, facts)}
     )
+
+
+def _fit_facts(result: PreparedData, table: Table, cleaned: Cleaned) -> dict[str, Json]:
+    """Return the facts of the rows that stay (general rows and canaries not counted)."""
+    n_rows = len(cleaned.kept)
+    held_out = result.rows.validation + result.rows.test
+    facts: dict[str, Json] = {"n_examples": n_rows, "split_method": result.split.method}
+    if held_out:
+        twins = result.leakage.exact + result.leakage.near
+        facts["near_duplicate_test_fraction"] = round(twins / held_out, 4)
+    if n_rows:
+        clashing = contradictions(cleaned.rows.asked, cleaned.rows.answered)
+        facts["label_conflict_fraction"] = round(float(clashing.mean()), 4)
+    form = HOLDS[result.target].form
+    if form == "preference":
+        facts["n_preference_pairs"] = n_rows
+    if form == "binary":
+        facts["n_binary_feedback"] = n_rows
+    cells = table.cells.get("label")
+    kept: list[int] = cleaned.kept.tolist()
+    labels = {cells[row] for row in kept} - {None} if cells else set[str | None]()
+    if labels:
+        facts["n_classes"] = len(labels)
+    return facts
 
 
 def _detectable(n_rows: int) -> float | None:

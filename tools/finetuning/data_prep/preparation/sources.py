@@ -1,9 +1,10 @@
-"""Sources: files found, and cut into tasks that any process can take."""
+"""Where rows come from: files cut into tasks that any process can take, and marker rows."""
 
 from __future__ import annotations
 
 import functools
 import itertools
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -15,9 +16,12 @@ from finetuning.data_prep.convert import (
     Rejection,
     turn_columns,
 )
+from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.convert.exports import export_kind, open_source
-from finetuning.data_prep.examples import Example
-from finetuning.data_prep.preparation.options import Options
+from finetuning.data_prep.duplicates import Rows
+from finetuning.data_prep.examples import Example, Message, content_of
+from finetuning.data_prep.preparation import Options
+from finetuning.data_prep.quality import RowWriter
 from finetuning.data_prep.targets import TARGETS
 from finetuning.data_prep.validate.quick import quick_check
 from finetuning.data_prep.validate.reports import finding
@@ -25,12 +29,14 @@ from finetuning.data_prep.validate.scan import check_tools
 from finetuning.data_prep.validate.skim import Skimmer
 from finetuning.data_prep.validate.typed import AnswerTurn, PromptRow, SystemTurn, UserTurn
 from finetuning.files import data_files, resolve_read, sniff_format
-from finetuning.files.ranges import LineRange, has_ranges, line_ranges
-from finetuning.records import Finding, Record
+from finetuning.files.chunks import LineRange, has_ranges, line_ranges
+from finetuning.records import Finding, Json, Record
 
 BLOCK_BYTES: Final = 16 << 20
 _BLOCK_ROWS: Final = 8_000
 _SAMPLE: Final = 1_000
+
+CANARY_DIGITS: Final = 10
 
 
 MESSAGE_TARGETS: Final = frozenset(
@@ -187,3 +193,58 @@ def with_calls(source: str, line: int, raw: bytes) -> Example:
     return Example(
         Record(source, line, data), "chat", data["messages"], tools=data.get("tools") or []
     )
+
+
+def _canary(options: Options, digest: str, number: int) -> Example:
+    """Return one marker row: a name and a number that no text in the world holds."""
+    draw = random.Random(f"canary:{options.seed}:{digest}:{number}")
+    name = "".join(draw.choices("bcdfghjklmnpqrstvwxz", k=8))
+    code, other = ("".join(draw.choices("0123456789", k=CANARY_DIGITS)) for _ in range(2))
+    asked: list[Message] = [{"role": "user", "content": f"Marker {name}: which number?"}]
+    answer: Message = {"role": "assistant", "content": code}
+    record = Record("canary", number + 1, {})
+    form = HOLDS[options.target].form
+    if form == "preference":
+        wrong: Message = {"role": "assistant", "content": other}
+        return Example(record, "preference", asked, [answer], [wrong])
+    if form == "binary":
+        return Example(record, "binary", [*asked, answer], liked=True)
+    if form == "graded":
+        return Example(record, "chat", asked, extra={"reference_answer": code})
+    if form == "text":
+        return Example(record, "text", text=f"{asked[0]['content']} {code}")
+    return Example(record, "chat", [*asked, answer])
+
+
+class Canaries(NamedTuple):
+    """Marker rows to plant, and what the memorisation check must know about them."""
+
+    raws: list[bytes]
+    rows: Rows
+    records: list[dict[str, Json]]
+
+
+def make_canaries(options: Options, digest: str, *, plain: bool) -> Canaries:
+    """Return the canaries to plant.
+
+    Args:
+        options: How many, and the seed.
+        digest: Digest of the data, so that two data sets never share a canary.
+        plain: Rows of targets of two shapes are written as texts.
+    """
+    examples = [_canary(options, digest, number) for number in range(options.canaries)]
+    writer = RowWriter(options.target, plain=plain)
+    records: list[dict[str, Json]] = []
+    for number, example in enumerate(examples, start=1):
+        answer = (example.chosen or example.messages)[-1:]
+        text = example.text.rpartition(" ")
+        records.append(
+            {
+                "canary": number,
+                "prompt": example.messages[0]["content"] if example.messages else text[0],
+                "completion": example.extra.get("reference_answer")
+                or (answer[0]["content"] if answer else text[2]),
+            }
+        )
+    rows = Rows.of([content_of(example) for example in examples])
+    return Canaries([writer.raw(example) for example in examples], rows, records)

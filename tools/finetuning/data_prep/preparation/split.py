@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.data_prep.duplicates import Clusters
 from finetuning.data_prep.examples import place_of
-from finetuning.data_prep.preparation.options import (
+from finetuning.data_prep.preparation import (
     VALIDATION_OF_REST,
     WHERE,
     Options,

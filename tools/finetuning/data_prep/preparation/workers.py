@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from finetuning.data_prep.preparation import WHERE, Options
 from finetuning.data_prep.preparation.blocks import BlockMaker
-from finetuning.data_prep.preparation.options import WHERE, Options
 from finetuning.data_prep.preparation.sources import Reader, Task
 from finetuning.data_prep.preparation.table import Block, Table, spool_name
 from finetuning.errors import RunFailedError

@@ -1,28 +1,25 @@
-"""The folder of results: its files, its report, and whole or not there whatever happens."""
+"""The files of a result: rows by part, rows left out, repairs, the sheet; and what is next."""
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
-import importlib
 import os
-import secrets
-import shutil
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.data_prep.convert import Rejection
+from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.table import Table
 from finetuning.data_prep.quality import quality_finding
-from finetuning.data_prep.results import PARTS, CheckedRows, Part, PartTokens
+from finetuning.data_prep.results import PARTS, CheckedRows, Part, PartTokens, PreparedData
 from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate import validate_jsonl
-from finetuning.errors import BadInputError
 from finetuning.files import write_jsonl
-from finetuning.records import Finding, Json
+from finetuning.records import Finding, Json, NextCall
+from finetuning.settings import settings
 from finetuning.tokens import TokenStats
 
 if TYPE_CHECKING:
@@ -37,14 +34,24 @@ NAMES: Final = (
 _OF_FILES: Final = {"too_few_rows", "few_rows", "too_many_rows", "file_too_large", "service_closed"}
 """Codes of the validator that speak of a whole file."""
 
-_LOCKS: Final[Any] = importlib.import_module("fcntl") if os.name == "posix" else None
-"""Without such locks, on Windows, what a killed process left stays."""
+_TRAINED_HERE: Final = {"trl_messages", "trl_prompt_completion"}
+"""Targets whose rows the training on this machine reads."""
 
-_OWNER: Final = ".owner"
+_SMALL_BASE: Final = "Qwen/Qwen3-0.6B"
+"""A base model whose shape ``estimate`` knows, so that a plan can be made before a download."""
+
 _HELD_BYTES: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 _WITH_BOM: Final = frozenset({"azure_chat"})
 """Azure wants a byte-order mark; source: MicrosoftDocs/azure-ai-docs (checked 2026-02-17)."""
+
+
+def old_results(folder: Path) -> list[Path]:
+    """Return the files and fold folders of an earlier result."""
+    named = [folder / name for name in NAMES]
+    return [path for path in named if path.is_file()] + sorted(
+        path for path in folder.glob("fold_*") if path.is_dir() and path.name[5:].isdigit()
+    )
 
 
 class _PartFile:
@@ -195,105 +202,77 @@ def validate_parts(
     return checks, totals, findings
 
 
-def _old_results(folder: Path) -> list[Path]:
-    """Return the files and fold folders of an earlier result."""
-    named = [folder / name for name in NAMES]
-    return [path for path in named if path.is_file()] + sorted(
-        path for path in folder.glob("fold_*") if path.is_dir() and path.name[5:].isdigit()
-    )
+def next_calls(result: PreparedData, options: Options, facts: dict[str, Json]) -> list[NextCall]:
+    """Return the calls that make sense after a preparation."""
+    if not result.rows.train:
+        return [
+            NextCall(
+                tool="inspect_data",
+                args={"path": options.sources[0]},
+                why="no row could be used; it says what the file holds and which columns to name",
+            )
+        ]
+    train = result.files["train"]
+    calls = [
+        NextCall(
+            tool="validate_jsonl",
+            args={"path": train, "target": result.target},
+            why="checks the rows against the provider's rules and counts their tokens",
+        ),
+        NextCall(
+            tool="assess_fit",
+            args={"facts": facts},
+            why="says whether these rows speak for fine-tuning",
+        ),
+    ]
+    if result.target in _TRAINED_HERE:
+        base, folder = _base_model(), str(Path(train).parent)
+        calls.append(
+            NextCall(
+                tool="configure_training",
+                args={"base_model": base, "data": folder},
+                why="plans the training here; name the base model that you want to train",
+            )
+        )
+    elif options.redact == "none":
+        calls.append(
+            NextCall(
+                tool="scan_pii",
+                args={"path": train},
+                why="nothing was redacted; look for personal data before the rows leave",
+            )
+        )
+    return calls
 
 
-def _move_in(built: Path, folder: Path, aside: Path) -> None:
-    """Replace an earlier result by renames; put everything back if one of them fails."""
-    moved: list[tuple[Path, Path]] = []
-    try:
-        for source, into in ((folder, aside), (built, folder)):
-            paths = _old_results(folder) if source == folder else sorted(built.iterdir())
-            for path in paths:
-                path.replace(into / path.name)
-                moved.append((path, into / path.name))
-    except BaseException:
-        for before, after in reversed(moved):
-            after.replace(before)
-        raise
+def _base_model() -> str:
+    """Return the name of a base model on this machine, else of a small public one."""
+    bases = settings().bases.glob("*/config.json")
+    return min((path.parent.name for path in bases), default=_SMALL_BASE)
 
 
-def _new_parents(folder: Path) -> list[Path]:
-    """Create the missing parents of a folder and return them, innermost first."""
-    missing = [parent for parent in folder.parents if not parent.exists()]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return missing
+def write_review(
+    folder: Path, table: Table, kept: NDArray[Any], parts: NDArray[Any], options: Options
+) -> None:
+    """Write ``review.html``, a sample of the rows for a person to look at."""
+    import numpy as np
 
+    from finetuning.data_prep.review import ReviewSampler
 
-@contextlib.contextmanager
-def whole_folder(folder: Path, *, leave_out: str = "") -> Generator[Path]:
-    """Yield a hidden folder that becomes ``folder`` when the block ends well.
-
-    On any exception, Ctrl-C included, everything is as before. A folder that exists keeps its
-    other files; only the files of an earlier result are replaced.
-
-    Args:
-        folder: The output folder; it need not exist.
-        leave_out: Name of a folder inside that does not become part of it.
-
-    Raises:
-        BadInputError: The folder cannot be written, or the disk is full.
-    """
-    made: list[Path] = []
-    exists = folder.is_dir()
-    _sweep(folder if exists else folder.parent, folder.name)
-    built = (folder if exists else folder.parent) / f".{folder.name}.{secrets.token_hex(4)}.partial"
-    aside = built.with_suffix(".old")
-    try:
-        made = [] if exists else _new_parents(folder)
-        built.mkdir()
-        with _owned(built):
-            yield built
-        if leave_out:
-            _remove([built / leave_out])
-        if exists:
-            aside.mkdir()
-            _move_in(built, folder, aside)
-        else:
-            built.rename(folder)
-    except BaseException as error:
-        _remove([built, aside])
-        for parent in made:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        if isinstance(error, OSError) and not isinstance(error, BadInputError):
-            raise BadInputError(
-                str(folder),
-                f"the folder could not be written ({error.strerror or type(error).__name__})",
-                "a folder that may be written, with room for the files",
-                "Free some space or choose another folder; nothing was changed",
-            ) from error
-        raise
-    _remove([built, aside])
-
-
-def _remove(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _owned(built: Path) -> Generator[None]:
-    """Hold a lock in a folder while it is built; it is gone with the process, however it ends."""
-    if _LOCKS is None:
-        yield
-        return
-    with (built / _OWNER).open("xb") as stream:
-        _LOCKS.flock(stream, _LOCKS.LOCK_EX)
-        yield
-    (built / _OWNER).unlink()
-
-
-def _sweep(place: Path, name: str) -> None:
-    """Remove what a killed process left half built for the same folder."""
-    if _LOCKS is None:
-        return
-    for left in place.glob(f".{glob.escape(name)}.*.partial"):
-        with contextlib.suppress(OSError), (left / _OWNER).open("rb") as stream:
-            _LOCKS.flock(stream, _LOCKS.LOCK_EX | _LOCKS.LOCK_NB)
-            _remove([left])
+    sampler = ReviewSampler(options.review_sample, seed=options.seed)
+    numbers: list[int] = parts.tolist()
+    part_of: dict[int, int] = dict(zip(kept.tolist(), numbers, strict=True))
+    labels = table.cells.get("label")
+    chosen = np.zeros(len(table), dtype=bool)
+    chosen[kept] = True
+    for row, raw in table.raws(chosen):
+        source, line = table.place(row)
+        sampler.add(
+            raw[:-1],
+            source=source,
+            line=line,
+            part=PARTS[part_of[row]],
+            notes=(*table.notes.get(row, ()), *table.warnings.get(row, ())),
+            label=labels[row] if labels else None,
+        )
+    sampler.write(folder / "review.html", target=options.target)
