@@ -13,9 +13,15 @@ from typing import Any, Protocol
 import pytest
 import torch
 
-from finetuning.evaluation.local import CannotRunError, Encoded, batches_of, encode
-from finetuning.evaluation.local.__main__ import describe, load_model
-from finetuning.evaluation.local.answering import LocalModel, answer_jobs, pad_left
+from finetuning.evaluation.local import (
+    CannotRunError,
+    Encoded,
+    LocalModel,
+    describe,
+    encode,
+    load_model,
+)
+from finetuning.evaluation.local.__main__ import answer_jobs, batches_of, pad_left
 
 
 class Tiny(Protocol):
@@ -119,7 +125,7 @@ def test_large_vocabularies_are_scored_in_smaller_batches(
     model = load_model(str(tiny_models.base), {"base": None})
     rows = questions(tiny_models.rows[:6])
     whole = ask(model, rows)["base"]["test"]
-    monkeypatch.setattr("finetuning.evaluation.local.answering._LOGIT_BYTES", 100_000)
+    monkeypatch.setattr("finetuning.evaluation.local.__main__._LOGIT_BYTES", 100_000)
     split = ask(model, rows)["base"]["test"]
     for key in whole:
         assert split[key][4] == pytest.approx(whole[key][4], abs=1e-5)

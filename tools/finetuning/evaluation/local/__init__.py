@@ -1,14 +1,28 @@
 """Local models, run in a child process: ``python -m finetuning.evaluation.local``.
 
-Here: rows as token ids, the way training saw them, and batches of rows of like length. The two
-modules beside it are the only ones of this package that import torch; no library code imports
-them.
+Here: rows as token ids, the way training saw them, and a base with its adapters in memory. Only
+functions of this package import torch, when they are called; no library code imports it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+if TYPE_CHECKING:
+    import torch
+
+BASE_ROWS = "__base__"
+"""PEFT's name for rows of a mixed batch that no adapter touches."""
+
+_HASHED_WHOLE_BYTES = 64 << 20
 
 
 class CannotRunError(Exception):
@@ -86,35 +100,166 @@ def _chat(tokenizer: Any, messages: list[dict[str, Any]], *, continued: bool) ->
     return list(found["input_ids"])
 
 
-MOST_ROWS = 192
-MOST_TOKENS = 32_768
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A base in memory.
+
+    Attributes:
+        model: The base, wrapped by PEFT if any side has an adapter.
+        tokenizer: The base's tokenizer, for every side.
+        base: Folder of the base.
+        adapters: side → PEFT's name of its adapter (``__base__`` for none).
+        folders: side → folder of its adapter, or None.
+        mixed: Whether one batch may hold rows of several adapters.
+        longest: Most tokens of prompt and answer together.
+    """
+
+    model: Any
+    tokenizer: Any
+    base: str
+    adapters: Mapping[str, str]
+    folders: Mapping[str, str | None]
+    mixed: bool
+    longest: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return cast("torch.device", next(iter(self.model.parameters())).device)
+
+    @property
+    def plain(self) -> Any:
+        """The base model itself, without PEFT's wrapper."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @contextlib.contextmanager
+    def rows_of(self, sides: Sequence[str]) -> Generator[dict[str, Any]]:
+        """Give the keyword arguments that make each row use its side's adapter.
+
+        Args:
+            sides: One side per row; all the same unless :attr:`mixed`.
+        """
+        names = [self.adapters[side] for side in sides]
+        if not hasattr(self.model, "peft_config"):
+            yield {}
+        elif self.mixed:
+            yield {"adapter_names": names}
+        elif names[0] == BASE_ROWS:
+            with self.model.disable_adapter():
+                yield {}
+        else:
+            self.model.set_adapter(names[0])
+            yield {}
 
 
-class Row(NamedTuple):
-    """One row of a batch: which side is asked which question."""
-
-    side: str
-    item: Encoded
-
-
-def batches_of(
-    items: Sequence[Encoded], sides: Sequence[str], *, together: bool, extra: int
-) -> Iterator[list[Row]]:
-    """Yield batches, longest questions first.
+def load_model(base: str, adapters: Mapping[str, str | None]) -> LocalModel:
+    """Load a base and the adapters of its sides.
 
     Args:
-        items: The questions.
-        sides: Sides that all get them.
-        together: Whether the sides of one question share its batch (and so its padding).
-        extra: Tokens added to each row while it is processed.
+        base: Folder of the base.
+        adapters: side → adapter folder, or None for the plain base.
+
+    Raises:
+        CannotRunError: A folder does not hold what it should.
     """
-    groups = [list(sides)] if together else [[side] for side in sides]
-    ordered = sorted(items, key=lambda item: (-len(item.prompt) - len(item.reference), item.id))
-    for group in groups:
-        start = 0
-        while start < len(ordered):
-            width = len(ordered[start].prompt) + len(ordered[start].reference) + extra
-            fitting = min(MOST_ROWS, max(1, MOST_TOKENS // width)) // len(group)
-            chunk = ordered[start : start + max(1, fitting)]
-            yield [Row(side, item) for item in chunk for side in group]
-            start += len(chunk)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    models = cast("Any", AutoModelForCausalLM)  # partly untyped in transformers 5.23
+    tokenizers = cast("Any", AutoTokenizer)
+    if threads := os.environ.get("OMP_NUM_THREADS", ""):
+        torch.set_num_threads(max(1, int(threads)))
+    gpu = torch.cuda.is_available()
+    dtype = torch.float32
+    if gpu:
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    try:
+        tokenizer = tokenizers.from_pretrained(base, local_files_only=True)
+        model = models.from_pretrained(
+            base, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise CannotRunError(
+            f"the base in {base!r} cannot be loaded ({type(error).__name__})",
+            "config.json, tokenizer files and safetensors weights that transformers can read",
+            f"Run: ls -l {base}",
+        ) from error
+    if gpu:
+        model = model.to("cuda")
+    longest = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 20)
+    names = {
+        side: BASE_ROWS if folder is None else f"side_{number}"
+        for number, (side, folder) in enumerate(adapters.items())
+    }
+    mixed = True
+    for side, folder in adapters.items():
+        if folder is not None:
+            model = _add_adapter(model, folder, names[side])
+            mixed = mixed and _may_mix(folder)
+    model.eval()
+    return LocalModel(model, tokenizer, base, names, dict(adapters), mixed, longest)
+
+
+def _add_adapter(model: Any, folder: str, name: str) -> Any:
+    from peft import PeftModel
+
+    wrapper = cast("Any", PeftModel)  # partly untyped in peft 0.21
+    try:
+        if hasattr(model, "peft_config"):
+            model.load_adapter(folder, adapter_name=name, is_trainable=False)
+            return model
+        return wrapper.from_pretrained(model, folder, adapter_name=name, is_trainable=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CannotRunError(
+            f"the adapter in {folder!r} does not fit this base ({type(error).__name__})",
+            "an adapter that was trained on the base it is evaluated with",
+            "Compare base_model_name_or_path in its adapter_config.json with the base",
+        ) from error
+
+
+def _may_mix(folder: str) -> bool:
+    """Say whether PEFT can run this adapter in a batch with others (plain LoRA only)."""
+    config = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
+    special = ("use_dora", "modules_to_save", "trainable_token_indices", "alora_invocation_tokens")
+    return config.get("peft_type") == "LORA" and not any(config.get(name) for name in special)
+
+
+def describe(model: LocalModel) -> dict[str, Any]:
+    """Return what ran, for the report: versions, digests, precision."""
+    import torch
+
+    template = getattr(model.tokenizer, "chat_template", None) or ""
+    packages = ["torch", "transformers", "tokenizers"]
+    packages += ["peft"] if any(model.folders.values()) else []
+    return {
+        "base_sha256": folder_digest(model.base),
+        "adapter_sha256": {
+            side: folder_digest(folder) for side, folder in model.folders.items() if folder
+        },
+        "chat_template_sha256": hashlib.sha256(str(template).encode()).hexdigest(),
+        "tokenizer_sha256": _tokenizer_digest(Path(model.base)),
+        "dtype": str(model.plain.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "threads": torch.get_num_threads(),
+        "mixed_batches": model.mixed,
+        "versions": {name: metadata.version(name) for name in packages},
+    }
+
+
+def _tokenizer_digest(folder: Path) -> str:
+    state = hashlib.sha256()
+    for path in sorted(folder.glob("tokenizer*")):
+        state.update(path.name.encode() + path.read_bytes())
+    return state.hexdigest()
+
+
+def folder_digest(folder: str) -> str:
+    """Return a digest of a model folder: names, sizes, and the content of files up to 64 MiB."""
+    state = hashlib.sha256()
+    for path in sorted(Path(folder).iterdir()):
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".model", ".jinja"}:
+            size = path.stat().st_size
+            state.update(f"{path.name}\0{size}\0".encode())
+            if size <= _HASHED_WHOLE_BYTES:
+                state.update(path.read_bytes())
+    return state.hexdigest()

@@ -1,152 +1,238 @@
 """Entry point of the child: reads REQUEST.json, writes RESULT.json, reports on stderr.
 
 The request groups jobs by base model; each base is loaded once with all its adapters, from disk
-and without pickle. The child ends when the process that started it is gone, which it watches
-before it imports torch.
+and without pickle. Answers are written and references scored. The child ends when the process
+that started it is gone, which it watches before it imports torch.
 """
 
 from __future__ import annotations
 
-import hashlib
+import inspect
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from importlib import metadata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from finetuning import settings
-from finetuning.evaluation.local import CannotRunError
+from finetuning.evaluation.local import (
+    CannotRunError,
+    Encoded,
+    LocalModel,
+    describe,
+    encode,
+    load_model,
+)
 
 if TYPE_CHECKING:
-    from finetuning.evaluation.local.answering import LocalModel
+    import torch
 
-_HASHED_WHOLE_BYTES = 64 << 20
+Report = Callable[[int, int, str], None]
+_LOGIT_BYTES = 256 << 20
+MOST_ROWS = 192
+MOST_TOKENS = 32_768
 
 
-def load_model(base: str, adapters: Mapping[str, str | None]) -> LocalModel:
-    """Load a base and the adapters of its sides.
+class Row(NamedTuple):
+    """One row of a batch: which side is asked which question."""
+
+    side: str
+    item: Encoded
+
+
+def batches_of(
+    items: Sequence[Encoded], sides: Sequence[str], *, together: bool, extra: int
+) -> Iterator[list[Row]]:
+    """Yield batches, longest questions first.
 
     Args:
-        base: Folder of the base.
-        adapters: side → adapter folder, or None for the plain base.
-
-    Raises:
-        CannotRunError: A folder does not hold what it should.
+        items: The questions.
+        sides: Sides that all get them.
+        together: Whether the sides of one question share its batch (and so its padding).
+        extra: Tokens added to each row while it is processed.
     """
+    groups = [list(sides)] if together else [[side] for side in sides]
+    ordered = sorted(items, key=lambda item: (-len(item.prompt) - len(item.reference), item.id))
+    for group in groups:
+        start = 0
+        while start < len(ordered):
+            width = len(ordered[start].prompt) + len(ordered[start].reference) + extra
+            fitting = min(MOST_ROWS, max(1, MOST_TOKENS // width)) // len(group)
+            chunk = ordered[start : start + max(1, fitting)]
+            yield [Row(side, item) for item in chunk for side in group]
+            start += len(chunk)
+
+
+def answer_jobs(
+    model: LocalModel, jobs: Mapping[str, Mapping[str, Any]], max_tokens: int, report: Report
+) -> dict[str, dict[str, dict[str, list[Any]]]]:
+    """Return side → job → id → [text, finish_reason, seconds, output_tokens, nll].
+
+    Args:
+        model: The loaded base with its adapters.
+        jobs: name → sides, questions, generate, nll.
+        max_tokens: Most tokens to write per answer.
+        report: Gets done, total and what, for progress.
+    """
+    answers: dict[str, dict[str, dict[str, list[Any]]]] = {side: {} for side in model.adapters}
+    for name, job in jobs.items():
+        items = [encode(model.tokenizer, question) for question in job["questions"]]
+        for side in job["sides"]:
+            answers[side][name] = {e.id: [None, "missing", None, None, None] for e in items}
+        if job["generate"]:
+            _write_answers(model, items, job["sides"], name, max_tokens, answers, report)
+        if job["nll"]:
+            _score_references(model, items, job["sides"], name, answers, report)
+    return answers
+
+
+def _write_answers(
+    model: LocalModel,
+    items: Sequence[Encoded],
+    sides: Sequence[str],
+    job: str,
+    max_tokens: int,
+    answers: dict[str, dict[str, dict[str, list[Any]]]],
+    report: Report,
+) -> None:
+    """Greedy decoding, stopped at the end-of-text token; a prompt too long has no answer."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import GenerationConfig
 
-    from finetuning.evaluation.local.answering import BASE_ROWS, LocalModel
-
-    models = cast("Any", AutoModelForCausalLM)  # partly untyped in transformers 5.23
-    tokenizers = cast("Any", AutoTokenizer)
-    if threads := os.environ.get("OMP_NUM_THREADS", ""):
-        torch.set_num_threads(max(1, int(threads)))
-    gpu = torch.cuda.is_available()
-    dtype = torch.float32
-    if gpu:
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    try:
-        tokenizer = tokenizers.from_pretrained(base, local_files_only=True)
-        model = models.from_pretrained(
-            base, dtype=dtype, local_files_only=True, use_safetensors=True
+    decoding = cast("Any", GenerationConfig)  # untyped constructor in transformers 5.23
+    fitting = [item for item in items if 0 < len(item.prompt) < model.longest]
+    stops = _stop_ids(model)
+    done, total = 0, len(fitting) * len(sides)
+    prompts = [item._replace(reference=[]) for item in fitting]
+    for rows in batches_of(prompts, sides, together=model.mixed, extra=max_tokens):
+        started = time.perf_counter()
+        limit = min(max_tokens, model.longest - max(len(row.item.prompt) for row in rows))
+        config = decoding(
+            do_sample=False,
+            max_new_tokens=limit,
+            eos_token_id=stops or None,
+            pad_token_id=_filler(model),
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise CannotRunError(
-            f"the base in {base!r} cannot be loaded ({type(error).__name__})",
-            "config.json, tokenizer files and safetensors weights that transformers can read",
-            f"Run: ls -l {base}",
-        ) from error
-    if gpu:
-        model = model.to("cuda")
-    longest = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 20)
-    names = {
-        side: BASE_ROWS if folder is None else f"side_{number}"
-        for number, (side, folder) in enumerate(adapters.items())
-    }
-    mixed = True
-    for side, folder in adapters.items():
-        if folder is not None:
-            model = _add_adapter(model, folder, names[side])
-            mixed = mixed and _may_mix(folder)
-    model.eval()
-    return LocalModel(model, tokenizer, base, names, dict(adapters), mixed, longest)
+        ids, mask = pad_left([row.item.prompt for row in rows], _filler(model), model.device)
+        with torch.inference_mode(), model.rows_of([row.side for row in rows]) as options:
+            out = model.model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=config, **options
+            )
+        seconds = round(time.perf_counter() - started, 4)
+        for row, written in zip(rows, out[:, ids.shape[1] :].tolist(), strict=True):
+            answers[row.side][job][row.item.id][:4] = _read(model, written, stops, limit, seconds)
+        done += len(rows)
+        report(done, total, f"answering {job.split('@')[0]}")
 
 
-def _add_adapter(model: Any, folder: str, name: str) -> Any:
-    from peft import PeftModel
-
-    wrapper = cast("Any", PeftModel)  # partly untyped in peft 0.21
-    try:
-        if hasattr(model, "peft_config"):
-            model.load_adapter(folder, adapter_name=name, is_trainable=False)
-            return model
-        return wrapper.from_pretrained(model, folder, adapter_name=name, is_trainable=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CannotRunError(
-            f"the adapter in {folder!r} does not fit this base ({type(error).__name__})",
-            "an adapter that was trained on the base it is evaluated with",
-            "Compare base_model_name_or_path in its adapter_config.json with the base",
-        ) from error
+def _read(
+    model: LocalModel, written: list[int], stops: list[int], limit: int, seconds: float
+) -> list[Any]:
+    end = next((k for k, token in enumerate(written) if token in stops), len(written))
+    stopped = end < len(written) or end < limit
+    text: str = model.tokenizer.decode(written[:end], skip_special_tokens=True)
+    if not text.strip():
+        return [None, "missing", seconds, end]
+    return [text, "stop" if stopped else "length", seconds, end]
 
 
-def _may_mix(folder: str) -> bool:
-    """Say whether PEFT can run this adapter in a batch with others (plain LoRA only)."""
-    config = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
-    special = ("use_dora", "modules_to_save", "trainable_token_indices", "alora_invocation_tokens")
-    return config.get("peft_type") == "LORA" and not any(config.get(name) for name in special)
+def _stop_ids(model: LocalModel) -> list[int]:
+    config = getattr(model.plain, "generation_config", None)
+    named: Any = getattr(config, "eos_token_id", None)
+    several = cast("list[Any]", named) if isinstance(named, list) else [named]
+    return sorted({int(t) for t in [model.tokenizer.eos_token_id, *several] if t is not None})
 
 
-def describe(model: LocalModel) -> dict[str, Any]:
-    """Return what ran, for the report: versions, digests, precision."""
+def _filler(model: LocalModel) -> int:
+    tokenizer = model.tokenizer
+    named = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return int(named or 0)
+
+
+def _score_references(
+    model: LocalModel,
+    items: Sequence[Encoded],
+    sides: Sequence[str],
+    job: str,
+    answers: dict[str, dict[str, dict[str, list[Any]]]],
+    report: Report,
+) -> None:
+    """Mean negative log-likelihood of the reference's tokens by teacher forcing."""
+    fitting = [item for item in items if item.reference and _length(item) <= model.longest]
+    done, total = 0, len(fitting) * len(sides)
+    for rows in batches_of(fitting, sides, together=model.mixed, extra=0):
+        for part in _halves(model, rows):
+            for row, nll in zip(part, _likelihoods(model, part), strict=True):
+                answers[row.side][job][row.item.id][4] = nll
+        done += len(rows)
+        report(done, total, f"scoring {job.split('@')[0]}")
+
+
+def _length(item: Encoded) -> int:
+    return len(item.prompt) + len(item.reference)
+
+
+def _halves(model: LocalModel, rows: list[Row]) -> list[list[Row]]:
+    """Split a batch whose logits would not fit in memory."""
+    width = max(_length(row.item) for row in rows)
+    vocabulary = int(model.plain.config.get_text_config().vocab_size)
+    most = max(1, _LOGIT_BYTES // (4 * width * vocabulary))
+    return [rows[start : start + most] for start in range(0, len(rows), most)]
+
+
+def _likelihoods(model: LocalModel, rows: list[Row]) -> list[float | None]:
     import torch
 
-    template = getattr(model.tokenizer, "chat_template", None) or ""
-    packages = ["torch", "transformers", "tokenizers"]
-    packages += ["peft"] if any(model.folders.values()) else []
-    return {
-        "base_sha256": folder_digest(model.base),
-        "adapter_sha256": {
-            side: folder_digest(folder) for side, folder in model.folders.items() if folder
-        },
-        "chat_template_sha256": hashlib.sha256(str(template).encode()).hexdigest(),
-        "tokenizer_sha256": _tokenizer_digest(Path(model.base)),
-        "dtype": str(model.plain.dtype).removeprefix("torch."),
-        "device": model.device.type,
-        "threads": torch.get_num_threads(),
-        "mixed_batches": model.mixed,
-        "versions": {name: metadata.version(name) for name in packages},
-    }
+    texts = [[*row.item.prompt, *row.item.reference] for row in rows]
+    ids, mask = pad_left(texts, _filler(model), model.device)
+    # a text without prompt has nothing before its first token: that token is not scored
+    counts = [
+        min(len(row.item.reference), len(text) - 1) for row, text in zip(rows, texts, strict=True)
+    ]
+    kept = max(counts) + 1
+    extra: dict[str, Any] = {}
+    if "logits_to_keep" in inspect.signature(model.plain.forward).parameters:
+        extra["logits_to_keep"] = kept
+    with torch.inference_mode(), model.rows_of([row.side for row in rows]) as options:
+        logits = model.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            **extra,
+            **options,
+        ).logits[:, -kept:-1]
+    wanted = ids[:, ids.shape[1] - kept + 1 :]
+    losses = torch.nn.functional.cross_entropy(
+        logits.float().transpose(1, 2), wanted, reduction="none"
+    )
+    return [
+        round(float(loss[-count:].mean()), 6) if count else None
+        for loss, count in zip(losses, counts, strict=True)
+    ]
 
 
-def _tokenizer_digest(folder: Path) -> str:
-    state = hashlib.sha256()
-    for path in sorted(folder.glob("tokenizer*")):
-        state.update(path.name.encode() + path.read_bytes())
-    return state.hexdigest()
+def pad_left(
+    rows: Sequence[list[int]], filler: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and attention mask, shape (rows, longest)."""
+    import torch
 
-
-def folder_digest(folder: str) -> str:
-    """Return a digest of a model folder: names, sizes, and the content of files up to 64 MiB."""
-    state = hashlib.sha256()
-    for path in sorted(Path(folder).iterdir()):
-        if path.is_file() and path.suffix in {".json", ".safetensors", ".model", ".jinja"}:
-            size = path.stat().st_size
-            state.update(f"{path.name}\0{size}\0".encode())
-            if size <= _HASHED_WHOLE_BYTES:
-                state.update(path.read_bytes())
-    return state.hexdigest()
+    longest = max(1, *map(len, rows))
+    ids = torch.full((len(rows), longest), filler, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for number, row in enumerate(rows):
+        if row:
+            ids[number, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
+            mask[number, longest - len(row) :] = 1
+    return ids.to(device), mask.to(device)
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Return the reply to one request: answers by side and job, and what ran."""
     started = time.perf_counter()
-    from finetuning.evaluation.local.answering import answer_jobs
-
     answers: dict[str, Any] = {}
     models: list[dict[str, Any]] = []
     for entry in request["models"]:
