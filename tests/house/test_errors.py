@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import importlib
 import pickle
+from pathlib import Path
 
 import pytest
+
+import finetuning
 
 from finetuning.errors import (
     BadInputError,
@@ -58,3 +62,16 @@ def test_a_present_package_is_returned() -> None:
 def test_a_missing_package_names_the_pip_line(extra: str) -> None:
     with pytest.raises(MissingExtraError, match=rf"pip install 'fine-tuning-skill\[{extra}\]'"):
         require("no_such_package_here", feature="detector=x", extra=extra)
+
+
+PACKAGES = sorted(
+    path.parent.name for path in Path(finetuning.__file__).parent.glob("*/__init__.py")
+)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_of_a_package_is_there_and_no_other(package: str) -> None:
+    module = importlib.import_module(f"finetuning.{package}")
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    with pytest.raises(AttributeError, match=f"finetuning.{package}.*no_such_name"):
+        _ = module.no_such_name

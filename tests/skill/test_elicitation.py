@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -117,3 +119,14 @@ async def test_a_plan_that_does_not_exist_is_the_tools_own_error(tmp_path: Path)
     answer = await launch("auto", missing, person)
     assert answer.is_error
     assert person.asked == []
+
+
+def test_approving_in_a_terminal_loads_no_protocol() -> None:
+    code = (
+        "import sys\n"
+        "from finetuning_skill.cli import run\n"
+        "code = run(['approve', 'plan_000000000000', '--max-usd', '1'])\n"
+        "print(code, sorted({'mcp', 'anyio'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 []\n"
