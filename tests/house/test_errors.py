@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import finetuning
-
 from finetuning.errors import (
     BadInputError,
     FineTuningError,
