@@ -177,6 +177,18 @@ TOOLS: Final[dict[str, Tool]] = _table(
         inputs=("data", "general", "train", "log"),
     ),
     Tool(
+        "compliance_report",
+        "Collect the evidence",
+        "finetuning.compliance",
+        "--base-model Qwen/Qwen3-8B --jurisdictions EU --data-sensitivity personal"
+        " --data prepared --provider local",
+        detached=True,
+        idempotent=False,
+        page="limit",
+        page_size=8,
+        inputs=("data", "evaluation", "canary_outputs"),
+    ),
+    Tool(
         "verify_audit_log",
         "Check the audit log",
         "finetuning.audit",
