@@ -1,8 +1,7 @@
 """Quick checks of typed rows that never err on the kind side.
 
 A check returns how many quotes the row has in its JSON text if the checks in full would find
-nothing, else -1. The quotes are what proves that no key stands twice: a typed decoder keeps the
-last of two values and says nothing.
+nothing, else -1. The quotes prove that no key stands twice: a typed decoder keeps the last value.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ _BEFORE: Final[dict[type[object], type[object]]] = {
 }
 """Who speaks before; the system text has nobody before it, which counts as itself."""
 
-
 ToolCheck = Callable[[bytes], tuple[frozenset[str], int] | None]
 """Returns names and quotes of a list of tools without fault, else None."""
 
@@ -63,31 +61,36 @@ class ChatCheck:
         self._tools: dict[bytes, tuple[frozenset[str], int] | None] = {}
 
     def quick(self, rows: list[Any]) -> list[int]:
-        """Check rows of roles and texts alone; others go to :meth:`careful`."""
+        """Check rows: by their roles one by one, and the texts of all of them at once."""
         known, first, latin, three = self._plain.get, FIRST_LETTERS, LATIN_LETTERS, FIRST_THREE
         found: list[int] = []
+        plain: list[Any] = []
         for row in rows:
             messages = row.messages
             kinds = tuple(map(type, messages))
             quotes = known(kinds)
-            if quotes is None and not self._is_plain(kinds):
+            if quotes is None and self._is_plain(kinds):
+                quotes = 2 + 8 * len(kinds)
+            if quotes is None:
                 found.append(self.careful(row))
-                continue
-            try:
-                for message in messages:
-                    text = message.content
-                    sign = text[0]
-                    if (
-                        sign in first
-                        and (sign not in latin or text[:3] in three)
-                        and says_nothing(text)
-                    ):
-                        quotes = self.careful(row)
-                        break
-            except (TypeError, IndexError):  # no text, or an empty one
-                quotes = self.careful(row)
-            found.append(2 + 8 * len(kinds) if quotes is None else quotes)
+            else:
+                found.append(quotes)
+                plain += messages
+        try:
+            texts = [turn.content for turn in plain if turn.content[0] in first]
+        except (TypeError, IndexError):  # no text, or an empty one
+            return self._each(rows, found)
+        for text in texts:
+            if (text[0] not in latin or text[:3] in three) and says_nothing(text):
+                return self._each(rows, found)
         return found
+
+    def _each(self, rows: list[Any], found: list[int]) -> list[int]:
+        """Check the texts row by row, where one of the block has a fault or is missing."""
+        return [
+            quotes if quotes < 0 or _speaks(row) else self.careful(row)
+            for row, quotes in zip(rows, found, strict=True)
+        ]
 
     def _is_plain(self, kinds: tuple[type, ...]) -> bool:
         """Say that user and assistant take turns, at most one system text before them."""
@@ -105,8 +108,7 @@ class ChatCheck:
             known = self._known_tools(raw)
             if known is None or not self._keys.calls:
                 return -1
-            tools = known[0]
-            quotes += 2 + known[1]
+            tools, quotes = known[0], 4 + known[1]
         spoken = _Spoken(self._keys, tools)
         for at, message in enumerate(row.messages):
             if type(message) is SystemTurn and at:
@@ -123,6 +125,12 @@ class ChatCheck:
                 self._tools.clear()
             self._tools[raw] = self._check_tools(raw)
         return self._tools[raw]
+
+
+def _speaks(row: Any) -> bool:
+    """Say that all messages have texts, and that these say something."""
+    texts: list[str] = [turn.content for turn in row.messages]
+    return all(texts) and not any(text[0] in FIRST_LETTERS and says_nothing(text) for text in texts)
 
 
 class _Spoken:

@@ -269,6 +269,7 @@ def fast_check(target: str, method: str) -> Callable[[bytes], bool] | None:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return False
         quotes = quick([row])[0]
-        return quotes >= 0 and text_quotes(raw) in (quotes, careful(row))
+        found = text_quotes(raw) if quotes >= 0 else -1
+        return quotes >= 0 and (found == quotes or found == careful(row))
 
     return fast

@@ -78,7 +78,7 @@ def _units() -> NDArray[np.bool_]:
     return table
 
 
-_ASK_THIRD, _UNIT, _QUOTE, _SLASH = 1, 2, 3, 4
+_ASK_THIRD, _UNIT, _QUOTE, _SLASH, _END = 1, 2, 3, 4, 5
 """What the byte after a lead says: kinds of :func:`_pairs`; 0 is fine."""
 
 
@@ -91,6 +91,7 @@ def _pairs(triples: NDArray[np.bool_]) -> NDArray[np.uint8]:
         table[lead, rows.any(axis=1)] = _ASK_THIRD
     for mark, kind in zip(b'u"\\', (_UNIT, _QUOTE, _SLASH), strict=True):
         table[0x5C, mark] = kind
+    table[0x0A] = _END
     return table.reshape(-1)
 
 
@@ -120,11 +121,11 @@ class ByteSearch:
         return self._np.equal(signs, byte, out=self._mask[: len(signs)])
 
     def _leads(self, block: bytearray, signs: Bytes) -> Places:
-        """Return the places of all bytes that begin what may be a fault."""
+        """Return the places of all line feeds and of what begins what may be a fault."""
         np = self._np
-        mask = self.where(signs, 0x5C)
+        mask = self.where(signs, 0x0A)
         more = self._more[: len(signs)]
-        for lead in b"<[":
+        for lead in b"\\<[":
             if block.find(lead, 0, len(signs)) >= 0:
                 np.logical_or(mask, np.equal(signs, lead, out=more), out=mask)
         if signs.max() > 0x7F:
@@ -137,8 +138,8 @@ class ByteSearch:
         places: Places = np.flatnonzero(mask)
         return places
 
-    def doubts(self, block: bytearray, signs: Bytes) -> tuple[Places, int]:
-        r"""Return the places in doubt, and how many quotes are escaped.
+    def search(self, block: bytearray, signs: Bytes) -> tuple[Places, Places, int]:
+        r"""Return the line feeds, the places in doubt, and how many quotes are escaped.
 
         Args:
             block: Begins with whole lines.
@@ -150,7 +151,7 @@ class ByteSearch:
         pairs <<= 8
         pairs |= signs.take(places + 1, mode="clip")
         kinds = self._pairs[pairs]
-        counts = np.bincount(kinds, minlength=5).tolist()
+        counts = np.bincount(kinds, minlength=6).tolist()
         found: list[Places] = []
         if counts[_ASK_THIRD]:
             found.append(self._thirds(signs, places[kinds == _ASK_THIRD]))
@@ -162,7 +163,8 @@ class ByteSearch:
         if quotes and counts[_SLASH]:
             slashes = signs[places] == 0x5C
             quotes = self._escaped_quotes(places[slashes], kinds[slashes])
-        return np.concatenate(found) if found else places[:0], quotes
+        ends = places if counts[_END] == len(places) else places[kinds == _END]
+        return ends, np.concatenate(found) if found else places[:0], quotes
 
     def _thirds(self, signs: Bytes, places: Places) -> Places:
         """Return those places whose three bytes are in doubt."""
@@ -225,14 +227,13 @@ class Skimmer:
         """
         np = self._np
         signs = np.frombuffer(block, np.uint8, size)
-        ends = np.flatnonzero(self._search.where(signs, 0x0A))
+        ends, places, escaped = self._search.search(block, signs)
         before = ends - 1
         if block.find(b"\r", 0, size) >= 0:
             returns = int(np.count_nonzero(self._search.where(signs, 0x0D)))
             before -= signs[before] == 0x0D
             if returns != int(np.count_nonzero(signs[ends - 1] == 0x0D)):
                 return None
-        places, escaped = self._search.doubts(block, signs)
         doubts = set(np.searchsorted(ends, places).tolist()) if len(places) else set[int]()
         rows = self._rows(block, signs, ends, before)
         if rows is None:
@@ -247,17 +248,11 @@ class Skimmer:
 
     def _proven(self, row: Any, raw: bytes, quotes: int) -> bool:
         """Say that a row is without fault, and that no key of it stands twice."""
-        if quotes < 0:
-            return False
-        found = text_quotes(raw)
-        return found in (quotes, self._check.careful(row))
+        found = text_quotes(raw) if quotes >= 0 else -1
+        return quotes >= 0 and (found == quotes or found == self._check.careful(row))
 
     def _rows(
-        self,
-        block: bytearray,
-        signs: Bytes,
-        ends: Places,
-        before: Places,
+        self, block: bytearray, signs: Bytes, ends: Places, before: Places
     ) -> list[Any] | None:
         """Decode a block if each of its lines holds one row; None where that is in doubt.
 
