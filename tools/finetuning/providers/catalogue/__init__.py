@@ -139,13 +139,13 @@ def read_file(path: Path, *, strict: bool = True) -> list[Provider]:
     Raises:
         RunFailedError: It is not TOML, or it breaks the schema.
     """
-    import tomllib
+    import tomli
 
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = tomli.loads(path.read_text(encoding="utf-8"))
         tables = table.get("provider", [table])
         entries = msgspec.convert(tables, list[Provider])
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (tomli.TOMLDecodeError, msgspec.ValidationError) as error:
         raise _broken(path, str(error)) from error
     faults = [fault for entry in entries for fault in entry.faults()]
     if "provider" not in table and entries[0].id != path.stem:
