@@ -35,7 +35,6 @@ INSTRUCTIONS: Final = (
     "returns run_id: follow it with get_run. Nothing is spent or sent before a person approves a "
     "plan. Row text stays in local files whose paths are returned. Knowledge: knowledge://skill."
 )
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @functools.cache
@@ -191,7 +190,7 @@ def serve(words: list[str]) -> None:
     """
     options = _options(words)
     settings.enforce_offline()
-    if options.http and options.host not in LOOPBACK:
+    if options.http and not settings.is_loopback(options.host):
         raise BadInputError(
             "fine-tuning-mcp",
             f"--host is {options.host!r}",

@@ -15,7 +15,7 @@ import pytest
 from finetuning import approval, runs
 from finetuning.errors import NotAllowedError
 from finetuning.evaluation import Arm, compare_eval
-from finetuning.evaluation.targets import is_loopback
+from finetuning.settings import is_loopback
 
 
 class Handler(BaseHTTPRequestHandler):

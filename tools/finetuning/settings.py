@@ -97,8 +97,9 @@ def settings() -> Settings:
     )
 
 
-def _is_loopback(host: str) -> bool:
-    if host in {"", "localhost", "localhost.localdomain"}:
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine."""
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host.split("%", 1)[0]).is_loopback
@@ -117,7 +118,7 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if isinstance(host, bytes):
         host = host.decode("ascii", "replace")
-    if isinstance(host, str) and not _is_loopback(host) and settings().offline:
+    if isinstance(host, str) and host and not is_loopback(host) and settings().offline:
         raise PermissionError(
             f"network: a connection to {host!r} was about to open in offline mode; "
             "expected no connection except to this machine. "

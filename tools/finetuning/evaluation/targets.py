@@ -17,6 +17,7 @@ from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.evaluation.inputs import Question
 from finetuning.files import read_records, resolve_read
 from finetuning.records import Finding, Record
+from finetuning.settings import is_loopback
 
 FinishReason = Literal["stop", "length", "missing", "error"]
 
@@ -128,18 +129,6 @@ class Outcome(NamedTuple):
     faults: list[str]
     notes: list[str]
     provenance: Mapping[str, object]
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host name or address is this machine."""
-    import ipaddress
-
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _KINDS = ("local:DIR", "local:DIR+ADAPTER", "run:RUN_ID", "recorded:FILE", "http://HOST/v1#MODEL")
