@@ -189,7 +189,8 @@ def read_rows(path: str | None, base: Path | None, *, count: bool) -> Rows | Non
 
     paths = data_files(path, where=WHERE)
     scan = scan_pii(path, limit=1)
-    counter = counter_for(tokenizer_dir=base)
+    own = base if base and (base / "tokenizer.json").is_file() else None
+    counter = counter_for(tokenizer_dir=own)
     names: Counter[str | None] = Counter()
     fields: dict[str, None] = {}
     tokens = 0

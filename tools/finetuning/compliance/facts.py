@@ -34,7 +34,7 @@ from finetuning.compliance.evidence import (
 )
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.files import resolve_read, sha256_file
-from finetuning.providers import PROVIDER_IDS, Tuning, load_provider, provider_ids
+from finetuning.providers import Tuning, load_provider
 from finetuning.providers.catalogue import ModelEntry
 from finetuning.records import page
 from finetuning.settings import settings
@@ -153,10 +153,6 @@ def _handling(provider: str | None) -> Handling | None:
     """Return the catalogue's row on a provider's handling of data, or None."""
     if provider is None:
         return None
-    if provider not in provider_ids():
-        if provider in PROVIDER_IDS:
-            return None  # an id of the contract about which nothing was found
-        raise UnknownNameError(WHERE, "provider", provider, PROVIDER_IDS)
     entry = load_provider(provider)
     if entry.data is None:
         return None
@@ -274,7 +270,7 @@ def gather(request: Request) -> Evidence:
     """
     page([], request["limit"], request["offset"], where=WHERE)
     regimes = read_regimes(request["jurisdictions"])
-    attested = read_attestations(request["attestations"])
+    attested = read_attestations(request["attestations"] or [])
     run = _read_run(request["run_id"])
     provider = request["provider"] or ("local" if run else None)
     handling = _handling(provider)

@@ -234,6 +234,7 @@ def draw(report: ComplianceReport, language: Language, subtitle: str) -> str:
     headline = " · ".join(f"{_MARKS[name]} {n} {say(name)}" for name, n in counts.items())
     first, rest = DISCLAIMER.split(" Pass ")
     parts = [pages.banner(kind, headline, f"{say(first)} {say('Pass ' + rest)}")]
+    parts += [pages.paragraph(f"⚖ {say('needs a lawyer')} · ✍ {say('attested, not verified')}")]
     parts += [pages.bullet_list(report.warnings)] if report.warnings else []
     for regime in (*report.regimes, "model"):
         row = tables()["regime"][regime]
@@ -261,9 +262,9 @@ def _gates(gates: list[Gate], language: Language, say: Say) -> str:
     asks = {row["id"]: row["zh" if language == "zh" else "asks"] for row in tables()["gate"]}
     rows = [
         (
-            f"{_MARKS[gate.status]} {say(gate.status)}",
-            asks[gate.id] + (f" [{say('needs a lawyer')}]" if gate.lawyer else ""),
-            (f"{say('attested')}: " if gate.attested else "") + gate.why,
+            f"{_MARKS[gate.status]} {say(gate.status)}" + (" ✍" if gate.attested else ""),
+            asks[gate.id] + (" ⚖" if gate.lawyer else ""),
+            gate.why,
             f"{gate.source} ({gate.sure}, {gate.as_of})",
         )
         for gate in gates
