@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -136,15 +136,52 @@ def check_arguments(
     return {name: getattr(checked, name) for name in checked.model_fields_set}
 
 
-def without_titles(schema: Any) -> Any:
-    """Drop the generated ``title`` keys of a JSON Schema: they repeat the names."""
-    if isinstance(schema, dict):
-        items = cast("dict[str, Any]", schema).items()
-        return {
-            key: without_titles(value)
-            for key, value in items
-            if not (key == "title" and isinstance(value, str))
-        }
+_SPEAKS_OF: Final = {
+    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
+    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
+    "string": frozenset({"pattern", "minLength", "maxLength", "format"}),
+    "array": frozenset({"items", "minItems", "maxItems", "prefixItems"}),
+    "object": frozenset({"properties", "additionalProperties", "required"}),
+    "boolean": frozenset[str](),
+    "null": frozenset[str](),
+}
+"""Keywords of JSON Schema that say something about values of one type only."""
+
+
+def compact(schema: Any) -> Any:
+    """Return a JSON Schema that says the same in fewer characters, for an assistant to read.
+
+    Generated titles repeat the names, a default of null what "optional" says; alternatives that
+    differ in their type alone become one schema with a list of types.
+    """
     if isinstance(schema, list):
-        return [without_titles(item) for item in cast("list[Any]", schema)]
-    return schema
+        return [compact(item) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    items = cast("dict[str, Any]", schema).items()
+    made = {
+        key: compact(value)
+        for key, value in items
+        if not (key == "title" and isinstance(value, str)) and (key, value) != ("default", None)
+    }
+    merged = _merged(made.get("anyOf"))
+    if merged is None or merged.keys() & made.keys():
+        return made
+    del made["anyOf"]
+    return merged | made
+
+
+def _merged(alternatives: Any) -> dict[str, Any] | None:
+    """Return one schema for alternatives of different types; None where they need more."""
+    if not isinstance(alternatives, list):
+        return None
+    merged: dict[str, Any] = {"type": []}
+    for each in cast("list[dict[str, Any]]", alternatives):
+        rest = {key: each[key] for key in each if key != "type"}
+        kind = each.get("type")
+        if not isinstance(kind, str) or not rest.keys() <= _SPEAKS_OF[kind]:
+            return None
+        merged["type"].append(kind)
+        merged |= rest
+    numbers = {"number", "integer"} <= set(merged["type"])
+    return None if numbers or len(set(merged["type"])) < len(alternatives) else merged

@@ -42,7 +42,7 @@ def wire_tool(name: str) -> WireTool:
     """Return a tool as the protocol lists it: schemas from the function, hints from the table."""
     row = dispatch.tool(name)
     text, _ = arguments.describe(dispatch.function(name))
-    inputs = arguments.without_titles(dispatch.arguments_of(name).model_json_schema())
+    inputs = arguments.compact(dispatch.arguments_of(name).model_json_schema())
     return WireTool(
         name=name,
         title=row.title,
@@ -68,7 +68,7 @@ def _output_schema(row: dispatch.Tool) -> dict[str, Any]:
         models.append(dispatch.Pending)
     refs, rest = models_json_schema([(model, "serialization") for model in models])
     schema = {"type": "object", "anyOf": list(refs.values()), **rest}
-    return cast("dict[str, Any]", arguments.without_titles(schema))
+    return cast("dict[str, Any]", arguments.compact(schema))
 
 
 def _answer(result: ToolResult) -> CallToolResult:

@@ -3,14 +3,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field
 
 from finetuning.errors import BadInputError, UnknownNameError
+from finetuning_skill import dispatch
 from finetuning_skill.arguments import (
     argument_model,
     check_arguments,
+    compact,
     describe,
-    without_titles,
 )
 
 
@@ -116,7 +118,35 @@ def test_wrong_type_shows_the_type_not_a_long_value() -> None:
 
 def test_titles_leave_the_schema_but_a_property_called_title_stays() -> None:
     schema = {"title": "T", "properties": {"title": {"title": "Title", "type": "string"}}, "a": [1]}
-    assert without_titles(schema) == {"properties": {"title": {"type": "string"}}, "a": [1]}
+    assert compact(schema) == {"properties": {"title": {"type": "string"}}, "a": [1]}
+
+
+VALUES: list[Any] = [None, True, 0, -1, 7, 0.5, 9e9, "", "x", "0.2", [], ["a"], [1], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("name", dispatch.TOOLS)
+def test_a_compact_schema_accepts_what_the_long_one_does(name: str) -> None:
+    long = dispatch.arguments_of(name).model_json_schema()
+    short = compact(long)
+    assert long["properties"].keys() == short["properties"].keys()
+    assert long.get("required") == short.get("required")
+    for argument in long["properties"]:
+        validators = [
+            Draft202012Validator(
+                {**schema["properties"][argument], "$defs": schema.get("$defs", {})}
+            )
+            for schema in (long, short)
+        ]
+        for value in VALUES:
+            before, after = (validator.is_valid(value) for validator in validators)
+            assert before == after, (argument, value)
+
+
+def test_alternatives_of_one_type_stay_apart() -> None:
+    both = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "number", "maximum": 0}]}
+    assert compact(both) == both
+    named = {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}], "default": None}
+    assert compact(named) == {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]}
 
 
 def test_descriptions_reach_the_schema() -> None:
