@@ -131,7 +131,7 @@ def test_a_compact_schema_accepts_what_the_long_one_does(name: str) -> None:
     assert long["properties"].keys() == short["properties"].keys()
     assert long.get("required") == short.get("required")
     for argument in long["properties"]:
-        validators = [
+        validators: list[Any] = [
             Draft202012Validator(
                 {**schema["properties"][argument], "$defs": schema.get("$defs", {})}
             )
