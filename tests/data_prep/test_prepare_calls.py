@@ -39,6 +39,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
         for path in sorted(folder.rglob("*"))
+        if "home" not in path.parts  # where the tokenizer's ranks are kept
     }
 
 

@@ -21,7 +21,6 @@ SHORT_ANSWER_WORDS: Final = 5
 """Answers up to this length count as labels: they are the same or they are not."""
 
 _PLAIN_KEYS: Final = frozenset({"role", "content", "tool_calls", "tool_call_id"})
-_UNTIDY: Final = ("  ", "\n", "\t", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f")
 _SHORT_ANSWER_CHARACTERS: Final = 60
 _WORD: Final = re.compile(r"[一-鿿぀-ヿ]|[^\W一-鿿぀-ヿ]+")
 
@@ -141,10 +140,11 @@ def place_of(name: str, seed: int) -> float:
 
 def squeeze(text: str) -> str:
     """Return the text with white space runs as one space, in NFC."""
-    if text.isascii():
-        tidy = not any(map(text.__contains__, _UNTIDY))  # ten quick looks spare a slow split
-        return text.strip(" ") if tidy else " ".join(text.split())
-    return unicodedata.normalize("NFC", " ".join(text.split()))
+    if not text.isascii():
+        return unicodedata.normalize("NFC", " ".join(text.split()))
+    if "\n" in text or "  " in text or not text.isprintable():
+        return " ".join(text.split())
+    return text.strip(" ")
 
 
 def _normal(value: Json) -> Json:
@@ -175,6 +175,8 @@ def _normal_turn(turn: Message) -> Json:
 
 def _spelt(text: str) -> str | None:
     """Return the digest of the object or array that a text spells, or None."""
+    if not text.startswith(("{", "[")) and text[:1].strip():  # most texts: no copy is made
+        return None
     if text.lstrip()[:1] not in {"{", "["}:
         return None
     try:
@@ -219,29 +221,27 @@ def content_of_texts(turns: Iterable[tuple[str, str]], family: int = 0) -> Conte
     """Return what a chat is compared by, given role and text of each turn; each is read once."""
     import xxhash
 
-    asked, answers, squeezed_asked, whole = list[str](), list[str](), list[str](), list[str]()
-    said = ""
+    asked, answers, whole = list[str](), list[str](), list[str]()
+    squeezed_asked, squeezed_answers = list[str](), list[str]()
     for role, content in turns:
         squeezed = squeeze(content)
         whole += (role, squeezed)
         if role == "assistant":
             answers.append(content)
-            said = squeezed
+            squeezed_answers.append(squeezed)
         else:
             asked.append(content)
             squeezed_asked.append(squeezed)
     answer = "\n".join(answers)
     key = _key([], answer, None)
-    if len(answers) != 1:
-        said = squeeze(answer)
     return Content(
-        exact=xxhash.xxh3_128_intdigest("\x1e".join(whole).encode("utf-8", "surrogatepass")),
-        prompt="\n".join(asked),
-        answer=answer,
-        asked=_words_digest(" ".join(filter(None, squeezed_asked))),
-        key=key,
-        family=family,
-        answered=key or _words_digest(said),
+        xxhash.xxh3_128_intdigest("\x1e".join(whole).encode("utf-8", "surrogatepass")),
+        "\n".join(asked),
+        answer,
+        _words_digest(" ".join(filter(None, squeezed_asked))),
+        key,
+        family,
+        key or _words_digest(" ".join(filter(None, squeezed_answers))),
     )
 
 

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 QUALITY_CODES: Final = code_table("quality")
 """Codes of inspect_data and prepare_data that speak of many rows at once."""
 
+Cost = tuple[int, int]
+"""Tokens of a row, and those that a provider bills for it in an epoch."""
+
+Chat = list[tuple[str, str]]
+"""Role and text of each turn."""
+
 _ALL: Final = CODES | CONVERT_CODES | QUALITY_CODES
 
 _SHORT_BY: Final = 0.005  # a share of general rows this much below the one asked for is fine
@@ -99,6 +105,58 @@ class RowWriter:
             for code in {found.code for found in faults}:
                 self.warnings.setdefault(code, []).append(example.record.line)
         return raw
+
+
+class RowCosts:
+    """Counts the tokens of rows of one target, and what its provider bills for them."""
+
+    def __init__(self, target: str) -> None:
+        """Load the tokenizer."""
+        from finetuning.data_prep.validate.reports import limits_for
+        from finetuning.data_prep.validate.scan import BillTally
+        from finetuning.tokens import counter_for
+
+        self._target = TARGETS[target]
+        limits = limits_for(self._target, None)
+        self._cut = None if limits.long_row_fails else limits.row_tokens
+        self._tally = BillTally(self._target, None, limits)
+        self._counter = counter_for(None)
+        self.tokenizer = self._counter.name, self._counter.exact
+
+    def of_row(self, raw: bytes) -> Cost:
+        """Return tokens and billed tokens of a row as it is written."""
+        import orjson
+
+        before = self._tally.billed
+        return self._tally.add(orjson.loads(raw)), self._tally.billed - before
+
+    def of_block(self, raws: Sequence[bytes], chats: Sequence[Chat | None]) -> list[Cost]:
+        """Return the same of many rows; a text that stands in several is counted once.
+
+        Args:
+            raws: The rows.
+            chats: Role and text of each turn of a row that holds nothing else; else None.
+        """
+        import orjson
+
+        from finetuning.tokens import example_texts, frame_tokens, overhead_tokens
+
+        if self._target.prompt_billed_twice:
+            return list(map(self.of_row, raws))
+        known: dict[str, int] = {}
+        rows: list[tuple[list[int], int]] = []
+        for raw, chat in zip(raws, chats, strict=True):
+            if chat is None:
+                row = orjson.loads(raw)
+                texts, frame = example_texts(row), overhead_tokens(row)
+            else:
+                texts, frame = [text for turn in chat for text in turn], frame_tokens(len(chat))
+            rows.append(([known.setdefault(text, len(known)) for text in texts], frame))
+        counts = self._counter.count(list(known))
+        made = (sum(map(counts.__getitem__, texts)) + frame for texts, frame in rows)
+        return [
+            (tokens, tokens if self._cut is None else min(tokens, self._cut)) for tokens in made
+        ]
 
 
 @dataclass(slots=True)

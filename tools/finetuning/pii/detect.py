@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, get_args
@@ -40,6 +41,9 @@ RULES: Final[tuple[Rule, ...]] = (
 
 _SMALL_BATCH: Final = 64_000
 """Code points below which loading polars (0.4 s on 2 cores) costs more than it saves."""
+
+_TINY_BATCH: Final = 8_000
+"""Code points below which a search with polars, once it is loaded, costs more than it saves."""
 
 
 def find_personal_data(
@@ -75,7 +79,8 @@ def find_personal_data(
 
 def _search(readings: Readings, wanted: frozenset[str], found: list[list[Span]]) -> None:
     rules = [rule for rule in RULES if rule.type in wanted]
-    if sum(map(len, readings.texts)) < _SMALL_BATCH:
+    small = _TINY_BATCH if "polars" in sys.modules else _SMALL_BATCH
+    if sum(map(len, readings.texts)) < small:
         every = range(len(readings.texts))
         pairs: Iterable[tuple[Rule, Iterable[int]]] = ((rule, every) for rule in rules)
     else:

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
         TokenTally,
         count_examples,
         example_texts,
+        frame_tokens,
         overhead_tokens,
     )
 else:
     __getattr__ = lazy(
         __name__,
         counting="counter_for",
-        examples="TokenCounter TokenStats TokenTally count_examples example_texts overhead_tokens",
+        examples="TokenCounter TokenStats TokenTally count_examples example_texts "
+        "frame_tokens overhead_tokens",
     )
 
 __all__ = [
@@ -33,5 +35,6 @@ __all__ = [
     "count_examples",
     "counter_for",
     "example_texts",
+    "frame_tokens",
     "overhead_tokens",
 ]

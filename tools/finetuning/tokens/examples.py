@@ -1,7 +1,4 @@
-"""What a training row costs in tokens: its texts, its chat frame, and the sum over a file.
-
-With them stand the estimate for when no tokenizer is at hand, and the band that it carries.
-"""
+"""What a training row costs in tokens; the estimate for when no tokenizer is at hand."""
 
 from __future__ import annotations
 
@@ -223,7 +220,11 @@ def example_texts(row: Mapping[str, Json]) -> list[str]:
 
 def overhead_tokens(row: Mapping[str, Json]) -> int:
     """Return the tokens that the chat template adds to a row; 0 for plain text rows."""
-    messages = _read(row)[1]
+    return frame_tokens(_read(row)[1])
+
+
+def frame_tokens(messages: int) -> int:
+    """Return the tokens that frame so many chat messages; 0 where there are none."""
     return messages * MESSAGE_OVERHEAD_TOKENS + REPLY_OVERHEAD_TOKENS if messages else 0
 
 
@@ -241,8 +242,7 @@ class TokenTally:
 
     def add_texts(self, texts: Sequence[str], messages: int) -> int:
         """Count one row by its texts and its number of chat messages; return its tokens."""
-        frame = messages * MESSAGE_OVERHEAD_TOKENS + REPLY_OVERHEAD_TOKENS if messages else 0
-        tokens = sum(self._counter.count(texts)) + frame
+        tokens = frame_tokens(messages) + sum(self._counter.count(texts))
         self._lengths[tokens] += 1
         return tokens
 

@@ -20,6 +20,7 @@ from finetuning.data_prep.preparation.sources import (
     MESSAGE_TARGETS,
     PAIR_TARGETS,
     Task,
+    Texts,
     Turns,
     is_settled,
     shallow,
@@ -34,7 +35,7 @@ from finetuning.data_prep.preparation.table import (
     times_of,
     warnings_of,
 )
-from finetuning.data_prep.quality import RowWriter
+from finetuning.data_prep.quality import RowCosts, RowWriter
 from finetuning.data_prep.validate.skim import BLOCK_BYTES
 from finetuning.files.chunks import LineRange, line_blocks, lines_in
 from finetuning.files.json_rows import read_row
@@ -82,9 +83,10 @@ class _Draft:
 
     def example(self, number: int) -> Example:
         """Return a row as an example."""
-        known = self.examples[number]
-        if known is not None:
-            return known
+        return self.examples[number] or self.as_example(number)
+
+    def as_example(self, number: int) -> Example:
+        """Return a row as an example, made of its turns."""
         turns: list[Message] = [
             {"role": role, "content": text} for role, text in self.turns[number]
         ]
@@ -112,6 +114,7 @@ class BlockMaker:
         self._number = number
         self._plain = plain
         self._converter = Converter(options.target, options.columns, options.examples)
+        self._costs = RowCosts(options.target)
         self._families = (number + 1) << _FAMILY_BITS
         unchanged = options.columns == Columns() and options.examples == "per_conversation"
         taken = options.target in MESSAGE_TARGETS | PAIR_TARGETS and unchanged
@@ -181,15 +184,27 @@ class BlockMaker:
     def _redact(self, draft: _Draft) -> tuple[int, Counter[str]]:
         """Replace personal data; return how many examples changed, and values by type."""
         mode = self._options.redact
+        types: Counter[str] = Counter()
         if mode == "none" or not draft.lines:
-            return 0, Counter()
+            return 0, types
         from finetuning.pii import redact_rows
 
-        numbers = _suspects(draft)
+        texts = Texts(draft.turns)
+        fresh = texts.redact(mode, types)
+        changed = 0
+        for number, turns in enumerate(draft.turns):
+            if turns and not fresh.keys().isdisjoint(texts.rows[number]):
+                draft.turns[number] = [
+                    (role, fresh.get(place, text))
+                    for (role, text), place in zip(turns, texts.rows[number], strict=True)
+                ]
+                draft.replace(number, draft.as_example(number))
+                changed += 1
+        numbers = [number for number, turns in enumerate(draft.turns) if not turns]
         chosen = [draft.example(number) for number in numbers]
         before = [example.payload() for example in chosen]
-        after, types = redact_rows(before, mode)
-        changed = 0
+        after, found = redact_rows(before, mode)
+        types.update(found)
         for number, example, old, new in zip(numbers, chosen, before, after, strict=True):
             if old != new:
                 changed += 1
@@ -222,6 +237,11 @@ class BlockMaker:
             for row, number in enumerate(kept)
             if (example := draft.examples[number]) is not None
         }
+        bare = target in MESSAGE_TARGETS
+        chats = [
+            draft.turns[number] if bare and draft.examples[number] is None else None
+            for number in kept
+        ]
         start = self._spool.tell()
         self._spool.write(b"".join(part for raw in raws for part in (raw, b"\n")))
         self._spool.flush()
@@ -238,23 +258,10 @@ class BlockMaker:
             rejections=draft.rejections,
             redacted=redacted,
             types=types,
+            costs=np.array(self._costs.of_block(raws, chats), dtype=np.int64).reshape(-1, 2),
+            tokenizer=self._costs.tokenizer,
             names=draft.names,
             plain=target not in ONE_SHAPE_TARGETS
             or all(example is not None and is_plain(example) for example in draft.examples),
             spool=(self._number, start),
         )
-
-
-def _suspects(draft: _Draft) -> list[int]:
-    """Return the numbers of the rows that hold personal data, or may do so."""
-    from finetuning.pii import find_personal_data
-
-    owners = [number for number, turns in enumerate(draft.turns) for _ in turns]
-    different: dict[str, int] = {}  # system texts stand in many rows
-    texts = [
-        different.setdefault(text, len(different)) for turns in draft.turns for _, text in turns
-    ]
-    found = find_personal_data(list(different))
-    chosen = {number for number, known in enumerate(draft.examples) if known is not None}
-    chosen.update(owner for owner, text in zip(owners, texts, strict=True) if found[text])
-    return sorted(chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,6 +15,7 @@ from finetuning.data_prep.preparation import WHERE, Options
 from finetuning.data_prep.preparation.sources import columns_of, source_files
 from finetuning.data_prep.preparation.table import Table
 from finetuning.data_prep.preparation.workers import gather
+from finetuning.data_prep.quality import RowCosts
 from finetuning.errors import BadInputError
 from finetuning.files import atomic_write
 from finetuning.records import Finding
@@ -71,6 +72,7 @@ class General(NamedTuple):
 
     raws: list[bytes]
     rows: Rows
+    costs: NDArray[Any]
     left_out: int
 
 
@@ -83,8 +85,10 @@ def read_general(options: Options, own: Rows, folder: Path, *, plain: bool) -> G
     Raises:
         BadInputError: The file cannot be read, or holds no row that fits the target.
     """
+    import numpy as np
+
     if options.replay is None or options.replay.fraction == 0:
-        return General([], Rows.join([]), 0)
+        return General([], Rows.join([]), np.empty((0, 2), dtype=np.int64), 0)
     tables = read_others(
         options.replay.path, options, folder, where=f"{WHERE}: replay", plain=plain
     )
@@ -96,7 +100,8 @@ def read_general(options: Options, own: Rows, folder: Path, *, plain: bool) -> G
     free = [row for place, row in enumerate(once) if place not in repeats]
     free.sort(key=lambda row: place_of(f"replay:{names[row]:x}", options.seed))
     raws = [raw[:-1] for table in tables for _, raw in table.raws(table.every())]
-    return General([raws[row] for row in free], rows.take(free), len(repeats))
+    costs = np.concatenate([table.costs for table in tables])[free]
+    return General([raws[row] for row in free], rows.take(free), costs, len(repeats))
 
 
 def settle_votes(table: Table, left: NDArray[Any]) -> NDArray[Any]:
@@ -134,7 +139,7 @@ def _numbers(count: int) -> NDArray[Any]:
     return np.arange(count, dtype=np.int64)
 
 
-def _without(left: NDArray[Any], lost: Sequence[int] | dict[int, Any]) -> NDArray[Any]:
+def _without(left: NDArray[Any], lost: Collection[int]) -> NDArray[Any]:
     import numpy as np
 
     return left[~np.isin(left, np.fromiter(lost, dtype=np.int64, count=len(lost)))]
@@ -238,16 +243,15 @@ def apply_reviews(
         redact=options.redact,
         where=f"{WHERE}: reviews_file",
     )
-    wanted = np.zeros(len(table), dtype=bool)
-    wanted[kept] = True
+    costs = RowCosts(options.target)
     lost: set[int] = set()
-    for row, raw in table.raws(wanted):
+    for row, raw in table.raws(np.isin(np.arange(len(table)), kept)):
         decided = reviews.decide(raw[:-1])
         if decided.raw is None:
             table.reject(row, decided.code or "review_rejected")
             lost.add(row)
         elif decided.code is not None:
-            table.edit(row, decided.raw)
+            table.edit(row, decided.raw, costs.of_row(decided.raw))
             table.notes[row] = (*table.notes.get(row, ()), decided.code)
     names = [name for row, name in zip(kept.tolist(), cluster, strict=True) if row not in lost]
     return _without(kept, sorted(lost)), names, dict(reviews.counts), reviews.findings()

@@ -82,6 +82,15 @@ class _Work:
         """Return the rows that are added to the train part."""
         return [*self.general.raws[: self.n_replay(parts)], *self.canaries.raws]
 
+    def costs(self, parts: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return tokens and billed tokens of the rows of each part, added ones included."""
+        import numpy as np
+
+        own = self.table.costs[self.cleaned.kept]
+        planted = np.array(self.canaries.costs, dtype=np.int64).reshape(-1, 2)
+        train = [own[parts == 0], self.general.costs[: self.n_replay(parts)], planted]
+        return [np.concatenate(train), own[parts == 1], own[parts == 2]]
+
     def leakage(self, parts: NDArray[Any]) -> Leakage:
         """Count held-out rows with a twin in train, general rows included."""
         own = self.cleaned.rows
@@ -219,7 +228,9 @@ def _write(work: _Work, built: Path, folder: Path) -> PreparedData:
         write_jsonl(built / "canaries.jsonl", work.canaries.records)
     if options.review_sample:
         write_review(built, table, kept, parts, options)
-    checks, tokens, findings = validate_parts(built, options.target)
+    checks, tokens, findings = validate_parts(
+        built, options.target, work.costs(parts), table.tokenizer
+    )
     folds = _write_folds(work, built, folder)
 
     def place(name: str) -> str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -21,7 +22,7 @@ from finetuning.data_prep.convert.exports import export_kind, open_source
 from finetuning.data_prep.duplicates import Rows
 from finetuning.data_prep.examples import Example, Message, content_of
 from finetuning.data_prep.preparation import Options
-from finetuning.data_prep.quality import RowWriter
+from finetuning.data_prep.quality import Cost, RowCosts, RowWriter
 from finetuning.data_prep.targets import TARGETS
 from finetuning.data_prep.validate.quick import quick_check
 from finetuning.data_prep.validate.reports import finding
@@ -31,6 +32,9 @@ from finetuning.data_prep.validate.typed import AnswerTurn, PromptRow, SystemTur
 from finetuning.files import data_files, resolve_read, sniff_format
 from finetuning.files.chunks import LineRange, has_ranges, line_ranges
 from finetuning.records import Finding, Json, Record
+
+if TYPE_CHECKING:
+    from finetuning.pii import RedactMode
 
 BLOCK_BYTES: Final = 16 << 20
 _BLOCK_ROWS: Final = 8_000
@@ -195,6 +199,45 @@ def with_calls(source: str, line: int, raw: bytes) -> Example:
     )
 
 
+class Texts:
+    """The different texts of the clean rows of a block: system texts stand in many rows.
+
+    Attributes:
+        rows: Numbers of the texts of each row.
+        different: The texts by their number.
+    """
+
+    def __init__(self, turns: Sequence[Turns]) -> None:
+        """Number the texts."""
+        known: dict[str, int] = {}
+        self.rows = [[known.setdefault(text, len(known)) for _, text in row] for row in turns]
+        self.different = list(known)
+
+    def redact(self, mode: RedactMode, types: Counter[str]) -> dict[int, str]:
+        """Return the texts that hold personal data without them, by number.
+
+        Args:
+            mode: What stands in their place.
+            types: Takes how many values of each type there were in all rows.
+        """
+        from finetuning.pii import find_personal_data, redact_texts
+        from finetuning.pii.rows import Leaf, redact_leaves
+
+        found = find_personal_data(self.different)
+        places = [place for place, spans in enumerate(found) if spans]
+        texts = [self.different[place] for place in places]
+        first = redact_texts(texts, [found[place] for place in places], mode)
+        fresh: list[Json] = [*first]
+        leaves = [Leaf(fresh, at, "", "", text) for at, text in enumerate(first)]
+        uses = Counter(place for row in self.rows for place in row) if places else Counter[int]()
+        for place in places:
+            for span in found[place]:
+                types[span.type] += uses[place]
+        for at, span, _ in redact_leaves(leaves, mode):  # what the first values had hidden
+            types[span.type] += uses[places[at]]
+        return dict(zip(places, map(str, fresh), strict=True))
+
+
 def _canary(options: Options, digest: str, number: int) -> Example:
     """Return one marker row: a name and a number that no text in the world holds."""
     draw = random.Random(f"canary:{options.seed}:{digest}:{number}")
@@ -221,6 +264,7 @@ class Canaries(NamedTuple):
 
     raws: list[bytes]
     rows: Rows
+    costs: list[Cost]
     records: list[dict[str, Json]]
 
 
@@ -247,4 +291,6 @@ def make_canaries(options: Options, digest: str, *, plain: bool) -> Canaries:
             }
         )
     rows = Rows.of([content_of(example) for example in examples])
-    return Canaries([writer.raw(example) for example in examples], rows, records)
+    raws = [writer.raw(example) for example in examples]
+    costs = map(RowCosts(options.target).of_row, raws) if raws else ()
+    return Canaries(raws, rows, list(costs), records)

@@ -40,6 +40,8 @@ class Block:
         cells: Label, group and annotator of each row, by column name; only those named.
         notes: What was repaired, by row number in the block.
         warnings: Codes of the validator's warnings, by row number in the block.
+        costs: Tokens of each row and those billed for it, two columns.
+        tokenizer: Name of the tokenizer, and whether its counts are exact.
         names: Columns or keys met.
         plain: All examples could be written as texts.
         spool: Number of the spool file, and the first byte in it.
@@ -57,6 +59,8 @@ class Block:
     rejections: list[Rejection]
     redacted: int
     types: Counter[str]
+    costs: NDArray[Any]
+    tokenizer: tuple[str, bool]
     names: set[str]
     plain: bool
     spool: tuple[int, int]
@@ -104,6 +108,8 @@ class Table:
         cells: Label, group and annotator of each row; only those whose column was named.
         notes: What was repaired, by row number.
         warnings: Codes of the validator's warnings, by row number.
+        costs: Tokens of each row and those billed for it, two columns.
+        tokenizer: Name of the tokenizer, and whether its counts are exact.
         rejections: Rows that could not be used.
     """
 
@@ -120,6 +126,8 @@ class Table:
         self._spools = [block.spool for block in blocks]
         self._edits: dict[int, bytes] = {}
         self.lengths = _joined([block.lengths for block in blocks], np.int32, width=2)
+        self.costs = _joined([block.costs for block in blocks], np.int64, width=2)
+        self.tokenizer = blocks[0].tokenizer if blocks else ("", False)
         unknown = [np.full(count, np.nan) for count in counts]
         times = [block.times for block in blocks]
         self.times = _joined(
@@ -163,9 +171,10 @@ class Table:
         source, line = self.place(row)
         self.rejections.append(Rejection(source, line, reason, _record(of), why))
 
-    def edit(self, row: int, raw: bytes) -> None:
-        """Replace the bytes of a row."""
+    def edit(self, row: int, raw: bytes, cost: tuple[int, int]) -> None:
+        """Replace the bytes of a row, and what they cost."""
         self._edits[row] = raw
+        self.costs[row] = cost
 
     def raws(self, chosen: NDArray[Any]) -> Iterator[tuple[int, bytes]]:
         """Yield number and bytes of some rows, in order, with their line end.

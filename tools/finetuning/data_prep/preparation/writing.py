@@ -15,12 +15,13 @@ from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.table import Table
 from finetuning.data_prep.quality import quality_finding
 from finetuning.data_prep.results import PARTS, CheckedRows, Part, PartTokens, PreparedData
-from finetuning.data_prep.targets import TargetName
+from finetuning.data_prep.targets import TARGETS, TargetName
 from finetuning.data_prep.validate import validate_jsonl
+from finetuning.data_prep.validate.reports import Limits, check_length, limits_for
 from finetuning.files import write_jsonl
 from finetuning.records import Finding, Json, NextCall
 from finetuning.settings import settings
-from finetuning.tokens import TokenStats
+from finetuning.tokens import TokenCounter, TokenStats, TokenTally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,43 +163,63 @@ def write_repairs(folder: Path, table: Table, kept: NDArray[Any]) -> dict[str, i
     return dict(counts)
 
 
+def _count_part(
+    costs: NDArray[Any], tokenizer: tuple[str, bool], limits: Limits
+) -> tuple[TokenStats, list[tuple[Finding, int]]]:
+    """Return the tokens of a part, and what is wrong with how many rows that are too long."""
+    name, exact = tokenizer
+    tally = TokenTally(TokenCounter(name, exact=exact, counts=lambda _: []))
+    tally.merge(Counter(costs[:, 0].tolist()))
+    checked = (
+        (check_length(0, size, limits, exact=exact), tally.lengths[size]) for size in tally.lengths
+    )
+    return tally.stats(), [(found, rows) for found, rows in checked if found is not None]
+
+
 def validate_parts(
-    folder: Path, target: TargetName
+    folder: Path, target: TargetName, costs: Sequence[NDArray[Any]], tokenizer: tuple[str, bool]
 ) -> tuple[CheckedRows, PartTokens, list[Finding]]:
-    """Validate the written files and count their tokens.
+    """Validate the written files and add up their tokens.
 
     Faults of a file as a whole count for train only.
+
+    Args:
+        folder: Where the files are.
+        target: Target of the rows.
+        costs: Tokens and billed tokens of the rows of each part.
+        tokenizer: Who counted them, and whether that is exact.
     """
     counts: Counter[str] = Counter()
     errors = warnings = 0
     findings: list[Finding] = []
     tokens: dict[Part, TokenStats | None] = {}
     billed: int | None = None
-    for part in PARTS:
-        path = folder / f"{part}.jsonl"
-        if not path.stat().st_size:
+    limits = limits_for(TARGETS[target], None)
+    for part, rows in zip(PARTS, costs, strict=True):
+        if not len(rows):
             continue
-        checked = validate_jsonl(str(path), target=target, max_findings=1)
-        tokens[part] = checked.tokens
-        billed = checked.billed_tokens_per_epoch if part == "train" else billed
+        file = folder / f"{part}.jsonl"
+        checked = validate_jsonl(str(file), target=target, count_tokens=False, max_findings=1)
+        tokens[part], long = _count_part(rows, tokenizer, limits)
+        billed = int(rows[:, 1].sum()) if part == "train" else billed
         counts.update(checked.counts)
         errors += checked.n_errors
         warnings += checked.n_warnings
+        for fault, times in long:
+            counts[fault.code] += times
+            errors += times * (fault.severity == "error")
+            warnings += times * (fault.severity == "warning")
         for code in _OF_FILES & checked.counts.keys():
             found = quality_finding(code, f"{checked.n_rows} rows for target {target}")
             if part == "train":
                 findings.append(found)
-                continue
-            counts[code] -= checked.counts[code]
-            errors -= found.severity == "error"
-            warnings -= found.severity == "warning"
+            else:
+                counts[code] -= checked.counts[code]
+                errors -= found.severity == "error"
+                warnings -= found.severity == "warning"
     checks = CheckedRows(n_errors=errors, n_warnings=warnings, counts=dict(+counts))
-    totals = PartTokens(
-        train=tokens.get("train"),
-        validation=tokens.get("validation"),
-        test=tokens.get("test"),
-        billed_per_epoch=billed,
-    )
+    every = [tokens.get(part) for part in PARTS]
+    totals = PartTokens(train=every[0], validation=every[1], test=every[2], billed_per_epoch=billed)
     return checks, totals, findings
 
 
