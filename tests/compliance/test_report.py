@@ -709,6 +709,21 @@ def test_the_dispatcher_names_the_nearest_argument_and_records_the_call(rows: Ro
     assert again.audit.mentions >= 1
 
 
+def test_what_was_measured_goes_to_assess_fit_and_what_was_not_found_does_not(rows: Rows) -> None:
+    dirty = rows("Write to anna.smith@example.com", teacher="gpt-4o")
+    found = report(data=str(dirty))
+    assert found.fit_facts == {
+        "base_licence": "apache-2.0", "teacher_closed_api": True, "data_sensitivity": "personal",
+        "identified": True,
+    }  # fmt: skip
+    dispatch.call("assess_fit", {"facts": found.fit_facts})
+    own = report(data=str(rows(teacher="human", name="own.jsonl")), base_model="nobody/knows-it")
+    assert own.fit_facts == {"teacher_closed_api": False}
+    assert report(data=str(rows(name="silent.jsonl"))).fit_facts == {"base_licence": "apache-2.0"}
+    ill = report(data=str(rows("Patient MRN: 84729113", name="ill.jsonl")), base_model="x/y")
+    assert ill.fit_facts == {"data_sensitivity": "health", "identified": True}
+
+
 def test_a_path_outside_the_roots_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotAllowedError):
         report(output_dir="/usr/share/compliance-report")

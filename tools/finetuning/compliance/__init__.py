@@ -14,7 +14,7 @@ from pydantic import Field
 from finetuning.audit import AuditVerification, verify_audit_log
 from finetuning.pii import PiiFinding, PiiScan, scan_pii
 from finetuning.providers import ProviderId, Tuning
-from finetuning.records import Model, NextCall, ToolResult, page
+from finetuning.records import Json, Model, NextCall, ToolResult, page
 
 __all__ = [
     "Attestation",
@@ -38,6 +38,10 @@ DISCLAIMER: Final = (
     "has judged it. Unknown is never a pass."
 )
 WHERE: Final = "compliance_report"
+HEALTH_TYPES: Final = frozenset({"medical_record", "health_plan"})
+SECRET_TYPES: Final = frozenset(
+    {"password", "private_key", "jwt", "api_key", "connection_string", "url_credentials"}
+)
 AS_OF: Final = "2026-11-20"
 """Day on which the tables of regimes and licences were checked."""
 
@@ -255,8 +259,24 @@ def compliance_report(
     report = write_folder(gather(request))
     shown, following = page(report.gates, limit, offset, where=WHERE)
     hipaa18 = report.hipaa18 if "hipaa" in report.regimes else None
-    changes = {"gates": shown, "next_offset": following, "hipaa18": hipaa18}
-    return report.model_copy(update={**changes, "next": _next_calls(report, data)})
+    changes: dict[str, Any] = {"gates": shown, "next_offset": following, "hipaa18": hipaa18}
+    changes |= {"next": _next_calls(report, data), "fit_facts": _fit_facts(report)}
+    return report.model_copy(update=changes)
+
+
+def _fit_facts(report: ComplianceReport) -> dict[str, Json]:
+    """Return what was measured; what a scan does not find states nothing."""
+    facts: dict[str, Json] = {}
+    if report.licence.id and report.licence.sure == "read":
+        facts["base_licence"] = report.licence.id
+    who = report.row_authors
+    if who and (who.closed_api or not (who.unknown or who.other)):
+        facts["teacher_closed_api"] = bool(who.closed_api)
+    found = set(report.personal_data or ()) - SECRET_TYPES
+    if found:
+        health = found & HEALTH_TYPES
+        facts |= {"data_sensitivity": "health" if health else "personal", "identified": True}
+    return facts
 
 
 def _next_calls(report: ComplianceReport, data: str | None) -> list[NextCall]:

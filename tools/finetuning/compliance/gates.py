@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from finetuning import audit
-from finetuning.compliance import AS_OF, AuditState, Gate, Status
+from finetuning.compliance import AS_OF, HEALTH_TYPES, SECRET_TYPES, AuditState, Gate, Status
 from finetuning.compliance.evidence import tables
 from finetuning.compliance.facts import Evidence
 from finetuning.settings import settings
@@ -74,12 +74,12 @@ def _nobody(case: Case) -> bool:
     return clean and case.evidence.request["data_sensitivity"] == "none"
 
 
-def _found(case: Case, kind: str | None = None) -> int | None:
-    """Return how many findings the scan made (of a kind of types); None without data."""
+def _found(case: Case, types: frozenset[str] | None = None) -> int | None:
+    """Return how many findings the scan made (of some types); None without data."""
     if case.evidence.rows is None:
         return None
     by_type = case.evidence.rows.scan.by_type
-    return sum(n for name, n in by_type.items() if kind is None or name in tables()["types"][kind])
+    return sum(n for name, n in by_type.items() if types is None or name in types)
 
 
 def _claim_only(_: Case) -> Finding:
@@ -89,7 +89,7 @@ def _claim_only(_: Case) -> Finding:
 def _special_data(case: Case) -> Finding:
     if case.evidence.request["data_sensitivity"] == "health":
         return Finding("unknown", "health data are stated")
-    found = _found(case, "health")
+    found = _found(case, HEALTH_TYPES)
     if found:
         return Finding("unknown", f"{found} medical or health-plan numbers were found")
     return Finding("unknown", "no scan tells whether a text speaks of health, belief or origin")
@@ -106,7 +106,7 @@ def _no_secrets(case: Case) -> Finding:
     rows = case.evidence.rows
     if rows is None:
         return Finding("unknown", "no data were named, so nothing was scanned")
-    if secrets := _found(case, "secret"):
+    if secrets := _found(case, SECRET_TYPES):
         return Finding("fail", f"{secrets} credentials are in the rows")
     if rows.scan.n_unsearched:
         return Finding("unknown", f"{rows.scan.n_unsearched} rows could not be searched")
