@@ -87,6 +87,7 @@ def vouch(claim: str, file: str | None, date: str = "2026-11-01") -> dict[str, A
     ("given_names", "expected"),
     [
         (["EU"], ("gdpr", "eu_ai_act")),
+        (["DE"], ("gdpr", "eu_ai_act")),
         (["US"], ("hipaa",)),
         (["China"], ("pipl",)),
         (["SOC 2", "ISO/IEC 42001", "NIST AI RMF"], ("soc2", "iso_42001", "nist_ai_rmf")),
