@@ -139,7 +139,7 @@ class RowCosts:
         """
         import orjson
 
-        from finetuning.tokens import example_texts, frame_tokens, overhead_tokens
+        from finetuning.tokens import frame_tokens, read_texts
 
         if self._target.prompt_billed_twice:
             return list(map(self.of_row, raws))
@@ -147,10 +147,10 @@ class RowCosts:
         rows: list[tuple[list[int], int]] = []
         for raw, chat in zip(raws, chats, strict=True):
             if chat is None:
-                row = orjson.loads(raw)
-                texts, frame = example_texts(row), overhead_tokens(row)
+                texts, messages = read_texts(orjson.loads(raw))
             else:
-                texts, frame = [text for turn in chat for text in turn], frame_tokens(len(chat))
+                texts, messages = [text for turn in chat for text in turn], len(chat)
+            frame = frame_tokens(messages)
             rows.append(([known.setdefault(text, len(known)) for text in texts], frame))
         counts = self._counter.count(list(known))
         made = (sum(map(counts.__getitem__, texts)) + frame for texts, frame in rows)

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
         example_texts,
         frame_tokens,
         overhead_tokens,
+        read_texts,
     )
 else:
     __getattr__ = lazy(
         __name__,
         counting="counter_for",
         examples="TokenCounter TokenStats TokenTally count_examples example_texts "
-        "frame_tokens overhead_tokens",
+        "frame_tokens overhead_tokens read_texts",
     )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "example_texts",
     "frame_tokens",
     "overhead_tokens",
+    "read_texts",
 ]

@@ -179,7 +179,7 @@ def _messages(value: Json) -> list[Mapping[str, Json]]:
     return [_object(item) for item in _array(value) if isinstance(item, dict)]
 
 
-def _read(row: Mapping[str, Json]) -> tuple[list[str], int]:
+def read_texts(row: Mapping[str, Json]) -> tuple[list[str], int]:
     """Return the texts of a row and its number of chat messages."""
     texts, count = _read_level(row)
     inner = _object(row.get("input"))
@@ -215,12 +215,12 @@ def example_texts(row: Mapping[str, Json]) -> list[str]:
     Roles, names, contents, tool calls, tool definitions, prompts and answers; no images, ids
     or weights. Unknown keys are left out.
     """
-    return _read(row)[0]
+    return read_texts(row)[0]
 
 
 def overhead_tokens(row: Mapping[str, Json]) -> int:
     """Return the tokens that the chat template adds to a row; 0 for plain text rows."""
-    return frame_tokens(_read(row)[1])
+    return frame_tokens(read_texts(row)[1])
 
 
 def frame_tokens(messages: int) -> int:
@@ -238,7 +238,7 @@ class TokenTally:
 
     def add(self, row: Mapping[str, Json]) -> int:
         """Count one row and return its tokens, chat overhead included."""
-        return self.add_texts(*_read(row))
+        return self.add_texts(*read_texts(row))
 
     def add_texts(self, texts: Sequence[str], messages: int) -> int:
         """Count one row by its texts and its number of chat messages; return its tokens."""

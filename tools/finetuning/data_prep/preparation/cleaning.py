@@ -199,7 +199,8 @@ def remove_copies(
     Raises:
         BadInputError: More near copies would go than :data:`MOST_REMOVED_FRACTION` allows.
     """
-    rows, ranks = table.rows.take(left), _ranks(table, left)
+    rows = table.rows if len(left) == len(table) else table.rows.take(left)
+    ranks = _ranks(table, left)
     progress(0, len(left), "looking for duplicates")
     meanings: list[Content] | None = None
     if options.semantic_duplicates:
@@ -224,8 +225,7 @@ def remove_copies(
             table.reject(int(left[copy]), reason, table.place(int(left[stays])), why)
     stay = _without(_numbers(len(left)), {**found.exact, **found.near})
     names = rows.names()
-    places: list[int] = stay.tolist()
-    cluster = [names[found.cluster[row]] for row in places]
+    cluster = [names[found.cluster[row]] for row in stay.tolist()]
     return left[stay], cluster, found.sizes
 
 

@@ -232,8 +232,12 @@ def frame_of(texts: list[str]) -> pl.DataFrame:
     """Return texts as a column, numbered, for :func:`matches`."""
     import polars as pl
 
-    valid = _encodable(texts)
-    return pl.DataFrame({"text": valid}, schema={"text": pl.String}).with_row_index()
+    try:
+        column = pl.Series("text", texts, dtype=pl.String)
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form; positions do not matter here
+        valid = [text.encode("utf-8", "replace").decode() for text in texts]
+        column = pl.Series("text", valid, dtype=pl.String)
+    return column.to_frame().with_row_index()
 
 
 def matches(pattern: str) -> pl.Expr:
@@ -246,12 +250,3 @@ def matches(pattern: str) -> pl.Expr:
 def _rust(trigger: str) -> str:
     """Make word boundaries ASCII, as the patterns have them; Unicode ones cost Rust its DFA."""
     return trigger.replace(r"\b", r"(?-u:\b)")
-
-
-def _encodable(texts: list[str]) -> list[str]:
-    """Replace lone surrogates, which have no UTF-8 form (positions do not matter here)."""
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return [text.encode("utf-8", "replace").decode() for text in texts]
-    return texts
