@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from finetuning.data_prep.convert import Columns
 from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.blocks import BlockMaker
 from finetuning.data_prep.preparation.sources import Task
+from finetuning.data_prep.results import PARTS
 from finetuning.files.chunks import has_ranges, line_ranges, lines_in, split_lines
 from finetuning.records import Finding
 
@@ -204,18 +206,58 @@ def test_preparing_what_was_prepared_removes_nothing(tmp_path: Path, write_lines
     assert reports[0] == reports[1]
 
 
-def test_tokens_of_the_written_files_are_counted(tmp_path: Path, write_lines: Write) -> None:
+@pytest.mark.parametrize(
+    "target",
+    ["openai_chat", "trl_prompt_completion", "bedrock_prompt_completion", "vertex_preference"],
+)
+def test_tokens_are_those_that_the_validator_counts_in_the_written_files(
+    target: str, tmp_path: Path, write_lines: Write
+) -> None:
     from finetuning.data_prep import validate_jsonl
 
-    source = write_lines("in.jsonl", *chats(300))
-    result = prepare_data(
-        [str(source)], "openai_chat", str(tmp_path / "out"), split=[0.5, 0.5, 0.0]
-    )
-    checked = validate_jsonl(result.files["train"], "openai_chat")
-    assert result.tokens.train == checked.tokens
-    assert result.tokens.validation is not None
+    rows = [orjson.loads(row) for row in chats(300)]
+    long = {"role": "user", "content": "one more word " * 11_000}
+    rows[7]["messages"] = [long, {"role": "assistant", "content": "too long for Bedrock"}]
+    if target == "vertex_preference":
+        turns = [row["messages"] for row in rows]
+        rows = [
+            {"prompt": one[0]["content"], "chosen": one[-1]["content"], "rejected": "no idea"}
+            for one in turns
+        ]
+    source = write_lines("in.jsonl", *map(json.dumps, rows))
+    general = write_lines("general.jsonl", *chats(60, seed=9))
+    more: dict[str, Any] = {"canaries": 3, "redact": "mask", "split": [0.5, 0.5, 0.0]}
+    if target == "openai_chat":
+        more["replay"] = {"path": str(general), "fraction": 0.1}
+    result = prepare_data([str(source)], cast("Any", target), str(tmp_path / "out"), **more)
+    checked = [validate_jsonl(result.files[part], cast("Any", target)) for part in PARTS[:2]]
+    assert [result.tokens.train, result.tokens.validation] == [one.tokens for one in checked]
     assert result.tokens.test is None
-    assert result.tokens.billed_per_epoch == checked.billed_tokens_per_epoch
+    assert result.tokens.billed_per_epoch == checked[0].billed_tokens_per_epoch
+    too_long = sum(one.counts.get("tokens_over_limit", 0) for one in checked)
+    assert result.validation.counts.get("tokens_over_limit", 0) == too_long
+    assert too_long == (target == "bedrock_prompt_completion")
+
+
+def test_tokens_of_an_edited_row_are_those_of_the_edit(tmp_path: Path, write_lines: Write) -> None:
+    from finetuning.data_prep import validate_jsonl
+    from finetuning.data_prep.review import FORMAT, row_digest
+
+    source = write_lines("in.jsonl", *chats(120))
+    first = prepare_data([str(source)], "openai_chat", str(tmp_path / "one"), split=[1.0, 0, 0])
+    raw = Path(first.files["train"]).read_bytes().splitlines()[4]
+    row = orjson.loads(raw)
+    row["messages"][-1]["content"] = "a much shorter answer that a person wrote"
+    decision = {"digest": row_digest(raw), "decision": "edit", "row": row, "source": "s", "line": 5}
+    head = {"format": FORMAT, "sheet": "s", "target": "openai_chat"}
+    reviews = write_lines("reviews.jsonl", json.dumps(head), json.dumps(decision))
+    again = prepare_data(
+        [str(source)], "openai_chat", str(tmp_path / "two"), split=[1.0, 0, 0],
+        reviews_file=str(reviews),
+    )  # fmt: skip
+    assert again.reviewed["edited"] == 1
+    assert again.tokens.train == validate_jsonl(again.files["train"], "openai_chat").tokens
+    assert again.tokens.train != first.tokens.train
 
 
 def test_one_row_of_turns_makes_a_whole_preference_file_turns(
