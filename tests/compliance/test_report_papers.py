@@ -134,6 +134,21 @@ def test_the_data_card_is_croissant_whose_parts_refer_to_each_other(data: Path) 
     assert len(ids) == len(set(ids))
 
 
+def test_columns_and_files_of_any_name_get_ids_without_white_space(
+    write_lines: Callable[..., Path],
+) -> None:
+    path = write_lines("my rows.csv", 'a b,a_b,"x ""y"" / z"', "1,2,3", "4,5,6")
+    card = load(
+        compliance_report("Qwen/Qwen3-8B", ["gdpr"], "none", data=str(path)), "data_card.json"
+    )
+    fields = card["recordSet"][0]["field"]
+    assert [one["@id"] for one in fields] == ["data/a_b", "data/a_b_1", "data/x__y____z"]
+    assert [one["source"]["extract"]["column"] for one in fields] == ["a b", "a_b", 'x "y" / z']
+    assert card["distribution"][0]["@id"] == "my_rows.csv"
+    assert card["distribution"][0]["contentUrl"] == "my rows.csv"
+    assert card["distribution"][0]["encodingFormat"] == "text/csv"
+
+
 def test_the_model_card_is_read_by_the_hub_library(data: Path) -> None:
     card: Any = ModelCard(read(report(data), "model_card.md"))
     assert card.data.base_model == "Qwen/Qwen3-8B"

@@ -40,10 +40,7 @@ from finetuning.records import page
 from finetuning.settings import settings
 
 UNKNOWN_THRESHOLD_FLOP: Final = 1e23 / 3
-"""A third of 10^23, where the original's compute is not known.
-
-Source: Commission guidelines C(2025) 7719, points 57-63 (checked 2026-11-20).
-"""
+"""Where the original's compute is not known: C(2025) 7719, points 57-63 (checked 2026-11-20)."""
 _FLOP_PER_PARAMETER: Final[dict[Tuning, float]] = {"full": 6.0, "lora": 4.0, "qlora": 4.5}
 _DEFAULT_EPOCHS: Final = 3.0
 
@@ -59,6 +56,12 @@ class Run:
     data_sha256: str | None
     tokens: int | None
     adapter: dict[str, str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings without the paths of this machine."""
+        hidden = "base_model train_file validation_file test_file goal".split()
+        return {name: value for name, value in self.config.items() if name not in hidden}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from finetuning.records import Json
 _MEDIA: Final = {
     ".jsonl": "application/jsonlines", ".json": "application/json", ".csv": "text/csv",
     ".tsv": "text/tab-separated-values", ".parquet": "application/x-parquet",
+    ".gz": "application/gzip", ".zst": "application/zstd",
 }  # fmt: skip
 _MARKS: Final = {"pass": "✓", "fail": "✗", "unknown": "?"}
 Say = Callable[[str], str]
@@ -79,8 +81,7 @@ def _report(evidence: Evidence, log: AuditState, gates: list[Gate]) -> Complianc
 
 
 def _name(evidence: Evidence) -> str:
-    run = evidence.run
-    base = Path(evidence.request["base_model"]).name
+    run, base = evidence.run, Path(evidence.request["base_model"]).name
     return f"{base}-{run.run_id}" if run else f"{base}-tuned"
 
 
@@ -92,19 +93,11 @@ def _write_papers(evidence: Evidence, log: AuditState, built: Path) -> None:
     provenance: dict[str, Json] = {
         "data_sha256": evidence.rows.sha256 if evidence.rows else None,
         "run": evidence.run.facts if evidence.run else None,
-        "settings": _settings(evidence),
+        "settings": evidence.run.settings if evidence.run else None,
         "compute": evidence.compute.model_dump(mode="json") | {"flop": evidence.flop},
         "audit": log.model_dump(mode="json"),
     }
     write_json(built / "provenance.json", provenance)
-
-
-def _settings(evidence: Evidence) -> dict[str, Json] | None:
-    """Return the settings of the run without the paths of this machine."""
-    if evidence.run is None:
-        return None
-    paths = {"base_model", "train_file", "validation_file", "test_file", "goal"}
-    return {name: value for name, value in evidence.run.config.items() if name not in paths}
 
 
 def model_card(evidence: Evidence) -> str:
@@ -135,8 +128,9 @@ def model_card(evidence: Evidence) -> str:
     for title, text in facts.items():
         lines += [f"## {title}", "", text, ""]
     lines += [f"- {duty}" for duty in licence.obligations]
-    settings = json.dumps(_settings(evidence), indent=1)
-    lines += ["", "## Settings", "", "```json", settings, "```"] if run else []
+    if run:
+        settings = json.dumps(run.settings, indent=1)
+        lines += ["", "## Settings", "", "```json", settings, "```"]
     lines += ["", "## Intended use and limits", "", "Not stated by anybody: write them here."]
     return "\n".join(lines) + "\n"
 
@@ -151,17 +145,19 @@ def data_card(rows: Rows) -> dict[str, Json]:
     files: list[Json] = []
     sets: list[Json] = []
     for name, path in rows.paths.items():
-        media = _MEDIA.get(path.suffix.lower(), "text/plain")
-        file = {"@type": "cr:FileObject", "@id": path.name, "name": path.name}
-        file |= {"contentUrl": path.name, "contentSize": f"{path.stat().st_size} B"}
-        files.append({**file, "encodingFormat": media, "sha256": rows.sha256[name]})
-        fields: list[Json] = []
-        for key in (f"{name}/{field}" for field in rows.fields):
-            source: Json = {"fileObject": {"@id": path.name}}
-            source["extract"] = {"column": key.partition("/")[2]}
+        media, place = _MEDIA.get(path.suffix.lower(), "text/plain"), _id(path.name)
+        file = {"@type": "cr:FileObject", "@id": place, "name": place, "contentUrl": path.name}
+        file |= {"contentSize": f"{path.stat().st_size} B", "encodingFormat": media}
+        files.append({**file, "sha256": rows.sha256[name]})
+        fields: dict[str, Json] = {}
+        for column in rows.fields:
+            key = f"{name}/{_id(column)}"
+            key += f"_{len(fields)}" if key in fields else ""
+            source: Json = {"fileObject": {"@id": place}, "extract": {"column": column}}
             field: Json = {"@type": "cr:Field", "@id": key, "name": key, "dataType": "sc:Text"}
-            fields.append({**field, "source": source})
-        sets.append({"@type": "cr:RecordSet", "@id": name, "name": name, "field": fields})
+            fields[key] = {**field, "source": source}
+        parts = list(fields.values())
+        sets.append({"@type": "cr:RecordSet", "@id": name, "name": name, "field": parts})
     return {
         "@context": json.loads(tables()["croissant"]["context"]),
         "@type": "sc:Dataset",
@@ -173,6 +169,10 @@ def data_card(rows: Rows) -> dict[str, Json]:
         "distribution": files,
         "recordSet": sets,
     }
+
+
+def _id(text: str) -> str:
+    return re.sub(r"[^\w.-]", "_", text)  # the format takes no white space in names
 
 
 def bill_of_materials(evidence: Evidence) -> dict[str, Json]:
