@@ -54,15 +54,16 @@ def _gate(row: Mapping[str, Any], case: Case) -> Gate:
             why = f"{why}; {said}{'' if one.evidence_sha256 else ' (no evidence file)'}"
     elif status == "unknown" and "claim" in row:
         why = f"{why}; a person can attest {row['claim']}"
+    about = case.evidence.licence if row["check"] == "base_licence" else None
     return Gate(
         id=row["id"],
         regime=row["id"].split(".")[0],
         status=status,
         attested=one is not None,
         why=why,
-        source=row["source"],
-        as_of=AS_OF,
-        sure=row["sure"],
+        source=about.source if about else row["source"],
+        as_of=about.as_of if about else AS_OF,
+        sure=about.sure if about else row["sure"],
         lawyer=row.get("lawyer", False),
     )
 

@@ -293,7 +293,7 @@ def _blocks(report: ComplianceReport) -> dict[str, dict[str, Any]]:
 def _cell(value: Any) -> str | float | None:
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
-        return "; ".join(f"{name}: {one}" for name, one in pairs) or "none"
+        return "; ".join(f"{name}: {one}" for name, one in pairs) or None
     if isinstance(value, list):
-        return "; ".join(map(str, cast("list[Any]", value))) or "none"
+        return "; ".join(map(str, cast("list[Any]", value))) or None
     return value if value is None or isinstance(value, float) else str(value)
