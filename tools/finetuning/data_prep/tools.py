@@ -79,8 +79,8 @@ def prepare_data(
         seed: Chooses split, replay rows and canaries, at least 0.
         overwrite: Replace the results of an earlier call in output_dir.
     """
-    from finetuning.data_prep.convert import Columns
     from finetuning.data_prep import preparation as asked
+    from finetuning.data_prep.convert import Columns
     from finetuning.data_prep.preparation.running import run
     from finetuning.files import new_output_folder
 
