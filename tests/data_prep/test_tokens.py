@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import inspect
+import itertools
 import os
 import random
 import subprocess
@@ -29,6 +30,7 @@ from finetuning.tokens import (
 )
 from finetuning.tokens.counting import ENCODINGS, find_ranks, load_encoding
 from finetuning.tokens.examples import BAND, estimate_tokens
+from finetuning.tokens.words import TextCounts
 
 HELLO = "Hello, world! Grüße, 世界 🌍"
 
@@ -102,13 +104,50 @@ def test_a_text_counted_by_its_words_has_the_tokens_of_the_whole(
     assert loaded is not None
     counter = counter_for("gpt-4o" if encoding == "o200k_base" else "gpt-4")
     assert counter.name == encoding
-    assert counter.count([text, text]) == [len(loaded.encode_ordinary(text))] * 2
+    expected = [len(loaded.encode_ordinary(text))] * 2
+    assert counter.count([text, text]) == expected
+    by_words = TextCounts(loaded.encode_ordinary, learns=True)
+    assert by_words.counts([text, text]) == expected
 
 
 def test_no_more_words_are_kept_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetuning.tokens.counting._MOST_WORDS", 3)
+    monkeypatch.setattr("finetuning.tokens.words._MOST_WORDS", 3)
     text = "one two three four five six seven one two"
-    assert counter_for("gpt-4o").count([text]) == [9]
+    loaded = load_encoding("o200k_base")
+    assert loaded is not None
+    assert TextCounts(loaded.encode_ordinary, learns=True).counts([text]) == [9]
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["words come again", "words never come again"])
+def test_many_texts_are_encoded_whole_or_by_words_as_pays(*, again: bool) -> None:
+    loaded = load_encoding("o200k_base")
+    assert loaded is not None
+    encoded: list[str] = []
+
+    def encode(text: str) -> list[int]:
+        encoded.append(text)
+        return loaded.encode_ordinary(text)
+
+    rng = random.Random(5)
+    names = [f"{rng.getrandbits(40):x}" for _ in range(200 if again else 240_000)]
+    drawn = iter(names * (1_200 if again else 1))
+    texts = [" ".join(itertools.islice(drawn, 40)) for _ in range(6_000)]
+    counted = TextCounts(encode)
+    few = counted.counts(texts[:100])
+    assert encoded == texts[:100]
+    assert few == [len(loaded.encode_ordinary(text)) for text in texts[:100]]
+    counts = counted.counts(texts[100:])
+    assert counts[-50:] == [len(loaded.encode_ordinary(text)) for text in texts[-50:]]
+    whole = set(encoded) & set(texts)
+    assert (len(whole) < 3_500) == again
+    assert len(encoded) < 20_000  # of 240,000 words
+
+
+def test_texts_of_millions_of_characters_are_counted_in_pieces() -> None:
+    loaded = load_encoding("o200k_base")
+    assert loaded is not None
+    text = "word " * 500_000  # three pieces, each with a space at its end
+    assert TextCounts(loaded.encode_ordinary, learns=True).counts([text, "a b"]) == [500_003, 2]
 
 
 def test_known_counts_do_not_drift() -> None:

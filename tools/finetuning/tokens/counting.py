@@ -12,7 +12,6 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
-import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,16 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from finetuning.errors import BadInputError, require
 from finetuning.settings import settings
 from finetuning.tokens.examples import TokenCounter, estimate_tokens
+from finetuning.tokens.words import TextCounts
 
 if TYPE_CHECKING:
     import tiktoken
-
-_PIECE_CHARACTERS: Final = 1_000_000
-"""Longer texts are counted in pieces: no regular expression meets an unbounded run."""
-
-_WORD_CHARACTERS: Final = 40
-_MOST_WORDS: Final = 100_000
-"""Longest word that is kept, and how many: at most about 12 MB."""
 
 _CL100K: Final = ("gpt-4", "gpt-3.5", "gpt-35", "text-embedding-", "davinci-002", "babbage-002")
 _O200K: Final = ("gpt-4o", "gpt-4.1", "gpt-4.5", "gpt-5", "gpt-oss", "chatgpt-4o", "o1", "o3", "o4")
@@ -167,58 +160,9 @@ def load_encoding(encoding: str) -> tiktoken.Encoding | None:
     return _build(encoding, text) if text else None
 
 
-class _Words(dict[str, float]):
-    """Tokens of words met before; a word is what stands between two single spaces.
-
-    Both pre-tokenizers begin a new piece at a space between two signs that are no white space,
-    whatever stands before it, and tokens never cross pieces: so the tokens of a text are those
-    of its words, each with the space before it. Where white space runs are longer, this does
-    not hold; such words count as not-a-number, and their text is counted as a whole.
-    """
-
-    def __init__(self, count: Callable[[str], int], space: str) -> None:
-        super().__init__()
-        self._count = count
-        self._space = space
-
-    def __missing__(self, word: str) -> float:
-        """Count a word that was not met yet; only short ones are kept."""
-        if not word or word[-1].isspace() or (self._space and word[0].isspace()):
-            return math.nan
-        found = self._count(self._space + word)
-        if len(word) <= _WORD_CHARACTERS:
-            if len(self) >= _MOST_WORDS:
-                self.clear()
-            self[word] = found
-        return found
-
-
 def _encoding_counts(encoding: str) -> Callable[[Sequence[str]], list[int]] | None:
     loaded = load_encoding(encoding)
-    if loaded is None:
-        return None
-    encode = loaded.encode_ordinary
-
-    def whole(text: str) -> int:
-        if len(text) <= _PIECE_CHARACTERS:
-            return len(encode(text))
-        starts = range(0, len(text), _PIECE_CHARACTERS)
-        return sum(len(encode(text[start : start + _PIECE_CHARACTERS])) for start in starts)
-
-    first, others = _Words(whole, ""), _Words(whole, " ")
-
-    def count(text: str) -> int:
-        start, space, rest = text.partition(" ")
-        if not space:
-            found = first[start]
-        else:
-            found = first[start] + sum(map(others.__getitem__, rest.split(" ")))
-        return whole(text) if math.isnan(found) else int(found)
-
-    def counts(texts: Sequence[str]) -> list[int]:
-        return list(map(count, texts))
-
-    return counts
+    return None if loaded is None else TextCounts(loaded.encode_ordinary).counts
 
 
 def _file_counter(folder: Path) -> TokenCounter:
