@@ -225,7 +225,7 @@ def remove_copies(
             table.reject(int(left[copy]), reason, table.place(int(left[stays])), why)
     stay = _without(_numbers(len(left)), {**found.exact, **found.near})
     names = rows.names()
-    cluster = [names[found.cluster[row]] for row in stay.tolist()]
+    cluster: list[int] = [names[found.cluster[row]] for row in stay.tolist()]
     return left[stay], cluster, found.sizes
 
 
