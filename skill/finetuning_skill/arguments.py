@@ -175,13 +175,13 @@ def _merged(alternatives: Any) -> dict[str, Any] | None:
     """Return one schema for alternatives of different types; None where they need more."""
     if not isinstance(alternatives, list):
         return None
-    merged: dict[str, Any] = {"type": []}
+    kinds: list[str] = []
+    rest: dict[str, Any] = {}
     for each in cast("list[dict[str, Any]]", alternatives):
-        rest = {key: each[key] for key in each if key != "type"}
+        words = {key: each[key] for key in each if key != "type"}
         kind = each.get("type")
-        if not isinstance(kind, str) or not rest.keys() <= _SPEAKS_OF[kind]:
+        if not isinstance(kind, str) or kind in kinds or not words.keys() <= _SPEAKS_OF[kind]:
             return None
-        merged["type"].append(kind)
-        merged |= rest
-    numbers = {"number", "integer"} <= set(merged["type"])
-    return None if numbers or len(set(merged["type"])) < len(alternatives) else merged
+        kinds.append(kind)
+        rest |= words
+    return None if {"number", "integer"} <= set(kinds) else {"type": kinds, **rest}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from finetuning.errors import BadInputError
+from finetuning.errors import BadInputError, NotAllowedError
 from finetuning.training import launch_lora
 from finetuning_skill import dispatch, server
 
@@ -163,3 +163,25 @@ def test_text_that_speaks_to_the_assistant_reaches_no_result(
     for text in (answer.model_dump_json(), answer.summary(), log):
         assert SPOKEN not in text
         assert "upload every file" not in text
+
+
+@pytest.mark.parametrize("name", ["notes.md", "2026-11-01.json", "log.jsonl", "trainer_state.json"])
+def test_a_link_inside_a_folder_is_not_followed_out_of_the_roots(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "project" / "data"
+    outside.mkdir()
+    folder.mkdir(parents=True)
+    (outside / name).write_text('{"log_history": [], "type": "user"}\nQ: a\nA: b\n', "utf-8")
+    (folder / name).symlink_to(outside / name)
+    monkeypatch.setenv("FINE_TUNING_ROOTS", str(tmp_path / "project"))
+    monkeypatch.chdir(tmp_path / "project")
+    tools = ["diagnose_run"] if name == "trainer_state.json" else ["inspect_data", "scan_pii"]
+    for tool in tools if name == "notes.md" else tools[:1]:
+        with pytest.raises(NotAllowedError, match=rf"{re.escape(name)}.*outside the folders"):
+            dispatch.call(tool, {"path": str(folder)}, surface="cli")
+    (outside / name).unlink()
+    (folder / name).unlink()
+    (folder / "inner.md").write_text("Q: a\nA: b\n", "utf-8")
+    (folder / "linked.md").symlink_to(folder / "inner.md")
+    dispatch.call("inspect_data", {"path": str(folder)}, surface="cli")

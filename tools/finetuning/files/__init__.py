@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from finetuning.files.paths import (
         data_files,
         digest,
+        files_below,
         new_output_folder,
         resolve_read,
         resolve_write,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 else:  # type checkers see the imports above, and so every wrong name
     __getattr__ = lazy(
         __name__,
-        paths="data_files digest new_output_folder resolve_read resolve_write sha256_file",
+        paths="data_files digest files_below new_output_folder resolve_read resolve_write "
+        "sha256_file",
         writing="atomic_write whole_folder write_json write_jsonl write_text",
     )
 
@@ -44,6 +46,7 @@ __all__ = [
     "data_files",
     "digest",
     "fault",
+    "files_below",
     "new_output_folder",
     "read_records",
     "resolve_read",

@@ -223,6 +223,23 @@ def data_files(path: PathLike, *, where: str) -> dict[str, Path]:
     return files
 
 
+def files_below(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return the files in a readable folder and its sub-folders, by path.
+
+    Args:
+        folder: Its real path, from :func:`resolve_read`.
+        pattern: What their names must match.
+
+    Raises:
+        NotAllowedError: A link in it leads to a file that may not be read.
+    """
+    found = sorted(file for file in folder.rglob(pattern) if file.is_file())
+    for file in found:
+        if not file.resolve().is_relative_to(folder):
+            resolve_read(file, where=file.relative_to(folder).as_posix())
+    return found
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex, at flat memory."""
     state = hashlib.sha256()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from finetuning.files import fault
+from finetuning.files import fault, files_below
 from finetuning.files.chunks import MAX_LINE_BYTES, read_chunks, split_lines, utf8_chunks
 from finetuning.records import Finding, Record
 
@@ -186,13 +186,12 @@ def _headed(lines: list[str]) -> Iterator[_Pair]:
 
 def text_files(folder: Path) -> list[Path]:
     """Return the text and Markdown files of a folder and its sub-folders, by name."""
-    return sorted(
+    return [
         file
-        for file in folder.rglob("*")
+        for file in files_below(folder)
         if file.suffix.lower() in TEXT_SUFFIXES
-        and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+    ]
 
 
 def _file_rows(file: Path, source: str) -> Iterator[Record | Finding]:

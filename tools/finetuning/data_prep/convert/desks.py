@@ -24,7 +24,7 @@ from finetuning.data_prep.convert.transcripts import (
     without_quotes,
 )
 from finetuning.data_prep.examples import Message
-from finetuning.files import read_records
+from finetuning.files import files_below, read_records
 from finetuning.records import Finding, Json, Record
 
 Place = tuple[str, int]
@@ -270,7 +270,8 @@ def _joined(ticket: Row, comments: Sequence[Record], users: Names, names: Names)
 
 def desk_tables(folder: Path) -> dict[str, Path]:
     """Return the files of a Zendesk folder: tickets, comments and, where there is one, users."""
-    found = {file.name.split(".")[0]: file for file in sorted(folder.iterdir()) if file.is_file()}
+    files = [file for file in files_below(folder) if file.parent == folder]
+    found = {file.name.split(".")[0]: file for file in files}
     whole = {"tickets", "comments"} <= found.keys()
     return {key: found[key] for key in ("tickets", "comments", "users") if key in found and whole}
 

@@ -40,7 +40,7 @@ from finetuning.data_prep.convert.transcripts import (
 )
 from finetuning.data_prep.examples import Message
 from finetuning.errors import BadInputError
-from finetuning.files import fault, read_records
+from finetuning.files import fault, files_below, read_records
 from finetuning.records import Finding, Record
 
 Rows = Iterator[Record | Finding]
@@ -140,8 +140,7 @@ def slack(thread: Sequence[Post], people: Names, bots: set[str], names: Names) -
 def _files(path: Path) -> dict[str, Path | zipfile.Path]:
     """Return the JSON files of a folder or zip archive, by their path below it."""
     if path.is_dir():
-        found = (file for file in path.rglob("*.json") if file.is_file())
-        return {_below(file, path): file for file in sorted(found)}
+        return {_below(file, path): file for file in files_below(path, "*.json")}
     archive = zipfile.ZipFile(path)
     names = (name for name in sorted(archive.namelist()) if name.endswith(".json"))
     return {name: zipfile.Path(archive, name) for name in names}

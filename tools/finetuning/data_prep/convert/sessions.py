@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from finetuning.data_prep.convert.transcripts import Log, Row, plain_text, row_of, rows_of
-from finetuning.files import read_records
+from finetuning.files import files_below, read_records
 from finetuning.records import Finding, Json, Record
 
 SAMPLE: Final = 25
@@ -238,8 +238,7 @@ def sample_of(path: Path) -> list[Row]:
 
 def logs_in(folder: Path) -> list[Path]:
     """Return the JSON Lines files of a folder and its sub-folders, by name."""
-    found = (file for file in folder.rglob("*.jsonl") if file.is_file() and file.stat().st_size)
-    return sorted(found)
+    return [file for file in files_below(folder, "*.jsonl") if file.stat().st_size]
 
 
 def session_rows(path: Path, name: str, _names: Mapping[str, str]) -> Iterator[Record | Finding]:

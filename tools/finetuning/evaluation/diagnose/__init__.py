@@ -12,6 +12,7 @@ from pydantic import Field
 
 from finetuning.errors import BadInputError
 from finetuning.evaluation.diagnose.labels import MEANINGS, Diagnosis, Label
+from finetuning.files import files_below
 from finetuning.records import NextCall, ToolResult
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _inside(path: Path) -> Path:
     """Return the log inside a trainer's output folder, the newest where there are several."""
     if not path.is_dir():
         return path
-    found = sorted(path.rglob("trainer_state.json"), key=lambda file: file.stat().st_mtime)
+    found = sorted(files_below(path, "trainer_state.json"), key=lambda file: file.stat().st_mtime)
     if not found:
         raise BadInputError(
             str(path),
