@@ -304,7 +304,7 @@ def test_what_inspect_data_measures_fills_gaps_and_contradictions_are_returned(
 def test_a_word_that_the_data_contradicts_is_returned(
     write_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetuning.fit.assess import _differ  # pyright: ignore[reportPrivateUsage]  # the rule is small and has no other door
+    from finetuning.fit import _differ  # pyright: ignore[reportPrivateUsage]  # the rule is small and has no other door
 
     assert _differ("high", "low")
     assert _differ(True, False)
