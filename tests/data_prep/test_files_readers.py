@@ -369,13 +369,17 @@ def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], more: b
     assert list(split_lines([whole])) == whole.splitlines(keepends=True)
 
 
-def test_an_endless_line_is_kept_to_one_byte_over_the_limit(
+def test_an_endless_line_is_one_byte_over_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("finetuning.files.chunks.MAX_LINE_BYTES", 10)
     lines = list(split_lines([b"x" * 8] * 5 + [b"y\nz"]))
-    assert len(lines[0]) == 13
-    assert lines[1] == b"z"
+    assert lines == [bytes(11), b"z"]
+    assert list(split_lines([b"x" * 8, b"x" * 8])) == [bytes(11)]
+    assert list(split_lines([b"x" * 9, b"x", b"\r", b"\n", b"z\r"])) == [
+        b"x" * 10 + b"\r\n",
+        b"z\r",
+    ]
 
 
 json_values = st.recursive(

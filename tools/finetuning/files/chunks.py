@@ -38,9 +38,7 @@ def compression_of(path: Path) -> str | None:
     """Return ``"gzip"``, ``"zstd"`` or None, by the first bytes of the file."""
     with path.open("rb") as stream:
         head = stream.read(4)
-    if head.startswith(GZIP_MAGIC):
-        return "gzip"
-    return "zstd" if head == ZSTD_MAGIC else None
+    return {GZIP_MAGIC: "gzip"}.get(head[:2], "zstd" if head == ZSTD_MAGIC else None)
 
 
 def _changed(path: Path) -> BadInputError:
@@ -128,8 +126,8 @@ def _polars_error() -> type[Exception]:
 def utf8_chunks(chunks: Iterable[bytes], *, name: str) -> Iterator[bytes]:
     """Yield the same text as UTF-8 without a byte-order mark.
 
-    A UTF-8 mark is dropped, UTF-16 and UTF-32 with a mark are converted; anything else passes
-    as it is, so that a bad byte stays visible to the row that holds it.
+    A UTF-8 mark is dropped, UTF-16 and UTF-32 with a mark are converted; the rest stays as it is,
+    a bad byte visible to its row.
 
     Raises:
         BadInputError: A UTF-16 or UTF-32 file is cut off or malformed.
@@ -159,8 +157,8 @@ def utf8_chunks(chunks: Iterable[bytes], *, name: str) -> Iterator[bytes]:
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     r"""Yield physical lines with their line ends: ``\n``, ``\r\n`` or ``\r``.
 
-    Of a line over ``MAX_LINE_BYTES`` the start is kept (at least one byte more than the limit),
-    so that the caller can tell; the rest of it is skipped at flat memory.
+    A line over ``MAX_LINE_BYTES`` comes as one NUL more than the limit, so that the caller can
+    tell; its bytes are skipped, and the NULs take no room before somebody reads them.
     """
     tail: list[bytes] = []  # the unfinished line
     held = 0
@@ -170,16 +168,20 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         carriage = b"\r" if piece.endswith(b"\r") else b""
         lines = (piece[:-1] if carriage else piece).splitlines(keepends=True)
         rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
-        if lines and tail:
-            tail.append(lines[0])
-            lines[0] = b"".join(tail)
+        if lines and held:
+            lines[0] = _whole_line([*tail, lines[0]], held)
             tail, held = [], 0
         yield from lines
-        if rest and held <= MAX_LINE_BYTES:
-            tail.append(rest[: MAX_LINE_BYTES + 1 - held])
-            held += len(rest)
-    if tail or carriage:
-        yield b"".join(tail) + carriage
+        tail.append(rest)
+        held += len(rest)
+        if held > MAX_LINE_BYTES:
+            tail.clear()
+    if held or carriage:
+        yield _whole_line([*tail, carriage], held)
+
+
+def _whole_line(parts: list[bytes], held: int) -> bytes:
+    return b"".join(parts) if held <= MAX_LINE_BYTES else bytes(MAX_LINE_BYTES + 1)
 
 
 class LineRange(NamedTuple):
@@ -245,9 +247,7 @@ def _line_ends(before: bytes, chunk: bytes) -> int:
 
 
 def lines_in(path: Path, part: LineRange) -> Iterator[tuple[int, bytes | Finding]]:
-    """Yield number and bytes of each line of a range that is not blank.
-
-    Of a line that is too long comes a finding instead, at flat memory.
+    """Yield number and bytes of each line of a range that is not blank; a finding if too long.
 
     Raises:
         BadInputError: The file is shorter than it was.
