@@ -2,9 +2,9 @@
 
 The readings stand in tools/finetuning/estimate/tables.json with source and date. They were split
 by groups (source, base, tuning, stack) before the formula was written: it was written on the
-half ``develop``; ``unseen`` was evaluated once, afterwards. A reading is excluded, with the
-reason in its row, when its source does not say what was measured, when its rows vary in length,
-or when attention keeps a matrix of length times length.
+half ``develop``; ``unseen`` was evaluated afterwards, twice (training.md#memory). A reading is
+excluded, with the reason in its row, when its source does not say what was measured, when its
+rows vary in length, or when attention keeps a matrix of length times length.
 
 Reach, on the unseen half: median error <= 7 %, 90th percentile <= 15 %, nothing under-estimated
 by more than 5 %. Exit code 1 below it.

@@ -32,9 +32,9 @@ Face trainer that keeps the logits; or the program named, with its defaults."""
 Tuning = Literal["lora", "qlora", "full"]
 Quantisation = Literal["nf4", "nf4-dq", "gptq"]
 
-MEMORY_ERROR_FRACTIONS: Final = (0.045, 0.09)
+MEMORY_ERROR_FRACTIONS: Final = (0.053, 0.101)
 """Median and 90th percentile of the formula's error on the 61 published readings that it was not
-written on; the worst under-estimate there was 6.4 % (benchmarks/memory_estimate.py, 2026-11-20)."""
+written on; the worst under-estimate there was 5.1 % (benchmarks/memory_estimate.py, 2026-11-20)."""
 
 
 class Kernels(NamedTuple):
@@ -81,6 +81,9 @@ _CONTEXT_BYTES: Final = 500_000_000
 """CUDA context and libraries, outside what torch counts (0.14 GB on a T4 to 0.6 GB on an H100)."""
 _WORKSPACE_BYTES: Final = 150_000_000
 """Buffers of cuBLAS and the like, which torch does count."""
+_UNPACKED_COPIES: Final = 2
+"""16-bit copies of the largest 4-bit matrix while a layer works: bitsandbytes unpacks it for the
+product, and autograd for the gradient of its input (functional.py, matmul_4bit)."""
 _TILE: Final = (4096, 32_768)
 """Positions and vocabulary entries of one tile of TRL's fused loss (trl 1.16 kernels)."""
 _SAVED: Final = {"gated": 5.3, "ungated": 2.0, "hidden": 8.5, "four_norms": 16.0}
@@ -178,9 +181,14 @@ class _Plan:
         if self.tuning == "full":  # inputs are let go while gradients come
             backward = (layer, 0.0, max(kept, gradients))
         else:
-            backward = (kept + layer, 0.0, 0.0)
+            backward = (kept + layer, 0.0, self.unpacked())
         step = (0.0, 0.0, gradients + trained["step"])
-        return max(((kept, logits, 0.0), backward, step), key=sum)
+        return max(((kept, logits, self.unpacked()), backward, step), key=sum)
+
+    def unpacked(self) -> float:
+        """16-bit copies of one 4-bit matrix."""
+        matrix = 2.0 * self.shape.hidden_size * self.shape.intermediate_size
+        return _UNPACKED_COPIES * matrix if self.tuning == "qlora" else 0.0
 
     def weights(self) -> float:
         parameters, width = self.shape.parameters, self.width
