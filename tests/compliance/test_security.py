@@ -94,13 +94,16 @@ def test_a_base_with_pickled_weights_is_refused(
 
 
 BOMB = """
-import resource, sys
+import sys
 from pathlib import Path
 from finetuning.files import read_records
 from finetuning.records import Finding
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # getrusage would begin at the peak of the process that started this one
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+before = peak()
 rows = list(read_records(Path(sys.argv[1])))
-grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+grown = (peak() - before) // 1024
 print(sum(isinstance(row, Finding) for row in rows), len(rows), grown)
 """
 

@@ -327,7 +327,7 @@ def test_server_start_loads_only_the_shapes_of_the_tools() -> None:
         "n for n in sys.modules if n.startswith(('finetuning.data_prep.', 'polars', 'numpy'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = ("results", "targets", "tools")
+    names = ("results", "targets")
     assert done.stdout.split() == [f"finetuning.data_prep.{name}" for name in names]
 
 
