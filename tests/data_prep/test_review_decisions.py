@@ -99,6 +99,23 @@ def test_sheet_has_as_many_different_rows_as_asked_for_and_there_are(
     assert len(rows) == min(size, len({number for number, _, _ in offered}))
 
 
+def test_a_row_of_two_sources_takes_one_place_on_the_sheet() -> None:
+    sampler = ReviewSampler(4)
+    for source in "ab":
+        for number in range(4):
+            sampler.add(raw(number), source=source, line=number)
+    assert len({row.digest for row in sampler.rows()}) == 4
+
+
+def test_a_sheet_is_filled_where_one_of_many_sources_holds_nearly_all_rows() -> None:
+    sampler = ReviewSampler(60)
+    for number in range(20):
+        sampler.add(raw(number), source=f"small {number}", line=1)
+    for number in range(1_000):
+        sampler.add(raw(100 + number), source="large", line=number)
+    assert len(sampler.rows()) == 60
+
+
 def test_many_sources_do_not_make_the_sample_large() -> None:
     sampler = ReviewSampler(10)
     for number in range(3_000):

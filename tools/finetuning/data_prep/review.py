@@ -1,15 +1,15 @@
 """A sheet on which a person approves, edits or rejects rows, and the decisions read back.
 
 The sheet is one HTML file that needs no network; it holds the rows, so it stays on this machine.
-A decision names its row by a digest of the row as it was shown: when the row has changed since,
-the decision is refused.
+A decision names its row by a digest: when the row has changed since, the decision is refused.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 
@@ -98,6 +98,7 @@ class ReviewSampler:
         self._size, self._seed, self._few = size, seed, max(1, size // 10)
         self._risky, self._long, self._short = _Best(size), _Best(self._few), _Best(self._few)
         self._strata: dict[tuple[str, str], _Best] = {}
+        self._any = _Best(size)  # fills the sheet where one stratum holds nearly all rows
         self._labels: Counter[str] = Counter()
 
     def add(
@@ -135,6 +136,7 @@ class ReviewSampler:
         name = (source, label or "") if known else ("", "")
         room = max(4, 4 * self._size // (1 + len(self._strata)))
         self._strata.setdefault(name, _Best(room)).offer(place, 0.0, row)
+        self._any.offer(place, 0.0, row)
 
     def rows(self) -> list[Shown]:
         """Return the rows of the sheet, riskiest first, each with why it is on it."""
@@ -154,8 +156,8 @@ class ReviewSampler:
         take(self._short.rows(), ("shortest",), half)
         take(self._rarest()[: self._few], ("rare_label",), half)
         take([row for row in self._risky.rows() if row.digest not in chosen], (), half)
-        drawn = [row for row in self._in_turn() if row.digest not in chosen]
-        take(drawn[: self._size - len(chosen)], ("drawn",), self._size)
+        drawn = {row.digest: row for row in self._in_turn() + self._any.rows()}
+        take([drawn[name] for name in drawn if name not in chosen], ("drawn",), self._size)
         return sorted(chosen.values(), key=lambda row: (-_score(row.why), "drawn" in row.why))
 
     def _rarest(self) -> list[Shown]:
@@ -165,11 +167,10 @@ class ReviewSampler:
         kept = (best.rows() for name, best in self._strata.items() if name[1] == rarest)
         return [row for rows in kept for row in rows]
 
-    def _in_turn(self) -> Iterator[Shown]:
-        """Yield rows of every stratum in turn."""
+    def _in_turn(self) -> list[Shown]:
+        """Return rows of every stratum in turn."""
         lists = [best.rows() for _, best in sorted(self._strata.items())]
-        for place in range(max(map(len, lists), default=0)):
-            yield from (rows[place] for rows in lists if place < len(rows))
+        return [row for each in itertools.zip_longest(*lists) for row in each if row]
 
     def write(self, path: Path, *, target: str) -> int:
         """Write the sheet, whole or not at all, and return how many rows are on it."""
@@ -195,8 +196,7 @@ def meaning_of(code: str) -> str:
     for table in (_WHY, NOTES):
         if code in table:
             return table[code]
-    entry = (CODES | QUALITY_CODES | CONVERT_CODES).get(code)
-    return entry.meaning if entry is not None else ""
+    return entry.meaning if (entry := (CODES | QUALITY_CODES | CONVERT_CODES).get(code)) else ""
 
 
 class Decided(NamedTuple):
