@@ -150,8 +150,8 @@ class _Page:
                 "Never pays back: a month costs {} more than today.", money(-case.saving)
             )
         elif point is not None and point <= case.horizon:
-            marks = [(float(point), self.say("after {} months", f"{point:.1f}"))]
-            notice = ""
+            when = f"{point:.1f}" if point >= Decimal("0.1") else "< 0.1"
+            marks, notice = [(float(point), self.say("after {} months", when))], ""
         return pages.line_chart(
             [pages.Series(self.say("gained so far, all spending taken off"), gains)],
             title=self.say("When it pays back"),

@@ -247,10 +247,8 @@ def _verdict(case: Case, months: Months | None, share: float) -> str:
     cost = case.tuned_request * case.requests + case.tuned_fixed
     point = break_even_months(case)
     if point is not None:
-        return (
-            f"At this traffic it saves {money(case.saving)} a month and pays back in about "
-            f"{point:.1f} months."
-        )
+        when = f"in about {point:.1f} months" if point >= Decimal("0.1") else "within days"
+        return f"At this traffic it saves {money(case.saving)} a month and pays back {when}."
     if case.saving > 0:
         return (
             f"Never pays: it saves {money(case.saving)} a month, but the base's end asks for "
