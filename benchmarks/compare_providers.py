@@ -4,7 +4,7 @@ Run: ``python benchmarks/compare_providers.py [--quick]``. Each run starts a fre
 no socket (an audit hook ends it otherwise), and times the first call (catalogue parsed, modules
 imported from compiled files, as installed ones are) and repeated calls with a workload over every
 provider. There is no peer to run beside it: no public tool prices providers offline (costs.md,
-checked 2026-11-20); parsing the same files with ``tomllib`` alone is printed as the floor. Exits
+checked 2026-11-20); parsing the same files with ``tomli`` alone is printed as the floor. Exits
 1 when the median repeated call takes more than 50 ms.
 """
 
@@ -28,14 +28,14 @@ def guard(event, arguments):
 
 sys.addaudithook(guard)
 from finetuning.providers.compare import compare_providers
-import tomllib
+import tomli
 import finetuning.providers.catalogue as catalogue
 
 repeats = int(sys.argv[1])
 texts = [path.read_text("utf-8") for path in sorted(Path(catalogue.__file__).parent.glob("*.toml"))]
 started = time.perf_counter()
 for text in texts:
-    tomllib.loads(text)
+    tomli.loads(text)
 floor = time.perf_counter() - started
 work = {"training_tokens": 2_000_000, "requests_per_month": 100_000, "tokens_in": 800,
         "tokens_out": 200}
