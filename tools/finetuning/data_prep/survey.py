@@ -236,11 +236,6 @@ def guess_language(text: str) -> tuple[str, float]:
     return best, most / (1 + most + (others[0][1] if others else 0))
 
 
-def language_of(text: str) -> str:
-    """Return the language of a text, or ``unknown``."""
-    return guess_language(text)[0]
-
-
 class Agreement(NamedTuple):
     """How far annotators agree: the raw share of equal pairs, and Krippendorff's alpha."""
 

@@ -180,28 +180,22 @@ def _run(spec: str, run_id: str, where: str) -> LocalTarget:
     return LocalTarget(spec, _base_folder(base, where), folder)
 
 
-def _base_folder(path: str, where: str) -> str:
+def _folder_with(name: str, path: str, where: str, expected: str, step: str) -> str:
     folder = resolve_read(path, where=where, kind="folder")
-    if not (folder / "config.json").is_file():
-        raise BadInputError(
-            where,
-            f"{path!r} has no config.json",
-            "the folder of a model in Hugging Face format",
-            "Name the folder that holds config.json, tokenizer.json and the weights",
-        )
+    if not (folder / name).is_file():
+        raise BadInputError(where, f"{path!r} has no {name}", expected, step)
     return str(folder)
+
+
+def _base_folder(path: str, where: str) -> str:
+    step = "Name the folder that holds config.json, tokenizer.json and the weights"
+    form = "the folder of a model in Hugging Face format"
+    return _folder_with("config.json", path, where, form, step)
 
 
 def _adapter_folder(path: str, where: str) -> str:
-    folder = resolve_read(path, where=where, kind="folder")
-    if not (folder / "adapter_config.json").is_file():
-        raise BadInputError(
-            where,
-            f"{path!r} has no adapter_config.json",
-            "the folder of a PEFT adapter",
-            "Name the adapter folder after the last '+'",
-        )
-    return str(folder)
+    step = "Name the adapter folder after the last '+'"
+    return _folder_with("adapter_config.json", path, where, "the folder of a PEFT adapter", step)
 
 
 def _http(spec: str, where: str) -> HttpTarget:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+from finetuning.errors import lazy
 
 ProviderId = Literal[
     "openai",
@@ -55,24 +56,16 @@ if TYPE_CHECKING:
     from finetuning.providers.pricing import UnknownPriceError, find_price, search_price
     from finetuning.providers.refresh import refresh_catalogue, verify_catalogue
     from finetuning.providers.terms import Availability, availability, billed_tokens, billing_rule
-
-_HOMES: Final = {
-    "Availability": "terms",
-    "UnknownPriceError": "pricing",
-    "all_providers": "catalogue",
-    "availability": "terms",
-    "base_prices": "market",
-    "billed_tokens": "terms",
-    "billing_rule": "terms",
-    "compare_providers": "compare",
-    "find_model": "catalogue",
-    "find_price": "pricing",
-    "load_provider": "catalogue",
-    "provider_ids": "catalogue",
-    "refresh_catalogue": "refresh",
-    "search_price": "pricing",
-    "verify_catalogue": "refresh",
-}
+else:  # type checkers see the imports above, and so every wrong name
+    __getattr__ = lazy(
+        __name__,
+        catalogue="all_providers find_model load_provider provider_ids",
+        compare="compare_providers",
+        market="base_prices",
+        pricing="UnknownPriceError find_price search_price",
+        refresh="refresh_catalogue verify_catalogue",
+        terms="Availability availability billed_tokens billing_rule",
+    )
 """Public name → module: loaded on first use, because servers start without any of it."""
 
 __all__ = [
@@ -98,10 +91,3 @@ __all__ = [
     "search_price",
     "verify_catalogue",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """Load the module that holds a public name."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'finetuning.providers' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"finetuning.providers.{_HOMES[name]}"), name)

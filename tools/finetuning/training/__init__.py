@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from finetuning import estimate, files, runs
 from finetuning.errors import BadInputError, MissingExtraError, UnknownNameError, lazy
+from finetuning.providers import PROVIDER_IDS
 from finetuning.records import Model, NextCall, ToolResult
 from finetuning.runs import RunStatus
 
@@ -48,11 +49,7 @@ __all__ = [
     "newest_valid",
 ]
 
-HOSTED: Final = tuple(
-    "openai azure bedrock sagemaker vertex gemini_api together fireworks tinker nebius "
-    "prime_intellect baseten wandb crusoe alibaba volcengine siliconflow mistral cohere "
-    "predibase hf_jobs modal runpod lambda".split()
-)
+HOSTED: Final = tuple(name for name in PROVIDER_IDS if name != "local")
 
 QUIET_OFFLINE: Final = {
     "HF_HUB_OFFLINE": "1",

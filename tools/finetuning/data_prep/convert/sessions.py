@@ -29,6 +29,31 @@ class Line(NamedTuple):
     data: Row
 
 
+def _said(log: Log, content: Json, *, call: str, arguments: str) -> list[Row]:
+    """Log what an assistant said, thought and called; return the blocks of another kind.
+
+    Args:
+        log: Takes it.
+        content: A text, or blocks.
+        call: Kind of a block that calls a tool.
+        arguments: Key of such a block that holds the arguments.
+    """
+    if isinstance(content, str):
+        log.answer(content)
+    others: list[Row] = []
+    for block in rows_of(content):
+        kind = block.get("type")
+        if kind == "text":
+            log.answer(block.get("text"))
+        elif kind == "thinking":
+            log.think(block.get("thinking"))
+        elif kind == call:
+            log.call(block.get("name"), block.get(arguments), block.get("id"))
+        else:
+            others.append(block)
+    return others
+
+
 # --- Claude Code -----------------------------------------------------------------------------
 
 
@@ -80,18 +105,8 @@ def _claude_event(log: Log, data: Row) -> None:
         if others or isinstance(content, str):
             log.user(content if isinstance(content, str) else others)
         return
-    if isinstance(content, str):
-        log.answer(content)
-    for block in rows_of(content):
-        kind = block.get("type")
-        if kind == "text":
-            log.answer(block.get("text"))
-        elif kind == "thinking":
-            log.think(block.get("thinking"))
-        elif kind == "tool_use":
-            log.call(block.get("name"), block.get("input"), block.get("id"))
-        else:
-            log.notes.append("events_left_out")
+    for _ in _said(log, content, call="tool_use", arguments="input"):
+        log.notes.append("events_left_out")
 
 
 def claude_code(lines: Sequence[Line], source: str) -> Iterator[Record]:
@@ -137,16 +152,7 @@ def _openclaw_event(log: Log, message: Row) -> None:
     elif role == "toolResult":
         log.result(message.get("toolCallId"), content)
     elif role == "assistant" and message.get("stopReason") not in {"error", "aborted"}:
-        if isinstance(content, str):
-            log.answer(content)
-        for block in rows_of(content):
-            kind = block.get("type")
-            if kind == "text":
-                log.answer(block.get("text"))
-            elif kind == "thinking":
-                log.think(block.get("thinking"))
-            elif kind == "toolCall":
-                log.call(block.get("name"), block.get("arguments"), block.get("id"))
+        _said(log, content, call="toolCall", arguments="arguments")
     else:
         log.notes.append("events_left_out")
 
