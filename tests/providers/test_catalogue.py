@@ -20,17 +20,31 @@ from finetuning.providers.catalogue import (
     UNPRICED,
     Source,
     base_of,
+    file_of,
     gpu_size,
     memory_gb,
     model_at,
     params_of,
+    read_file,
     read_provider,
 )
 
 
-def test_every_file_is_sound_and_named_after_its_provider() -> None:
-    assert {provider.id for provider in all_providers()} == set(provider_ids())
-    assert set(provider_ids()) <= set(PROVIDER_IDS)
+def test_every_entry_is_sound_and_found_by_its_own_id() -> None:
+    assert [provider.id for provider in all_providers()] == list(provider_ids())
+    assert set(provider_ids()) == set(PROVIDER_IDS)
+
+
+def test_an_entry_read_alone_is_what_the_whole_file_says() -> None:
+    for path in FOLDER.glob("*.toml"):
+        for entry in read_file(path):
+            assert entry == load_provider(entry.id)
+            assert file_of(entry.id) == path.name
+
+
+def test_only_entries_that_mention_a_word_are_read() -> None:
+    named = [provider.id for provider in all_providers(mentioning="cny_per_usd")]
+    assert named == ["alibaba"], "its neighbours in the file do not say it"
 
 
 def test_every_row_has_a_source_with_a_day_and_a_confidence() -> None:
@@ -101,6 +115,12 @@ def test_a_model_under_another_name_is_known_as_the_open_base_that_it_is() -> No
     assert gpu_size("no-such-device") is None
 
 
+ALONE = """id = "wandb"
+name = "a file of one provider"
+service = "managed"
+weights = "unknown"
+sources.page = { url = "page", checked = "2026", confidence = "read" }
+"""
 BROKEN = {
     "not toml": ("id = ", "Invalid value"),
     "unknown key": ('colour = "red"\n', "colour"),
@@ -130,18 +150,17 @@ def test_an_edited_file_that_breaks_the_schema_is_refused_with_the_reason(
     name: str, tmp_path: Path
 ) -> None:
     addition, reason = BROKEN[name]
-    text = (FOLDER / "wandb.toml").read_text(encoding="utf-8").split("serving")[0] + addition
-    text += '[sources.page]\nurl = "page"\nchecked = "2026"\nconfidence = "read"\n'
     path = tmp_path / "wandb.toml"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(ALONE, encoding="utf-8")
+    assert read_provider(path).id == "wandb"
+    path.write_text(ALONE + addition, encoding="utf-8")
     with pytest.raises(RunFailedError, match=reason):
         read_provider(path)
 
 
 def test_a_file_under_another_name_or_a_source_without_address_is_refused(tmp_path: Path) -> None:
-    text = (FOLDER / "wandb.toml").read_text(encoding="utf-8")
     path = tmp_path / "other.toml"
-    path.write_text(text.replace("https://docs.wandb.ai/inference/lora", ""), encoding="utf-8")
+    path.write_text(ALONE.replace('url = "page"', 'url = ""'), encoding="utf-8")
     with pytest.raises(RunFailedError, match=r"no address.*id 'wandb' in the file of 'other'"):
         read_provider(path)
 

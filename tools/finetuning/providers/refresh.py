@@ -16,7 +16,7 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field
 
 from finetuning.errors import UnknownNameError
-from finetuning.providers.catalogue import FOLDER, Provider, load_provider, read_file
+from finetuning.providers.catalogue import FOLDER, Provider, file_of, load_provider, read_file
 from finetuning.providers.pricing import STALE_DAYS
 from finetuning.providers.signals import SIGNALS, Found, Signal, get_json
 from finetuning.providers.terms import day_of
@@ -270,7 +270,7 @@ def _on_this_machine(address: str) -> bool:
 def _patch(signal: Signal, found: Found, day: dt.date) -> str:
     """Return proposed rows as TOML, with the source that they cite."""
     name = f"live_{day:%Y_%m_%d}"
-    lines = [f"\n# {signal.provider}.toml, from {signal.name}"]
+    lines = [f"\n# {signal.provider} in {file_of(signal.provider)}, from {signal.name}"]
     for table, values in found.rows:
         lines.append(f"[[{signal.provider}.{table}]]")
         lines += [f"{key} = {_toml(value)}" for key, value in values.items()]

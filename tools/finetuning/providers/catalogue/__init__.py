@@ -1,7 +1,8 @@
 """The catalogue: TOML files of providers, checked against a schema and read on first use.
 
-Every row names its source, the day it was read and how sure it is. A provider has a file of its
-own; services that are gone share ``closed.toml``, rented GPUs ``rentals.toml``.
+Every row names its source, the day it was read and how sure it is. Providers of a kind share a
+file, an ``[[provider]]`` entry each; an entry is a TOML document of its own, so that one provider
+is read without its neighbours.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ __all__ = [
     "all_providers",
     "base_of",
     "byo_hosts",
+    "file_of",
     "find_model",
     "gpu_size",
     "load_provider",
@@ -73,33 +75,33 @@ BYTES_PER_PARAMETER: Final[dict[Tuning, Decimal]] = {
 """Weights, and for full tuning gradient and optimiser too (training.md#memory); a tenth and 2 GB
 come on top. A rough size: configure_training and estimate_cost know better."""
 FOLDER: Final = Path(__file__).parent
-SEVERAL: Final = "[[provider]]"
-"""Starts each entry of a file with several providers: what has closed, and rented GPUs."""
+ENTRY: Final = "\n[[provider]]"
+"""The line that starts each entry of a file with several providers."""
 
 
 @functools.cache
-def _texts() -> dict[str, str]:
-    """Return file name without suffix → its text."""
-    return {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.toml"))}
-
-
-@functools.cache
-def _homes() -> dict[str, str]:
-    """Return provider id → name of the file that holds it."""
-    homes: dict[str, str] = {}
-    for name, text in _texts().items():
-        if SEVERAL not in text:
-            homes[name] = name
-            continue
-        ids = [line.split('"')[1] for line in text.splitlines() if line.startswith('id = "')]
-        homes.update(dict.fromkeys(ids, name))
-    return homes
+def _texts() -> dict[str, tuple[Path, str]]:
+    """Return provider id → the file that holds it and the text of its entry."""
+    texts: dict[str, tuple[Path, str]] = {}
+    for path in FOLDER.glob("*.toml"):
+        alone, *entries = f"\n{path.read_text('utf-8')}".split(ENTRY)
+        if not entries:
+            texts[path.stem] = path, alone
+        for entry in entries:
+            name = entry.partition('\nid = "')[2].partition('"')[0]
+            texts[name] = path, ENTRY + entry
+    return texts
 
 
 @functools.cache
 def provider_ids() -> tuple[str, ...]:
     """Return the ids of the providers of the catalogue, sorted."""
-    return tuple(sorted(_homes()))
+    return tuple(sorted(_texts()))
+
+
+def file_of(provider: str) -> str:
+    """Return the name of the catalogue file that holds a provider."""
+    return _texts()[provider][0].name
 
 
 @functools.cache
@@ -110,14 +112,9 @@ def load_provider(provider: str) -> Provider:
         UnknownNameError: No entry for that id; the nearest ids are named.
         RunFailedError: The file breaks the schema (only an edited catalogue can).
     """
-    if provider not in _homes():
+    if provider not in _texts():
         raise UnknownNameError("provider", "provider", provider, provider_ids())
-    return _entries(_homes()[provider])[provider]
-
-
-@functools.cache
-def _entries(name: str) -> dict[str, Provider]:
-    return {entry.id: entry for entry in read_file(FOLDER / f"{name}.toml")}
+    return _read(*_texts()[provider])[0]
 
 
 def read_provider(path: Path) -> Provider:
@@ -139,10 +136,15 @@ def read_file(path: Path, *, strict: bool = True) -> list[Provider]:
     Raises:
         RunFailedError: It is not TOML, or it breaks the schema.
     """
+    return _read(path, path.read_text(encoding="utf-8"), strict=strict)
+
+
+def _read(path: Path, text: str, *, strict: bool = True) -> list[Provider]:
+    """Return the entries of a text of a catalogue file, checked."""
     import tomli
 
     try:
-        table: dict[str, Any] = tomli.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = tomli.loads(text)
         tables = table.get("provider", [table])
         entries = msgspec.convert(tables, list[Provider])
     except (tomli.TOMLDecodeError, msgspec.ValidationError) as error:
@@ -168,11 +170,11 @@ def all_providers(mentioning: str = "") -> Iterator[Provider]:
     """Yield every provider of the catalogue, by id.
 
     Args:
-        mentioning: A key or value; files without it anywhere are not parsed, which takes most of
-            the time of a first look.
+        mentioning: A key or value; entries without it anywhere are not parsed, which takes most
+            of the time of a first look.
     """
     for provider in provider_ids():
-        if not mentioning or mentioning in _texts()[_homes()[provider]]:
+        if not mentioning or mentioning in _texts()[provider][1]:
             yield load_provider(provider)
 
 
