@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from finetuning import estimate
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.training import TrainingPlan, configure_training, load_config
-from finetuning.training.config import KNOBS, profile_data
+from finetuning.training.config import KNOBS
 from finetuning.training.knobs import choose_learning_rate
+from finetuning.training.profile import profile_data
 
 Configure = Callable[..., TrainingPlan]
 
@@ -54,15 +55,7 @@ def test_it_writes_a_config_that_launch_lora_takes(configure: Configure, base: P
 
 def test_every_setting_it_chose_has_a_reason_and_a_source(configure: Configure) -> None:
     plan = configure()
-    unexplained = set(KNOBS) - set(plan.why)
-    assert unexplained == {
-        "accept_risks",
-        "assistant_only_loss",  # has no meaning for rows of prompt and completion
-        "eval_steps",
-        "max_validation_rows",
-        "save_steps",
-        "save_total_limit",
-    }
+    assert {"learning_rate", "r", "max_length"} <= set(plan.why) <= set(KNOBS)
     assert all(reason.endswith("]") and "[" in reason for reason in plan.why.values())
 
 
@@ -185,14 +178,43 @@ def test_unknown_names_name_the_nearest(
         configure(**arguments)
 
 
+PAIRS = {"chosen": "Rome", "rejected": "Milan"}
+
+
 @pytest.mark.parametrize(
-    "arguments", [{"method": "dpo"}, {"tuning": "qlora"}, {"engine": "axolotl"}]
+    ("row", "form", "method"),
+    [
+        ({"prompt": "send", "completion": "Rome"}, "trl_prompt_completion", "sft"),
+        ({"prompt": "send", "completion": "Rome", "label": True}, "trl_kto", "kto"),
+        ({"prompt": "send", **PAIRS}, "trl_preference", "dpo"),
+        (PAIRS, "trl_preference", "dpo"),
+        ({"text": "send Rome"}, "trl_text", "cpt"),
+        ({"prompt": "send", "answer": "Rome"}, "trl_prompt", "grpo"),
+        ({"prompt": [{"role": "user", "content": "send"}]}, "trl_prompt", "grpo"),
+    ],
 )
-def test_what_this_version_does_not_have_is_refused_plainly(
-    configure: Configure, arguments: dict[str, Any]
+def test_the_rows_of_each_method_are_known_and_those_of_another_named(
+    row: dict[str, Any], form: str, method: str, write_lines: Callable[..., Path]
 ) -> None:
-    with pytest.raises(BadInputError, match="is not in this version"):
-        configure(**arguments)
+    path = write_lines("rows.jsonl", json.dumps(row))
+    assert profile_data(path, None).row_format == form
+    assert profile_data(path, None, method).row_format == form
+    other = "cpt" if method != "cpt" else "dpo"
+    with pytest.raises(BadInputError, match=f"they are {form}.*Use method='{method}'"):
+        profile_data(path, None, other)
+
+
+def test_what_stands_beside_a_prompt_is_the_verifiers(write_lines: Callable[..., Path]) -> None:
+    path = write_lines("rows.jsonl", json.dumps({"prompt": "send", "completion": "Rome"}))
+    assert profile_data(path, None, "grpo").row_format == "trl_prompt"
+
+
+def test_of_a_pair_of_answers_the_longer_counts(
+    write_lines: Callable[..., Path], base: Path
+) -> None:
+    pair = {"prompt": "send", "chosen": "Rome", "rejected": "Rome Milan Rome"}
+    profile = profile_data(write_lines("rows.jsonl", json.dumps(pair)), base)
+    assert (profile.longest_tokens, profile.labelled_tokens) == (5, 4)
 
 
 def test_without_validation_there_is_a_warning_and_no_evaluation_steps(

@@ -223,9 +223,9 @@ def _checkpoints_of(run_id: str) -> str:
 
 
 def _plan(settings: TrainingConfig, base: Path) -> Launch:
-    from finetuning.training.config import profile_data
     from finetuning.training.environment import plan_device
     from finetuning.training.hazards import memory_gb, time_seconds
+    from finetuning.training.profile import profile_data
 
     shape = estimate.read_architecture(base)
     profile = profile_data(Path(settings.train_file), base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -12,12 +12,12 @@ from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.records import Finding, Json, NextCall, ToolResult
 
 if TYPE_CHECKING:
-    from finetuning.training.config import DataProfile, TrainingConfig
+    from finetuning.training.config import TrainingConfig
     from finetuning.training.environment import Device
+    from finetuning.training.profile import DataProfile
 
-LATER_ENGINES: Final = tuple(
-    "trl axolotl llama_factory ms_swift unsloth torchrun ray skypilot hf_jobs".split()
-)
+TUNINGS: Final = ("lora", "qlora", "full")
+ENGINES: Final = ("local", "torchrun", "ray")
 CONFIG_NAME: Final = "training.json"
 
 
@@ -88,13 +88,14 @@ def configure_training(
     Source: tinker_cookbook at 9dfcc3a, LoRA Without Regret, Unsloth and Axolotl guides (checked
     2026-11-20); knowledge: training.md#settings
     """
-    from finetuning.training.config import KNOBS, profile_data
+    from finetuning.training.config import FORMATS, KNOBS
     from finetuning.training.environment import plan_device
     from finetuning.training.hazards import find_risks, refuse_contradictions, shrink_to_fit
     from finetuning.training.knobs import Resolver
+    from finetuning.training.profile import profile_data
     from finetuning.training.weights import find_base
 
-    _refuse_unbuilt(method, tuning, engine)
+    _refuse_unknown(method, tuning, engine, FORMATS)
     given = overrides or {}
     for name in given:
         if name not in KNOBS:
@@ -105,8 +106,12 @@ def configure_training(
     found = files.data_files(data, where="data")
     train = _train_file(found, data)
     target = files.new_output_folder(output_dir, where="output_dir", name="training")
-    profile = profile_data(train, folder)
-    fixed = {
+    profile = profile_data(train, folder, method)
+    fixed: dict[str, Json] = {
+        "engine": engine,
+        "method": method,
+        "tuning": tuning,
+        "quantisation": "nf4" if tuning == "qlora" else "none",
         "base_model": str(folder or base_model),
         "train_file": str(train),
         "validation_file": _path(found.get("validation")),
@@ -126,13 +131,15 @@ def configure_training(
     return _written(plan, target / CONFIG_NAME)
 
 
-def _refuse_unbuilt(method: str, tuning: str, engine: str) -> None:
-    from finetuning.training.config import LATER_METHODS, LATER_TUNINGS, refuse_unbuilt
-
+def _refuse_unknown(method: str, tuning: str, engine: str, methods: Iterable[str]) -> None:
     where = "configure_training"
-    refuse_unbuilt(where, "method", method, "sft", LATER_METHODS)
-    refuse_unbuilt(where, "tuning", tuning, "lora", LATER_TUNINGS)
-    refuse_unbuilt(where, "engine", engine, "local", LATER_ENGINES)
+    for kind, value, known in (
+        ("method", method, methods),
+        ("tuning", tuning, TUNINGS),
+        ("engine", engine, ENGINES),
+    ):
+        if value not in known:
+            raise UnknownNameError(where, kind, value, known)
 
 
 def _train_file(found: dict[str, Path], data: str) -> Path:

@@ -9,8 +9,9 @@ from typing import Final
 from finetuning import estimate
 from finetuning.errors import BadInputError
 from finetuning.records import Finding, Json, Severity
-from finetuning.training.config import DataProfile, TrainingConfig
+from finetuning.training.config import TrainingConfig
 from finetuning.training.environment import Device
+from finetuning.training.profile import DataProfile
 
 _ROOM: Final = 1.0 + estimate.MEMORY_ERROR_FRACTIONS[1]
 """The estimate is taken with the 90th percentile of its error before it is said to fit."""

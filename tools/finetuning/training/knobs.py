@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from finetuning import estimate
 from finetuning.records import Json
-from finetuning.training.config import DataProfile, TrainingConfig, parse_config
+from finetuning.training.config import TrainingConfig, parse_config
 from finetuning.training.environment import Device, usable_cores
+from finetuning.training.profile import DataProfile
 
 
 class Choice(NamedTuple):
