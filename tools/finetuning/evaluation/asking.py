@@ -39,6 +39,7 @@ _TRIES, _BUSY, _LARGEST_BYTES = 3, frozenset({429, 500, 502, 503, 504}), 16 << 2
 _LONGEST_WAIT_SECONDS = 30.0
 _MOST_ERRORS = 0.05
 _LAST_LINES: Final = 3
+_ASKED: Final = ("id", "prompt", "messages", "reference")
 
 
 def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
@@ -100,20 +101,12 @@ def ask_local(
     """
     require("torch", feature="a local model as target", extra="local")
     require("transformers", feature="a local model as target", extra="local")
-    with tempfile.TemporaryDirectory(prefix="fine-tuning-") as folder:
-        request, response = Path(folder) / "request.json", Path(folder) / "response.json"
-        request.write_text(json.dumps(_request(sides, max_tokens)), encoding="utf-8")
-        errors = _run(request, response)
-        if not response.is_file():
-            raise RunFailedError(
-                "compare_eval",
-                f"the process that runs the local model ended early ({errors})",
-                "an answer for every row",
-                "Check the memory of this machine, or evaluate a smaller model",
-            )
-        reply = cast("dict[str, Any]", json.loads(response.read_text(encoding="utf-8")))
-    if "error" in reply:
-        raise BadInputError("compare_eval", *cast("list[str]", reply["error"]))
+    reply = run_child(
+        "finetuning.evaluation.local",
+        _request(sides, max_tokens),
+        where="compare_eval",
+        step="Check the memory of this machine, or evaluate a smaller model",
+    )
     answers = {
         side: {
             job: {key: Answer(*cast("list[Any]", row)) for key, row in rows.items()}
@@ -138,23 +131,43 @@ def _request(sides: Sequence[Side], max_tokens: int) -> dict[str, Any]:
                     "sides": [],
                     "generate": job.generate,
                     "nll": job.nll,
-                    "questions": [_row(question) for question in job.questions],
+                    "questions": [
+                        {name: getattr(question, name) for name in _ASKED}
+                        for question in job.questions
+                    ],
                 },
             )
             entry["sides"].append(side.name)
     return {"max_tokens": max_tokens, "models": list(models.values())}
 
 
-def _row(question: Question) -> dict[str, Any]:
-    return {
-        "id": question.id,
-        "prompt": question.prompt,
-        "messages": question.messages,
-        "reference": question.reference,
-    }
+def run_child(module: str, request: dict[str, Any], *, where: str, step: str) -> dict[str, Any]:
+    """Hand a request to a child process that loads models, and return its reply.
+
+    Args:
+        module: What ``python -m`` runs; it ends with this process and reports progress.
+        request: JSON values.
+        where: Name of the tool, for the error text.
+        step: What to do when the child breaks.
+
+    Raises:
+        BadInputError: The child says that it cannot do what is asked.
+        RunFailedError: The child broke.
+    """
+    with tempfile.TemporaryDirectory(prefix="fine-tuning-") as folder:
+        source, target = Path(folder) / "request.json", Path(folder) / "response.json"
+        source.write_text(json.dumps(request), encoding="utf-8")
+        errors = _run([sys.executable, "-m", module, str(source), str(target)])
+        if not target.is_file():
+            what = f"the process that runs the local model ended early ({errors})"
+            raise RunFailedError(where, what, "a whole reply", step)
+        reply = cast("dict[str, Any]", json.loads(target.read_text(encoding="utf-8")))
+    if "error" in reply:
+        raise BadInputError(where, *cast("list[str]", reply["error"]))
+    return reply
 
 
-def _run(request: Path, response: Path) -> str:
+def _run(command: list[str]) -> str:
     """Run the child to its end, pass its progress on, and return its last words."""
     environment = {
         "HF_HUB_OFFLINE": "1",
@@ -162,7 +175,6 @@ def _run(request: Path, response: Path) -> str:
         "TRANSFORMERS_VERBOSITY": "error",
         **{k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"},
     }
-    command = [sys.executable, "-m", "finetuning.evaluation.local", str(request), str(response)]
     last: list[str] = []
     with subprocess.Popen(
         command,
@@ -182,7 +194,9 @@ def _run(request: Path, response: Path) -> str:
         except BaseException:
             child.kill()
             raise
-    return f"exit code {code}" + (f", {_kind(last[-1])}" if code and last else "")
+    # the kind of the error without its text, which could hold row content
+    kind = f", {last[-1].split(':', 1)[0][:60]}" if code and last else ""
+    return f"exit code {code}{kind}"
 
 
 def _report(line: str) -> bool:
@@ -192,11 +206,6 @@ def _report(line: str) -> bool:
     done, total, what = line.removeprefix("progress ").rstrip("\n").split(" ", 2)
     runs.progress(int(done), int(total), what)
     return True
-
-
-def _kind(line: str) -> str:
-    """Return the kind of an error without its text, which could hold row content."""
-    return line.split(":", 1)[0][:60]
 
 
 def ask_server(target: HttpTarget, side: str, job: Job, max_tokens: int) -> dict[str, Answer]:

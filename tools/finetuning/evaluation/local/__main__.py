@@ -236,28 +236,34 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     models: list[dict[str, Any]] = []
     for entry in request["models"]:
-        _report(0, 1, "loading the model")
+        report(0, 1, "loading the model")
         model = load_model(entry["base"], entry["adapters"])
         loaded = time.perf_counter() - started
-        answers |= answer_jobs(model, entry["jobs"], request["max_tokens"], _report)
+        answers |= answer_jobs(model, entry["jobs"], request["max_tokens"], report)
         models.append({**describe(model), "load_seconds": round(loaded, 2)})
         started = time.perf_counter()
     return {"answers": answers, "provenance": {"models": models}}
 
 
-def _report(done: int, total: int, what: str) -> None:
+def report(done: int, total: int, what: str) -> None:
+    """Tell the process that waits how far this one is."""
     sys.stderr.write(f"progress {done} {total} {what}\n")
     sys.stderr.flush()
 
 
-def main(arguments: list[str]) -> int:
-    """Read the request, answer it, and leave the reply whole or not at all."""
+def reply_to(arguments: list[str], work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Read the request, answer it, and leave the reply whole or not at all.
+
+    Args:
+        arguments: Path of the request and path of the reply.
+        work: Turns the request into the reply.
+    """
     settings.enforce_offline()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     source, target = map(Path, arguments)
-    _report(0, 1, "loading the libraries")
+    report(0, 1, "loading the libraries")
     try:
-        reply = run(json.loads(source.read_text(encoding="utf-8")))
+        reply = work(json.loads(source.read_text(encoding="utf-8")))
     except CannotRunError as error:
         reply = {"error": list(error.args)}
     temporary = target.with_suffix(".tmp")
@@ -266,7 +272,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process once its standard input closes: then nobody waits for the answer."""
     while os.read(0, 1):
         pass
@@ -274,4 +280,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(reply_to(sys.argv[1:], run))
