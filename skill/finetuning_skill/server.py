@@ -18,7 +18,7 @@ from mcp.types import Tool as WireTool
 
 from finetuning import settings
 from finetuning.errors import BadInputError, FineTuningError
-from finetuning_skill import approvals, arguments, dispatch, knowledge
+from finetuning_skill import TOPICS, approvals, arguments, checklist, dispatch, read_topic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,15 +158,15 @@ def build_server() -> FineTuningServer:
         instructions=INSTRUCTIONS,
         version=version("fine-tuning-skill"),
     )
-    for topic, file in knowledge.TOPICS.items():
+    for topic, file in TOPICS.items():
         server.resource(
             f"knowledge://{topic}",
             name=topic,
             description=f"{file} of the fine-tuning skill",
             mime_type="text/markdown",
-        )(functools.partial(knowledge.read_topic, topic))
+        )(functools.partial(read_topic, topic))
     server.prompt(name="checklist", description="The decision checklist: should I fine-tune?")(
-        knowledge.checklist
+        checklist
     )
     return server
 

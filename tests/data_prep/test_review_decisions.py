@@ -22,7 +22,7 @@ from finetuning.data_prep.review import (
     row_digest,
 )
 from finetuning.errors import BadInputError, NotAllowedError
-from finetuning.pages.sheet import text_fields
+from finetuning.pages import text_fields
 
 Write = Callable[..., Path]
 TARGET = "trl_prompt_completion"

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from finetuning.errors import BadInputError, MissingExtraError
 from finetuning.settings import settings
 from finetuning.tokens import (
+    TextCounts,
     TokenTally,
     count_examples,
     counter_for,
@@ -30,7 +31,6 @@ from finetuning.tokens import (
 )
 from finetuning.tokens.counting import ENCODINGS, find_ranks, load_encoding
 from finetuning.tokens.examples import BAND, estimate_tokens
-from finetuning.tokens.words import TextCounts
 
 HELLO = "Hello, world! Grüße, 世界 🌍"
 
@@ -111,7 +111,7 @@ def test_a_text_counted_by_its_words_has_the_tokens_of_the_whole(
 
 
 def test_no_more_words_are_kept_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetuning.tokens.words._MOST_WORDS", 3)
+    monkeypatch.setattr("finetuning.tokens._MOST_WORDS", 3)
     text = "one two three four five six seven one two"
     loaded = load_encoding("o200k_base")
     assert loaded is not None

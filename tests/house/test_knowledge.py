@@ -14,11 +14,11 @@ import yaml
 from finetuning.providers import all_providers
 from finetuning.settings import VARIABLES
 from finetuning.tokens import counter_for
-from finetuning_skill import dispatch, knowledge, parser
+from finetuning_skill import TOPICS, checklist, dispatch, parser
 
 ROOT = Path(__file__).parents[2]
 SKILL = ROOT / "SKILL.md"
-KNOWLEDGE = tuple(ROOT / name for name in knowledge.TOPICS.values() if name != "SKILL.md")
+KNOWLEDGE = tuple(ROOT / name for name in TOPICS.values() if name != "SKILL.md")
 TEXTS = tuple(sorted(ROOT.glob("*.md")))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OWN_LICENCE_FIELDS = {"name", "description", "license", "compatibility", "metadata"}
@@ -167,7 +167,7 @@ def test_skill_has_the_sections_that_the_server_and_the_reader_look_for() -> Non
     headings = re.findall(r"^## (.+)$", SKILL.read_text(encoding="utf-8"), re.MULTILINE)
     for heading in ("Decision checklist", "Where to look", "Calling the tools", "Without tools"):
         assert heading in headings
-    assert knowledge.checklist().count("\n1. ") == 1
+    assert checklist().count("\n1. ") == 1
 
 
 def test_mode_without_tools_carries_the_date_of_its_facts() -> None:

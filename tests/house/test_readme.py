@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from finetuning_skill import dispatch, knowledge
+from finetuning_skill import dispatch, read_topic
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def test_the_first_screen_has_the_line_the_commands_and_the_trust_box() -> None:
     assert "make demo" in first
     assert "make test" in first
     assert "| nothing until a person approves | $0 | none | 2026-11-20 |" in first
-    assert 'facts-checked: "2026-11-20"' in knowledge.read_topic("skill")
+    assert 'facts-checked: "2026-11-20"' in read_topic("skill")
 
 
 def test_every_tool_stands_in_the_table_of_tools() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import finetuning_skill as knowledge
 from finetuning.errors import RunFailedError, UnknownNameError
-from finetuning_skill import knowledge
 
 
 @pytest.mark.parametrize("topic", knowledge.TOPICS)
@@ -29,6 +29,6 @@ def test_a_skill_without_the_checklist_says_so(
 ) -> None:
     (tmp_path / "knowledge").mkdir()
     (tmp_path / "knowledge" / "SKILL.md").write_text("# nothing\n", encoding="utf-8")
-    monkeypatch.setattr(knowledge, "__file__", str(tmp_path / "knowledge.py"))
+    monkeypatch.setattr(knowledge, "__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(RunFailedError, match="the checklist is missing"):
         knowledge.checklist()

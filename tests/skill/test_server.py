@@ -11,7 +11,7 @@ from mcp.types import CallToolResult, TextContent
 
 from finetuning.errors import BadInputError
 from finetuning.tokens import counter_for
-from finetuning_skill import dispatch, knowledge, server
+from finetuning_skill import TOPICS, checklist, dispatch, read_topic, server
 
 pytestmark = pytest.mark.anyio
 Mode = Literal["auto", "legacy"]
@@ -150,13 +150,13 @@ async def test_a_wait_over_mcp_is_capped(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_knowledge_files_are_resources_and_the_checklist_is_a_prompt(mode: Mode) -> None:
     async with Client(server.build_server(), mode=mode) as client:
         listed = {str(item.uri) for item in (await client.list_resources()).resources}
-        assert listed == {f"knowledge://{topic}" for topic in knowledge.TOPICS}
+        assert listed == {f"knowledge://{topic}" for topic in TOPICS}
         read = await client.read_resource("knowledge://costs")
-        assert getattr(read.contents[0], "text", "") == knowledge.read_topic("costs")
+        assert getattr(read.contents[0], "text", "") == read_topic("costs")
         prompt = await client.get_prompt("checklist")
         message = prompt.messages[0].content
         assert isinstance(message, TextContent)
-        assert message.text == knowledge.checklist()
+        assert message.text == checklist()
 
 
 async def test_results_stay_under_two_thousand_tokens(write_lines: Callable[..., Path]) -> None:

@@ -17,12 +17,12 @@ from finetuning.data_prep.convert import (
     cell_text,
     guess_annotator,
     guess_pair,
+    read_row,
     shape_of,
     time_key,
     turn_columns,
 )
 from finetuning.data_prep.convert.exports import export_kind, open_source
-from finetuning.data_prep.convert.rows import read_row
 from finetuning.data_prep.convert.transcripts import REPAIRS
 from finetuning.data_prep.examples import Example, tool_calls_of
 from finetuning.data_prep.targets import TargetName

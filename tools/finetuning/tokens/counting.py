@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from finetuning.errors import BadInputError, require
 from finetuning.settings import settings
+from finetuning.tokens import TextCounts
 from finetuning.tokens.examples import TokenCounter, estimate_tokens
-from finetuning.tokens.words import TextCounts
 
 if TYPE_CHECKING:
     import tiktoken
