@@ -330,13 +330,13 @@ def test_resuming_after_damage_uses_the_checkpoint_before_and_says_so(
     whole = queue(config)
     assert session.main(whole) == 0
     folder = Path(runs.read_run(whole).folder) / "checkpoints"
-    newest = folder / "checkpoint-8" / "optimizer.pt"
+    newest = folder / "checkpoint-8" / "optimizer.safetensors"
     newest.write_bytes(newest.read_bytes()[:100])
     resumed = queue(config, resume_from=str(folder))
     assert session.main(resumed) == 0
     (alert,) = runs.alerts_of(resumed)
     assert alert["code"] == "checkpoint_skipped"
-    assert "optimizer.pt has changed" in alert["message"]
+    assert "optimizer.safetensors has changed" in alert["message"]
     result, reference = runs.read_run(resumed).result, runs.read_run(whole).result
     assert result is not None
     assert reference is not None
@@ -361,9 +361,9 @@ def test_resuming_without_any_checkpoint_starts_anew_and_says_so(
 def test_a_loss_far_above_chance_and_a_dead_loss_raise_alerts(settings_for: Settings) -> None:
     job = job_of(settings_for(validation_file=None, num_train_epochs=1.0))
     trainer: Any = job.trainer
-    for loss in (99.0, 0.0, 0.0):
-        logs = {"loss": loss, "grad_norm": 0.0, "learning_rate": 1e-3}
-        job.reporter.on_log(trainer.args, trainer.state, trainer.control, logs=logs)
+    for step, loss in enumerate((99.0, 0.0, 0.0), start=1):
+        trainer.state.global_step = step
+        trainer.log({"loss": loss, "grad_norm": 0.0, "learning_rate": 1e-3})
     codes = [alert["code"] for alert in runs.alerts_of(job.run_id)]
     assert codes == ["worse_than_random_start", "zero_loss"]
     runs.finish(job.run_id, "cancelled")

@@ -29,6 +29,8 @@ MANIFEST: Final = "manifest.json"
 WHERE: Final = "build_byte_base"
 _NAME: Final = re.compile(r"checkpoint-(\d+)")
 _STOP_SECONDS: Final = 5.0
+_SMALL_FILES_BYTES: Final = 8 << 20
+"""Allowance for tokenizer, settings and log in a checkpoint that was never written yet."""
 
 
 @contextlib.contextmanager
@@ -51,7 +53,7 @@ def whole_folder(target: Path) -> Generator[Path]:
         if target.exists():
             shutil.rmtree(target)
         inner.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -60,14 +62,15 @@ def _seal(folder: Path) -> None:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {str(path.relative_to(folder)): files.sha256_file(path) for path in paths}
     for path in paths:
-        _sync(path)
+        sync(path)
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    _sync(manifest)
-    _sync(folder)
+    sync(manifest)
+    sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,6 +85,9 @@ def fault_of(folder: Path) -> str | None:
         digests: dict[str, str] = dict(listed)
     except (OSError, ValueError, TypeError):
         return f"{MANIFEST} is missing or damaged"
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    if added := sorted(present - {*digests, MANIFEST}):
+        return f"{added[0]} was added after it was written"
     for name, digest in digests.items():
         path = folder / name
         if not path.is_file():
@@ -119,12 +125,36 @@ def newest_valid(folder: Path) -> tuple[Path | None, dict[str, str]]:
     return None, skipped
 
 
-def keep_newest(folder: Path, count: int) -> None:
-    """Remove all but the newest ``count`` checkpoints and what dead processes left half-written."""
+def keep_newest(folder: Path, count: int, kept_step: int | None = None) -> None:
+    """Remove old checkpoints, and what dead processes left half-written.
+
+    Args:
+        folder: Where the checkpoints lie.
+        count: How many of the newest stay.
+        kept_step: Step of one more that stays at any age (the best by evaluation).
+    """
     for path in list_checkpoints(folder)[:-count]:
-        shutil.rmtree(path, ignore_errors=True)
+        if step_of(path) != kept_step:
+            shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(".checkpoint-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free space of the file system that a folder lies on, or will lie on."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def checkpoint_bytes(trained_parameters: int) -> int:
+    """Return what a checkpoint takes: fp32 weights, Adam's two moments, and small files."""
+    return 12 * trained_parameters + _SMALL_FILES_BYTES
 
 
 class ByteBase(Model, defer_build=True):

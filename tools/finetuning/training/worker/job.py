@@ -1,24 +1,22 @@
-"""The work itself (load, audit, train, save) and what it tells while it works."""
+"""The work itself: load, audit, train, save, and what the run has come to."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import math
 import shutil
 import time
 from pathlib import Path
 from typing import Any, Final
 
 from finetuning import runs
-from finetuning.files import atomic_write, sha256_file
+from finetuning.files import sha256_file
 from finetuning.training import weights
 from finetuning.training.config import TrainingConfig
 from finetuning.training.worker import MaskAudit, load_data
+from finetuning.training.worker.checkpoints import GuardWeights, adopt
 from finetuning.training.worker.trainer import (
-    GuardWeights,
     LoraTrainer,
-    TrainerCallback,
     adapter_settings,
     calm,
     dataset_of,
@@ -28,124 +26,16 @@ from finetuning.training.worker.trainer import (
     transformers,
     versions,
 )
+from finetuning.training.worker.watch import (
+    KeepBest,
+    Reporter,
+    StoppedInEvaluation,
+    best_of,
+    metric_of,
+)
 
-FLUSH_SECONDS: Final = 0.5
-"""Longest time that measured steps wait before they reach the store."""
-_KEPT: Final = ("loss", "grad_norm", "learning_rate", "eval_loss", "epoch")
-_SURE_OF_THE_WRONG: Final = 1.5
-"""First loss, as a multiple of that of guessing, from which an alert is raised: a base that is
-only sure of its old habits starts a little above 1 (the demo's base at 1.15, measured 2026-11)."""
-
-
-class Reporter(TrainerCallback):
-    """Sends steps to the run store, keeps ``trainer_state.json``, listens for a stop."""
-
-    def __init__(self, run_id: str, log_file: Path, *, vocabulary: int) -> None:
-        """Report for one run.
-
-        Args:
-            run_id: The run in the store.
-            log_file: Where the log in Hugging Face's format goes.
-            vocabulary: Size of the vocabulary: a loss above its logarithm is worse than chance.
-        """
-        self.run_id, self.log_file = run_id, log_file
-        self.stop_requested = False
-        self.flush_seconds = FLUSH_SECONDS
-        self.first_step_at: float | None = None
-        self._chance = math.log(vocabulary)
-        self._rows: list[dict[str, Any]] = []
-        self._flushed_at = 0.0
-        self._began_at, self._began_step = time.monotonic(), 0
-        self._loss: float | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note where the clock starts."""
-        self._began_at, self._began_step = time.monotonic(), state.global_step
-        self._tell(state, "training")
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for a checkpoint and the end of training when somebody wants to stop."""
-        if self.stop_requested:
-            control.should_save = True
-            control.should_training_stop = True
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
-    ) -> None:
-        """Keep the numbers of one log row and pass them on now and then."""
-        values: dict[str, Any] = {name: logs[name] for name in _KEPT if logs and name in logs}
-        if "loss" not in values and "eval_loss" not in values:
-            return
-        if "loss" in values:
-            self._watch(state.global_step, float(values["loss"]), float(values["grad_norm"]))
-        self._rows.append({"step": state.global_step, **values})
-        first = self.first_step_at is None
-        if first:
-            self.first_step_at = time.time()
-        if first or time.monotonic() - self._flushed_at >= self.flush_seconds:
-            self._tell(state, "training")
-            self.stop_requested = self.stop_requested or runs.cancel_requested(self.run_id)
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Bring the log file up to the checkpoint."""
-        self._tell(state, "training")
-        self.write_log(state)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Pass on what is left."""
-        self._tell(state, "saving")
-        self.write_log(state)
-
-    def flush(self) -> None:
-        """Send the rows that are still waiting."""
-        if self._rows:
-            runs.record_steps(self.run_id, self._rows)
-            self._rows = []
-
-    def write_log(self, state: Any) -> None:
-        """Write ``trainer_state.json`` as the Hugging Face Trainer does."""
-        with atomic_write(self.log_file) as file:
-            file.write(json.dumps(_log_of(state), indent=1))
-
-    def _tell(self, state: Any, what: str) -> None:
-        self.flush()
-        self._flushed_at = time.monotonic()
-        done = state.global_step - self._began_step
-        left = state.max_steps - state.global_step
-        per_step = (self._flushed_at - self._began_at) / done if done else None
-        runs.record_progress(
-            self.run_id,
-            runs.RunProgress(
-                step=state.global_step,
-                total_steps=state.max_steps,
-                epoch=None if state.epoch is None else round(state.epoch, 4),
-                loss=self._loss,
-                eta_seconds=None if per_step is None else round(per_step * left, 1),
-                what=what,
-            ),
-        )
-
-    def _watch(self, step: int, loss: float, grad_norm: float) -> None:
-        first = self._loss is None
-        self._loss = loss
-        if first and loss > _SURE_OF_THE_WRONG * self._chance:
-            self._alert(
-                "worse_than_random_start",
-                f"the first loss {loss:.2f} is far above that of guessing ({self._chance:.2f}); "
-                "check the template and the tokenizer",
-                step,
-            )
-        if loss == 0.0 and grad_norm == 0.0:
-            self._alert("zero_loss", "loss and gradient are exactly 0: nothing is learned", step)
-
-    def _alert(self, code: str, message: str, step: int) -> None:
-        if all(alert["code"] != code for alert in runs.alerts_of(self.run_id)):
-            runs.record_alert(self.run_id, code=code, message=message, step=step)
-
-
-def _log_of(state: Any) -> dict[str, Any]:
-    names = ("global_step", "max_steps", "num_train_epochs", "epoch", "logging_steps")
-    return {**{name: getattr(state, name) for name in names}, "log_history": state.log_history}
+_STATE: Final = ("optimizer.", "random.", "trainer_state.json", weights.MANIFEST)
+"""Files of a checkpoint that are no part of an adapter."""
 
 
 class Job:
@@ -166,8 +56,10 @@ class Job:
         self.checkpoint_folder = folder / "checkpoints"
         self._resume_folder = Path(resume_from) if resume_from else None
         self._resumed_step: int | None = None
+        self._adapter_step: int | None = None
         self.trainer: LoraTrainer
         self.reporter: Reporter
+        self.judge: KeepBest
         self.audit: MaskAudit
 
     def prepare(self) -> None:
@@ -184,7 +76,10 @@ class Job:
             dtype=torch.bfloat16 if self.config.precision == "bf16" else torch.float32,
         )
         self.reporter = Reporter(
-            self.run_id, self.folder / "trainer_state.json", vocabulary=model.config.vocab_size
+            self.run_id,
+            self.folder / "trainer_state.json",
+            vocabulary=model.config.get_text_config().vocab_size,
+            config=self.config,
         )
         self.trainer = LoraTrainer(
             model=model,
@@ -196,16 +91,40 @@ class Job:
             processing_class=tokenizer,
             peft_config=adapter_settings(self.config, model),
         )
+        self.follow()
+
+    def follow(self) -> None:
+        """Let the reporter, the guard of the weights and the judge of evaluations listen."""
         self.trainer.remove_callback(transformers.PrinterCallback)
-        self.trainer.add_callback(self.reporter)
-        self.trainer.add_callback(GuardWeights(self.trainer))
+        self.trainer.alert = self.reporter.alert
+        self.judge = KeepBest(self.trainer, self.config)
+        for callback in (self.reporter, GuardWeights(self.trainer), self.judge):
+            self.trainer.add_callback(callback)
 
     def train(self) -> None:
         """Train from the newest undamaged checkpoint, or from the start."""
         checkpoint = self._checkpoint_to_resume()
         if checkpoint is not None:
             self._resumed_step = weights.step_of(checkpoint)
-        self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            self._adopt(checkpoint)
+        try:
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except StoppedInEvaluation:
+            self.trainer.save_now()
+            self.reporter.on_train_end(None, self.trainer.state, None)
+
+    def _adopt(self, checkpoint: Path) -> None:
+        """Take what another run left: its checkpoint, its best one, an evaluation not made."""
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        history: list[dict[str, Any]] = state["log_history"]
+        best = best_of(history, self.config)
+        steps = {weights.step_of(checkpoint), *([best.step] if best else [])}
+        for step in sorted(steps):
+            adopt(checkpoint.with_name(f"checkpoint-{step}"), self.checkpoint_folder)
+        every = self.trainer.args.eval_steps
+        if self.trainer.args.eval_strategy != "no" and state["global_step"] % every == 0:
+            last = {name for row in history if row["step"] == state["global_step"] for name in row}
+            self.trainer.args.eval_on_start = metric_of(self.config)[0] not in last
 
     def _checkpoint_to_resume(self) -> Path | None:
         if self._resume_folder is None:
@@ -227,7 +146,22 @@ class Job:
         return found
 
     def save(self) -> dict[str, Any]:
-        """Write the adapter with its tokenizer and return the run's result."""
+        """Write the best adapter (else the last) with its tokenizer; return the run's result."""
+        state = self.trainer.state
+        best = best_of(state.log_history, self.config) if self.config.keep_best else None
+        if best is None or best.step == state.global_step:
+            self._write_adapter()
+            return self.result()
+        source = self.checkpoint_folder / f"checkpoint-{best.step}"
+        fault = weights.fault_of(source)
+        if fault is None:
+            self._copy_adapter(source)
+            return self.result()
+        self.reporter.alert(
+            "best_checkpoint_missing",
+            f"{source.name}, the best by evaluation: {fault}; the last weights are kept instead",
+            best.step,
+        )
         self._write_adapter()
         return self.result()
 
@@ -235,6 +169,14 @@ class Job:
         with weights.whole_folder(self.folder / "adapter") as folder:
             self.trainer.model.save_pretrained(str(folder))
             self.trainer.processing_class.save_pretrained(str(folder))
+        self._adapter_step = self.trainer.state.global_step
+
+    def _copy_adapter(self, checkpoint: Path) -> None:
+        with weights.whole_folder(self.folder / "adapter") as folder:
+            for path in checkpoint.iterdir():
+                if not path.name.startswith(_STATE):
+                    shutil.copy2(path, folder)
+        self._adapter_step = weights.step_of(checkpoint)
 
     def rescue(self) -> dict[str, Any]:
         """Keep the last good adapter after a number was not finite, and return the result.
@@ -249,15 +191,13 @@ class Job:
             return self.result()
         found, _ = weights.newest_valid(self.checkpoint_folder)
         if found is not None:
-            with weights.whole_folder(self.folder / "adapter") as folder:
-                for path in found.glob("*"):
-                    if path.name.startswith(("adapter_", "tokenizer", "chat_template")):
-                        shutil.copy2(path, folder)
+            self._copy_adapter(found)
         return {**self.result(), "steps": weights.step_of(found) if found else 0}
 
     def result(self) -> dict[str, Any]:
         """Return what the run has come to, ready for the run store."""
         history: list[dict[str, Any]] = self.trainer.state.log_history
+        best = best_of(history, self.config)
         adapter = self.folder / "adapter"
         trained = sum(w.numel() for w in self.trainer.model.parameters() if w.requires_grad)
         return {
@@ -266,6 +206,10 @@ class Job:
             "train_loss": _last(history, "loss"),
             "eval_loss": _last(history, "eval_loss"),
             "steps": self.trainer.state.global_step,
+            "adapter_step": self._adapter_step,
+            "best_step": best.step if best else None,
+            "best_eval": best.value if best else None,
+            "stopped_early": self.judge.stopped_early,
             "resumed_from_step": self._resumed_step,
             "seconds": self._since_launch(time.time()),
             "seconds_to_first_step": self._since_launch(self.reporter.first_step_at),

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.errors import UnknownNameError
-from finetuning.training import weights
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import IGNORED, Example, NotFiniteError
+from finetuning.training.worker import IGNORED, Example
+from finetuning.training.worker.checkpoints import Guarded
 
 torch: Any = importlib.import_module("torch")
 transformers: Any = importlib.import_module("transformers")
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
         ) -> Any:
             """Return the loss of a batch."""
 
-        def training_step(self, *arguments: Any, **named: Any) -> Any:
-            """Run forward and backward of one micro-batch and return its loss."""
-
         def train(self, resume_from_checkpoint: str | None = None) -> Any:
             """Train to the end."""
 
@@ -60,10 +57,6 @@ if TYPE_CHECKING:
 
         def remove_callback(self, callback: Any) -> None:
             """Remove a callback by its class."""
-
-        def _clip_grad_norm(self, model: Any) -> Any: ...
-        def _get_output_dir(self, trial: Any) -> str: ...
-        def _save_checkpoint(self, model: Any, trial: Any) -> None: ...
 else:
     TrainerCallback = transformers.TrainerCallback
     SFTTrainer = trl.SFTTrainer
@@ -178,15 +171,13 @@ def peak_memory_bytes() -> int:
     return kilobytes * (1 if sys.platform == "darwin" else 1024)
 
 
-class LoraTrainer(SFTTrainer):
+class LoraTrainer(Guarded, SFTTrainer):
     """SFT of a LoRA adapter that stops at the first number that is not finite.
 
     On a CPU the loss scores the labelled positions only and leaves out TRL's entropy and accuracy
     (70 % of the operator time at TRL's defaults, measured 2026-11; training.md#time). It is
     the same mean cross-entropy; elsewhere TRL's own fused loss runs.
     """
-
-    _save_root: str | None = None
 
     def __init__(self, **named: Any) -> None:
         """Build TRL's trainer from its own arguments and look up the trained weights."""
@@ -236,54 +227,3 @@ class LoraTrainer(SFTTrainer):
         loss = torch.nn.functional.cross_entropy(logits, labels[marked], reduction="sum")
         count = marked.sum() if num_items_in_batch is None else num_items_in_batch
         return loss / torch.as_tensor(count).clamp(min=1)
-
-    def training_step(self, *arguments: Any, **named: Any) -> Any:
-        """Run one micro-batch and stop if its loss is not finite."""
-        loss = super().training_step(*arguments, **named)
-        if not torch.isfinite(loss).all():
-            raise NotFiniteError("loss", self.state.global_step + 1)
-        return loss
-
-    def _clip_grad_norm(self, model: Any) -> Any:
-        if self._on_cpu:
-            norm = torch.nn.utils.clip_grad_norm_(self.trained, self.args.max_grad_norm)
-        else:
-            norm = super()._clip_grad_norm(model)
-        if not torch.isfinite(torch.as_tensor(norm)):
-            raise NotFiniteError("gradient norm", self.state.global_step + 1)
-        return norm
-
-    def weights_are_finite(self) -> bool:
-        """Tell whether every trained weight is a finite number."""
-        norms = torch._foreach_norm([weight.detach() for weight in self.trained])
-        return bool(torch.isfinite(torch.stack(norms)).all())
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return self._save_root or super()._get_output_dir(trial)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir)
-        target = folder / f"checkpoint-{self.state.global_step}"
-        with weights.whole_folder(target) as temporary:
-            self._save_root = str(temporary.parent)
-            try:
-                # TRL's own method would write a model card first
-                transformers.Trainer._save_checkpoint(self, model, trial)
-            finally:
-                self._save_root = None
-            # the settings as a pickle: nothing reads it, and nobody should have to trust it
-            (temporary / "training_args.bin").unlink(missing_ok=True)
-        weights.keep_newest(folder, self.args.save_total_limit)
-
-
-class GuardWeights(TrainerCallback):
-    """Stops before a broken update can reach a checkpoint."""
-
-    def __init__(self, trainer: LoraTrainer) -> None:
-        """Watch the weights of ``trainer``."""
-        self._trainer = trainer
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Check the weights after each update."""
-        if not self._trainer.weights_are_finite():
-            raise NotFiniteError("adapter", state.global_step + 1)
