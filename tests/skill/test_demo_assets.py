@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from demo_make import __main__ as maker
+from demo_make import raw_orders, train_base
+from demo_make.tokenizer import build_tokenizer, save_tokenizer
 from finetuning.errors import MissingExtraError
 from finetuning_skill.demo import ASSETS
-from finetuning_skill.demo.make import __main__ as maker
-from finetuning_skill.demo.make import raw_orders, train_base
-from finetuning_skill.demo.make.tokenizer import build_tokenizer, save_tokenizer
 
 MIB = 1024 * 1024
 DATA_FILES = ("orders.csv", "general_replay.jsonl", "general_eval.jsonl")

@@ -1,4 +1,4 @@
-"""Makes the demo's assets again: ``python -m finetuning_skill.demo.make --output FOLDER``.
+"""Makes the demo's assets again: ``python -m demo_make --output FOLDER``.
 
 The shipped files are exactly what this package writes with its default seeds: a word-level
 tokenizer and a tiny Llama (``base/``), the raw order file (``orders.csv``), rows that keep

@@ -8,9 +8,9 @@ import random
 import sys
 from pathlib import Path
 
-from finetuning_skill.demo.make import language, raw_orders
-from finetuning_skill.demo.make.tokenizer import build_tokenizer, save_tokenizer
-from finetuning_skill.demo.make.train_base import exact_match, save_model, train
+from demo_make import language, raw_orders
+from demo_make.tokenizer import build_tokenizer, save_tokenizer
+from demo_make.train_base import exact_match, save_model, train
 
 REPLAY_ROWS = 400
 EVALUATION_ROWS = 200
@@ -34,7 +34,7 @@ def write_data(folder: Path) -> list[dict[str, str]]:
 
 def main() -> None:
     """Write every asset; with ``--data-only`` the base model is left as it is."""
-    parser = argparse.ArgumentParser(prog="python -m finetuning_skill.demo.make")
+    parser = argparse.ArgumentParser(prog="python -m demo_make")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--steps", type=int, default=1500, help="training steps of the base")
     parser.add_argument("--seed", type=int, default=0)
@@ -50,7 +50,7 @@ def main() -> None:
     model = train(tokenizer, options.steps, options.seed, {row["prompt"] for row in evaluation})
     score = exact_match(model, tokenizer, evaluation)
     card = {
-        "made_by": "python -m finetuning_skill.demo.make",
+        "made_by": "python -m demo_make",
         "steps": options.steps,
         "seed": options.seed,
         "parameters": sum(weight.numel() for weight in model.parameters()),

@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from demo_make import language
 from finetuning.errors import require
-from finetuning_skill.demo.make import language
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

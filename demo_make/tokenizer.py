@@ -7,8 +7,8 @@ import random
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from demo_make import language
 from finetuning.errors import require
-from finetuning_skill.demo.make import language
 
 if TYPE_CHECKING:
     from pathlib import Path

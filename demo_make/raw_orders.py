@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from finetuning_skill.demo.make import language
+from demo_make import language
 
 FIRST_ORDER: Final = datetime(2026, 1, 5, 8, 12)
 COLUMNS: Final = ("order_id", "received", "channel", "message", "record")
