@@ -129,16 +129,26 @@ def record_progress(run_id: str, progress: RunProgress) -> None:
         )
 
 
-def record_steps(run_id: str, rows: Sequence[Mapping[str, Json]]) -> None:
+def record_steps(
+    run_id: str, rows: Sequence[Mapping[str, Json]], *, unless_any: bool = False
+) -> None:
     """Append measured rows such as ``{"step": 3, "loss": 0.7}`` (all of them, or none).
 
     Non-finite numbers are kept as ``"nan"``, ``"inf"`` and ``"-inf"``.
+
+    Args:
+        run_id: The run.
+        rows: What was measured, each with its step.
+        unless_any: Record nothing if the run has steps already.
     """
     values = [
         (run_id, int(row["step"]), json.dumps({name: plain(row[name]) for name in row}))
         for row in rows
     ]
     with store.transaction() as connection:
+        known = connection.execute("SELECT 1 FROM steps WHERE run_id = ? LIMIT 1", (run_id,))
+        if unless_any and known.fetchone() is not None:
+            return
         connection.executemany("INSERT INTO steps (run_id, step, row) VALUES (?, ?, ?)", values)
         connection.execute(
             "UPDATE runs SET updated_at = ?, heartbeat = ? WHERE run_id = ?",

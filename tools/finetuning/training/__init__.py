@@ -125,12 +125,13 @@ def launch_lora(
     """
     from finetuning.training.configure import load_config
     from finetuning.training.environment import EXTRAS, installed_extras
+    from finetuning.training.preflight import checkpoints_of
 
     _refuse_hosted(provider)
     settings = load_config(config, where="launch_lora")
     base = _check_base(settings)
     _check_data(settings)
-    checkpoints = None if resume is None else _checkpoints_of(resume)
+    checkpoints = None if resume is None else checkpoints_of(resume)
     if dry_run:
         return _plan(settings, base)
     if not installed_extras()["local"]:
@@ -147,7 +148,7 @@ def launch_lora(
         parent_run_id=resume or parent_run_id,
         idempotency_key=idempotency_key,
     )
-    _start(run.run_id, settings, resume)
+    _start(run.run_id, settings)
     return _launched(runs.read_run(run.run_id))
 
 
@@ -200,28 +201,6 @@ def _check_data(settings: TrainingConfig) -> None:
         )
 
 
-def _checkpoints_of(run_id: str) -> str:
-    from finetuning.training.weights import newest_valid
-
-    run = runs.read_run(run_id)
-    if run.tool != "launch_lora":
-        raise BadInputError(
-            "resume", f"{run_id} is a run of {run.tool}", "a training run", "Name another run"
-        )
-    if not run.finished or run.status == "succeeded":
-        raise BadInputError(
-            "resume",
-            f"{run_id} is {run.status}",
-            "a run that was lost, cancelled or failed",
-            f"Read it with: fine-tuning get-run {run_id}",
-        )
-    folder = Path(run.folder) / "checkpoints"
-    earlier = runs.arguments_of(run_id).get("resume_from")
-    if newest_valid(folder)[0] is None and earlier:
-        return str(earlier)  # it ended before its own first checkpoint
-    return str(folder)
-
-
 def _plan(settings: TrainingConfig, base: Path) -> Launch:
     from finetuning.training.environment import plan_device
     from finetuning.training.hazards import memory_gb, time_seconds
@@ -246,28 +225,16 @@ def _plan(settings: TrainingConfig, base: Path) -> Launch:
     )
 
 
-def _start(run_id: str, settings: TrainingConfig, resume: str | None) -> None:
-    if resume is not None and not runs.steps_of(run_id):
-        _carry_over(run_id, resume)
+def _start(run_id: str, settings: TrainingConfig) -> None:
+    from finetuning.training.preflight import carry_over
+
+    carry_over(run_id)
     threads = str(settings.num_threads)
     runs.spawn(
         run_id,
         [sys.executable, "-m", "finetuning.training.worker.session", run_id],
         env={**QUIET_OFFLINE, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
     )
-
-
-def _carry_over(run_id: str, resume: str) -> None:
-    """Copy the measured steps up to the checkpoint, so that the curve of the new run is whole."""
-    from finetuning.training.weights import newest_valid, step_of
-
-    folder = runs.arguments_of(run_id)["resume_from"]
-    found, _ = newest_valid(Path(str(folder)))
-    if found is not None:
-        last = step_of(found)
-        runs.record_steps(
-            run_id, [row for row in runs.steps_of(resume) if int(row["step"]) <= last]
-        )
 
 
 def _launched(run: runs.RunRow) -> Launch:

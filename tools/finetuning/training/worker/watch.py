@@ -19,12 +19,12 @@ from typing import Any, Final, NamedTuple
 from finetuning import runs
 from finetuning.files import atomic_write
 from finetuning.training.config import TrainingConfig
+from finetuning.training.preflight import measured
 from finetuning.training.worker.checkpoints import Guarded, disk_is_full
 from finetuning.training.worker.trainer import TrainerCallback
 
 FLUSH_SECONDS: Final = 0.5
 """Longest time that measured steps wait before they reach the store."""
-_KEPT: Final = ("loss", "grad_norm", "learning_rate", "eval_loss", "eval_reward", "reward", "epoch")
 _SURE_OF_THE_WRONG: Final = 1.5
 """First loss, as a multiple of that of guessing, from which an alert is raised: a base that is
 only sure of its old habits starts a little above 1 (the demo's base at 1.15, measured 2026-11)."""
@@ -219,14 +219,14 @@ class Reporter(TrainerCallback):
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
         """Keep the numbers of one log row and pass them on now and then."""
-        values: dict[str, Any] = {name: logs[name] for name in _KEPT if logs and name in logs}
-        if "loss" not in values and metric_of(self._config)[0] not in values:
+        row = measured({**(logs or {}), "step": state.global_step})
+        if row is None:
             return
-        self._loss = float(values.get("loss", self._loss or 0.0))
+        self._loss = float(row.get("loss", self._loss or 0.0))
         for code, message in judge(state.log_history, self._chance, self._config):
             self.alert(code, message, state.global_step)
         first = not self._rows and not self._flushed_at
-        self._rows.append({"step": state.global_step, **values})
+        self._rows.append(row)
         if first or time.monotonic() - self._flushed_at >= self.flush_seconds:
             self._tell(state, "training")
             self.stop_requested = self.stop_requested or _asked_to_stop(self.run_id)
