@@ -152,12 +152,15 @@ class LocalModel:
             yield {}
 
 
-def load_model(base: str, adapters: Mapping[str, str | None]) -> LocalModel:
+def load_model(
+    base: str, adapters: Mapping[str, str | None], precision: str | None = None
+) -> LocalModel:
     """Load a base and the adapters of its sides.
 
     Args:
         base: Folder of the base.
         adapters: side → adapter folder, or None for the plain base.
+        precision: ``float32`` or ``bfloat16``; None takes what suits the device.
 
     Raises:
         CannotRunError: A folder does not hold what it should.
@@ -170,8 +173,8 @@ def load_model(base: str, adapters: Mapping[str, str | None]) -> LocalModel:
     if threads := os.environ.get("OMP_NUM_THREADS", ""):
         torch.set_num_threads(max(1, int(threads)))
     gpu = torch.cuda.is_available()
-    dtype = torch.float32
-    if gpu:
+    dtype = torch.float32 if precision is None else getattr(torch, precision)
+    if gpu and precision is None:
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     try:
         tokenizer = tokenizers.from_pretrained(base, local_files_only=True)

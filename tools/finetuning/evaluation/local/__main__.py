@@ -104,7 +104,7 @@ def _write_answers(
 
     decoding = cast("Any", GenerationConfig)  # untyped constructor in transformers 5.23
     fitting = [item for item in items if 0 < len(item.prompt) < model.longest]
-    stops = _stop_ids(model)
+    stops = stop_ids(model)
     done, total = 0, len(fitting) * len(sides)
     prompts = [item._replace(reference=[]) for item in fitting]
     for rows in batches_of(prompts, sides, together=model.mixed, extra=max_tokens):
@@ -114,9 +114,9 @@ def _write_answers(
             do_sample=False,
             max_new_tokens=limit,
             eos_token_id=stops or None,
-            pad_token_id=_filler(model),
+            pad_token_id=filler(model),
         )
-        ids, mask = pad_left([row.item.prompt for row in rows], _filler(model), model.device)
+        ids, mask = pad_left([row.item.prompt for row in rows], filler(model), model.device)
         with torch.inference_mode(), model.rows_of([row.side for row in rows]) as options:
             out = model.model.generate(
                 input_ids=ids, attention_mask=mask, generation_config=config, **options
@@ -139,14 +139,16 @@ def _read(
     return [text, "stop" if stopped else "length", seconds, end]
 
 
-def _stop_ids(model: LocalModel) -> list[int]:
+def stop_ids(model: LocalModel) -> list[int]:
+    """Return the tokens that end an answer, by the model's and the tokenizer's settings."""
     config = getattr(model.plain, "generation_config", None)
     named: Any = getattr(config, "eos_token_id", None)
     several = cast("list[Any]", named) if isinstance(named, list) else [named]
     return sorted({int(t) for t in [model.tokenizer.eos_token_id, *several] if t is not None})
 
 
-def _filler(model: LocalModel) -> int:
+def filler(model: LocalModel) -> int:
+    """Return the token that pads a row."""
     tokenizer = model.tokenizer
     named = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     return int(named or 0)
@@ -187,7 +189,7 @@ def _likelihoods(model: LocalModel, rows: list[Row]) -> list[float | None]:
     import torch
 
     texts = [[*row.item.prompt, *row.item.reference] for row in rows]
-    ids, mask = pad_left(texts, _filler(model), model.device)
+    ids, mask = pad_left(texts, filler(model), model.device)
     # a text without prompt has nothing before its first token: that token is not scored
     counts = [
         min(len(row.item.reference), len(text) - 1) for row, text in zip(rows, texts, strict=True)
@@ -215,13 +217,13 @@ def _likelihoods(model: LocalModel, rows: list[Row]) -> list[float | None]:
 
 
 def pad_left(
-    rows: Sequence[list[int]], filler: int, device: torch.device
+    rows: Sequence[list[int]], padding: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and attention mask, shape (rows, longest)."""
     import torch
 
     longest = max(1, *map(len, rows))
-    ids = torch.full((len(rows), longest), filler, dtype=torch.long)
+    ids = torch.full((len(rows), longest), padding, dtype=torch.long)
     mask = torch.zeros((len(rows), longest), dtype=torch.long)
     for number, row in enumerate(rows):
         if row:
