@@ -197,7 +197,7 @@ class Bench:
         skipped = self.draw.randrange(self.steps // 2)
         until = time.monotonic() + PATIENCE
         before = False
-        while time.monotonic() < until and os.path.exists(f"/proc/{pid}/fd"):
+        while time.monotonic() < until and Path(f"/proc/{pid}/fd").exists():
             now = being_written(folder)
             if now and not before:
                 skipped -= 1

@@ -7,6 +7,7 @@ audit of what carries a label.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,6 +64,8 @@ class MaskAudit:
     labelled_tokens: int = 0
     longest_row_tokens: int = 0
     damaged_lines: list[int] = field(default_factory=list[int])
+    lines: list[int] = field(default_factory=list[int])
+    """Line of each example, in the order of the examples."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the audit for the run's result."""
@@ -128,10 +131,12 @@ def load_examples(
     else:
         pairs = list(_encode_texts(rows, config, tokenizer, audit))
     examples: list[Example] = []
-    for pair in pairs:
+    lines, audit.lines = audit.lines, []
+    for line, pair in zip(lines, pairs, strict=True):
         example = _cut(pair, config.max_length, audit)
         if any(label != IGNORED for label in example.labels[1:]):
             examples.append(example)
+            audit.lines.append(line)
         else:
             audit.rows_without_labels += 1
     if not examples:
@@ -142,6 +147,7 @@ def load_examples(
 def _rows(path: Path, audit: MaskAudit) -> Iterator[Mapping[str, Json]]:
     for found in read_records(path, source=path.name):
         if isinstance(found, Record) and _readable(found.data):
+            audit.lines.append(found.line or 0)
             yield found.data
         else:
             audit.damaged_lines.append(found.line or 0)
@@ -177,10 +183,19 @@ def _all_masked(
         )
     return BadInputError(
         path.name,
-        f"none of {audit.rows} rows has a label: the loss would read 0.0 and nothing be learned",
-        f"a chat template of {type(tokenizer).__name__} that marks the assistant's turns",
+        f"none of {audit.rows} rows has a label under {_template_name(config, tokenizer)}: the loss "
+        "would read 0.0 and nothing be learned",
+        "a chat template that marks the assistant's turns with {% generation %}",
         "Use rows of prompt and completion, or overrides={'assistant_only_loss': false}",
     )
+
+
+def _template_name(config: TrainingConfig, tokenizer: Any) -> str:
+    template = tokenizer.chat_template
+    if not isinstance(template, str):
+        return f"the tokenizer of {Path(config.base_model).name}, which has no chat template"
+    digest = hashlib.sha256(template.encode()).hexdigest()[:12]
+    return f"the chat template of {Path(config.base_model).name} (SHA-256 {digest}…)"
 
 
 def _encode_texts(
