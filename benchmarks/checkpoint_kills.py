@@ -225,7 +225,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         os.environ.update({"FINE_TUNING_HOME": f"{name}/home", "FINE_TUNING_ROOTS": name})
         began = time.monotonic()
-        import finetuning.training.worker.job  # noqa: F401 - once for all children
+        import finetuning.training.worker.job  # once for all children
+        import finetuning.training.worker.session  # noqa: F401
 
         loaded = time.monotonic() - began
         bench = Bench(settings(Path(name), options.seed, epochs), options.seed)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from finetuning.training.config import TrainingConfig
     from finetuning.training.configure import TrainingPlan, configure_training, load_config
     from finetuning.training.environment import Environment, inspect_environment
+    from finetuning.training.export import Export, export_adapter
     from finetuning.training.follow import RunState, cancel_run, get_run
     from finetuning.training.weights import demo_base, list_checkpoints, newest_valid
 else:
@@ -28,12 +29,14 @@ else:
         config="TrainingConfig",
         configure="TrainingPlan configure_training load_config",
         environment="Environment inspect_environment",
+        export="Export export_adapter",
         follow="RunState cancel_run get_run",
         weights="demo_base list_checkpoints newest_valid",
     )
 
 __all__ = [
     "Environment",
+    "Export",
     "Launch",
     "RunState",
     "TrainingConfig",
@@ -41,6 +44,7 @@ __all__ = [
     "cancel_run",
     "configure_training",
     "demo_base",
+    "export_adapter",
     "get_run",
     "inspect_environment",
     "launch_lora",
@@ -125,13 +129,14 @@ def launch_lora(
     """
     from finetuning.training.configure import load_config
     from finetuning.training.environment import EXTRAS, installed_extras
-    from finetuning.training.preflight import checkpoints_of
+    from finetuning.training.preflight import checkpoints_of, room_for_checkpoints
 
     _refuse_hosted(provider)
     settings = load_config(config, where="launch_lora")
     base = _check_base(settings)
     _check_data(settings)
     checkpoints = None if resume is None else checkpoints_of(resume)
+    room_for_checkpoints(settings, base, runs.run_folder("RUN_ID"))
     if dry_run:
         return _plan(settings, base)
     if not installed_extras()["local"]:

@@ -59,6 +59,7 @@ class RunState(ToolResult, defer_build=True):
     metrics_total: int = 0
     next_since_step: int | None = None
     alerts: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    preflight: dict[str, Any] | None = None
     checkpoints: list[Checkpoint] = Field(default_factory=list[Checkpoint])
     adapter_dir: str | None = None
     test_looks: int = 0
@@ -173,6 +174,8 @@ def _listing(limit: int | None) -> RunState:
 
 
 def _state(run: RunRow, since_step: int | None, limit: int | None, compare: list[str]) -> RunState:
+    from finetuning.training.preflight import report_of
+
     metrics = runs.steps_of(run.run_id, since_step)
     shown = (
         metrics if limit is None else metrics[-limit:] if since_step is None else metrics[:limit]
@@ -191,6 +194,7 @@ def _state(run: RunRow, since_step: int | None, limit: int | None, compare: list
         metrics_total=len(metrics),
         next_since_step=int(shown[-1]["step"]) if more else None,
         alerts=runs.alerts_of(run.run_id),
+        preflight=report_of(Path(run.folder)) if training else None,
         checkpoints=_checkpoints(run) if training else [],
         adapter_dir=(run.result or {}).get("adapter_dir"),
         test_looks=_test_looks(run) if training else 0,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from finetuning import runs
 from finetuning.files import sha256_file
-from finetuning.training import weights
+from finetuning.training import preflight, weights
 from finetuning.training.config import TrainingConfig
 from finetuning.training.worker import MaskAudit, load_data
 from finetuning.training.worker.checkpoints import GuardWeights, adopt
@@ -92,6 +92,21 @@ class Job:
             peft_config=adapter_settings(self.config, model),
         )
         self.follow()
+
+    def look_ahead(self) -> None:
+        """Look at model and rows before the first step (the pre-flight).
+
+        Raises:
+            BadInputError: Memory, world size or base are not what the run needs.
+        """
+        preflight.inspect(self.trainer, self.config, self.folder, self.audit.lines)
+        found = preflight.report_of(self.folder) or {}
+        if (ended := found.get("ends_with_stop_token_fraction")) == 0.0 and ended is not None:
+            self.reporter.alert(
+                "answers_do_not_end",
+                "no answer ends in a token that stops the model: it would never learn to stop; "
+                "check eos_token and the end of the assistant's turn in the chat template",
+            )
 
     def follow(self) -> None:
         """Let the reporter, the guard of the weights and the judge of evaluations listen."""
@@ -218,6 +233,7 @@ class Job:
             "log_file": str(self.reporter.log_file),
             "data_sha256": sha256_file(Path(self.config.train_file)),
             "labels": self.audit.as_dict(),
+            "surprising_rows": (preflight.report_of(self.folder) or {}).get("surprising_rows", []),
             "versions": versions(),
         }
 

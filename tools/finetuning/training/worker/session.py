@@ -52,6 +52,7 @@ def main(run_id: str) -> int:
         runs.record_progress(run_id, runs.RunProgress(what="loading libraries"))
         job = job_of(run_id)
         job.prepare()
+        job.look_ahead()
         return follow_through(job, stop)
     except StoppedEarly:
         return end_early(run_id)
