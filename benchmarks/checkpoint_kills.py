@@ -182,10 +182,11 @@ class Bench:
         after = time.monotonic() - began
         _, status = os.waitpid(pid, 0)
         inside = being_written(folder)
-        if not os.WIFSIGNALED(status):  # it had ended before: no kill, so another try
+        row = runs.read_run(run_id)
+        if row.status == "succeeded" and not status:  # it had ended before: no kill, another try
             return self.attempt(number)
-        if (row := runs.read_run(run_id)).status != "lost":
-            raise SystemExit(f"{run_id} was killed and reads as {row.status}")
+        if row.status != "lost":
+            raise SystemExit(f"{run_id} was killed and is {row.status} ({status}): {row.error}")
         resumed = self._queue(run_id)
         self._finish(fork(resumed), resumed)
         identical = self._outcome(resumed) == self.expected
@@ -225,7 +226,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         os.environ.update({"FINE_TUNING_HOME": f"{name}/home", "FINE_TUNING_ROOTS": name})
         began = time.monotonic()
-        import finetuning.training.worker.job  # once for all children
+        import finetuning.training.worker.ahead  # once for all children
         import finetuning.training.worker.session  # noqa: F401
 
         loaded = time.monotonic() - began

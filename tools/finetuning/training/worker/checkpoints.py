@@ -14,7 +14,7 @@ import random
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -57,8 +57,9 @@ _SHARDED: Final = ("is_fsdp_enabled", "is_deepspeed_enabled")
 
 def disk_is_full(error: BaseException) -> bool:
     """Tell whether a write failed for want of space (safetensors says so in words only)."""
-    if isinstance(error, OSError):
-        return error.errno in _FULL
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError):
+        return cause.errno in _FULL
     found = re.search(r"os error (\d+)", str(error))
     return found is not None and int(found.group(1)) in _FULL
 
@@ -101,6 +102,27 @@ def read_state(folder: Path, name: str) -> Any:
         return {key: whole(each) for key, each in inner}
 
     return whole(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of all random generators that a training draws from."""
+    name, words, *rest = numpy.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, words.tolist(), *rest),
+        "cpu": torch.random.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
+    }
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Set what :func:`random_states` returned (a GPU's only where there are as many)."""
+    random.setstate(states["python"])
+    numpy.random.set_state(states["numpy"])
+    torch.random.set_rng_state(states["cpu"])
+    saved = states["cuda"]
+    if saved and torch.cuda.is_available() and len(saved) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(saved)
 
 
 def adopt(source: Path, folder: Path) -> None:
@@ -233,25 +255,11 @@ class Guarded(_Trainer):
             getattr(self, name).load_state_dict(state)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        name, words, *rest = numpy.random.get_state()
-        states: dict[str, Any] = {
-            "python": random.getstate(),
-            "numpy": (name, words.tolist(), *rest),
-            "cpu": torch.random.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
-        }
-        write_state(Path(output_dir), "random", states)
+        write_state(Path(output_dir), "random", random_states())
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is None:
-            return
-        states = read_state(Path(checkpoint), "random")
-        random.setstate(states["python"])
-        numpy.random.set_state(states["numpy"])
-        torch.random.set_rng_state(states["cpu"])
-        saved = states["cuda"]
-        if saved and torch.cuda.is_available() and len(saved) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(saved)
+        if checkpoint is not None:
+            set_random_states(read_state(Path(checkpoint), "random"))
 
 
 class GuardWeights(_Callback):

@@ -260,7 +260,7 @@ class Reporter(TrainerCallback):
         try:
             with atomic_write(self.log_file) as file:
                 file.write(json.dumps(_log_of(state), indent=1))
-        except OSError as error:
+        except Exception as error:
             if not disk_is_full(error):
                 raise
 
