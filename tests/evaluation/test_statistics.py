@@ -6,6 +6,8 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -272,3 +274,19 @@ def test_importing_the_package_loads_neither_numpy_nor_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_mcnemar_equals_exact_fractions_and_stays_fast_for_many_rows() -> None:
+    for wins, losses in ((0, 7), (3, 40), (57, 60), (1500, 1600), (5000, 5000)):
+        total, fewer = wins + losses, min(wins, losses)
+        whole = Fraction(sum(math.comb(total, k) for k in range(fewer + 1)), 2**total)
+        assert mcnemar_p(wins, losses) == pytest.approx(min(1.0, float(2 * whole)), rel=1e-10)
+
+
+def test_the_benchmark_of_the_statistics_runs() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "evaluation_statistics.py"
+    run = subprocess.run(
+        [sys.executable, str(script), "--quick"], capture_output=True, text=True, check=True
+    )
+    assert "disagreeing                               0" in run.stdout
+    assert run.stdout.count("reach") >= 20

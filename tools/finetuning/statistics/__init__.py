@@ -78,9 +78,10 @@ def compare_paired(
     """
     import numpy as np
 
-    _check(base, tuned, alpha, clusters)
     first, second = (np.asarray(side, dtype=np.float64) for side in (base, tuned))
-    if clusters is None and {*base, *tuned} <= {0.0, 1.0}:
+    _check(first, second, alpha, clusters)
+    both = np.concatenate([first, second])
+    if clusters is None and ((both == 0) | (both == 1)).all():
         return compare_shares(first, second, alpha, smallest_effect)
     return _compare_scores(first, second, alpha, clusters, seed, smallest_effect)
 
@@ -193,12 +194,9 @@ def _finite_ends(
     return agree_with_p(low, high, p, alpha, mean >= 0, abs(mean) * 1e-3)
 
 
-def _check(
-    base: Sequence[float],
-    tuned: Sequence[float],
-    alpha: float,
-    clusters: Sequence[str] | None,
-) -> None:
+def _check(base: Floats, tuned: Floats, alpha: float, clusters: Sequence[str] | None) -> None:
+    import numpy as np
+
     names = len(base) if clusters is None else len(clusters)
     if not len(base) == len(tuned) == names or not len(base):
         raise BadInputError(
@@ -207,7 +205,7 @@ def _check(
             "the same number of each, at least 1",
             "Give a missing answer the score of a failure instead of dropping it",
         )
-    if not (all(map(math.isfinite, base)) and all(map(math.isfinite, tuned))):
+    if not (np.isfinite(base).all() and np.isfinite(tuned).all()):
         raise BadInputError(
             "compare_paired",
             "a score is NaN or infinite",

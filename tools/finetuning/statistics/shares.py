@@ -154,8 +154,12 @@ def mcnemar_p(wins: int, losses: int) -> float:
         losses: Rows that only the first side gets right.
     """
     total, fewer = wins + losses, min(wins, losses)
-    log_all = total * math.log(2)
-    tail = math.fsum(math.exp(_log_choose(total, k) - log_all) for k in range(fewer + 1))
+    tail = term = math.exp(_log_choose(total, fewer) - total * math.log(2))
+    for k in range(fewer, 0, -1):  # each term from its neighbour, until they no longer count
+        term *= k / (total - k + 1)
+        if term < 1e-17 * tail:
+            break
+        tail += term
     return min(1.0, 2 * tail)
 
 
