@@ -7,10 +7,12 @@ as quick as that of an empty server (benchmarks/startup.py).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import anyio.from_thread
 import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
@@ -21,7 +23,7 @@ from finetuning.errors import BadInputError, FineTuningError
 from finetuning_skill import TOPICS, approvals, arguments, checklist, dispatch, read_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mcp.server.mcpserver import Context
     from pydantic import BaseModel
@@ -95,6 +97,24 @@ def _over_mcp(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def _telling(
+    work: Callable[[], ToolResult], context: Context[Any, Any]
+) -> Callable[[], ToolResult]:
+    """Return the work so that its progress reaches the caller who waits for it."""
+
+    def report(done: int, total: int | None, what: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the caller does not wait any more
+            anyio.from_thread.run(context.report_progress, done, total, what)
+
+    def told() -> ToolResult:
+        from finetuning import runs
+
+        with runs.listen(report):
+            return work()
+
+    return told
+
+
 class FineTuningServer(MCPServer[Any]):
     """An MCP server whose tools are the rows of the dispatch table."""
 
@@ -121,7 +141,8 @@ class FineTuningServer(MCPServer[Any]):
             if dispatch.tool(name).detached:
                 return await self._detached(name, given, context)
             work = functools.partial(dispatch.call, name, given, surface="mcp")
-            return _answer(await anyio.to_thread.run_sync(work, abandon_on_cancel=True))
+            told = work if context is None else _telling(work, context)
+            return _answer(await anyio.to_thread.run_sync(told, abandon_on_cancel=True))
         except (FineTuningError, PermissionError) as error:
             return _refusal(str(error))
 

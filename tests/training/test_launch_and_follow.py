@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,11 @@ def until(run_id: str, step: int) -> None:
 
 def adapter_bytes(state: Any) -> bytes:
     return (Path(state.adapter_dir) / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture
@@ -75,6 +82,31 @@ def test_a_run_killed_in_the_middle_is_lost_and_resumes_bit_identically(
     assert "is succeeded at step 64 of 64, loss " in whole.summary()
 
 
+def test_two_processes_that_launch_at_the_same_moment_with_one_key_get_one_run(
+    settings_for: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "training.json").write_text(json.dumps(settings_for()))
+    code = (
+        "import sys\nfrom finetuning.training import launch_lora\n"
+        "import finetuning.runs.lifecycle\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "print(launch_lora(sys.argv[1], idempotency_key='k').run_id)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "training.json")]
+    pipe = subprocess.PIPE
+    racers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    (run_id,) = {racer.communicate()[0].strip() for racer in racers}
+    assert get_run().total == 1
+    assert cancel_run(run_id).status == "cancelled"
+    assert len([p for p in (tmp_path / "home" / "runs").iterdir() if p.is_dir()]) == 1
+
+
 def test_one_idempotency_key_starts_one_run(settings_for: Settings) -> None:
     first = launch_lora(settings_for(), idempotency_key="k")
     assert launch_lora(settings_for(), idempotency_key="k").run_id == first.run_id
@@ -116,8 +148,6 @@ def _checkpoints_folder(run_id: str) -> Path:
 
 
 def test_a_child_that_does_not_listen_is_killed() -> None:
-    import sys
-
     code = (
         "import signal, sys, time\nfrom finetuning import runs\nrun_id = sys.argv[1]\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nruns.attach(run_id)\n"
@@ -169,12 +199,42 @@ def test_without_a_run_id_the_newest_runs_are_listed(settings_for: Settings) -> 
     assert [line.run_id for line in get_run(limit=None).runs] == [second, first]
 
 
-def test_two_runs_are_set_side_by_side(settings_for: Settings) -> None:
-    mine = ended(settings_for(r=8), "succeeded", train_loss=0.5, eval_loss=0.6)
-    other = ended(settings_for(), "succeeded", train_loss=0.7, eval_loss=None)
-    (found,) = get_run(mine, compare=[other]).comparison
+def test_two_runs_are_set_side_by_side(settings_for: Settings, prepared: Path) -> None:
+    mine = ended(settings_for(r=8), "succeeded", train_loss=0.5, best_eval=0.6, best_step=8)
+    other = ended(settings_for(), "succeeded", train_loss=0.7, best_eval=0.75, best_step=4)
+    fresh = ended(settings_for(validation_file=None), "succeeded", train_loss=0.1)
+    found, apart = get_run(mine, compare=[other, fresh]).comparison
     assert found.changed == {"r": [8, 4]}
-    assert (found.train_loss, found.eval_loss) == ([0.5, 0.7], [0.6, None])
+    assert (found.train_loss, found.eval_loss) == ([0.5, 0.7], [None, None])
+    assert (found.best_eval, found.best_step) == ([0.6, 0.75], [8, 4])
+    assert found.eval_gain == pytest.approx(0.15), "this run is better on the same held-out rows"
+    assert apart.eval_gain is None, "judged on other rows: nothing to say"
+    assert found.test_looks == [0, 0]
+
+
+@pytest.mark.anyio
+async def test_a_caller_who_waits_for_a_run_is_told_how_far_it_is(
+    settings_for: Settings, anyio_backend: str
+) -> None:
+    from mcp import Client
+
+    from finetuning_skill import server
+
+    run_id = runs.create_run("launch_lora", arguments={"config": settings_for()}).run_id
+    runs.attach(run_id)
+    runs.record_progress(run_id, runs.RunProgress(step=3, total_steps=12, what="training"))
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def tell(done: float, total: float | None, what: str | None) -> None:
+        told.append((done, total, what))
+
+    async with Client(server.build_server()) as client:
+        arguments = {"run_id": run_id, "wait_seconds": 1.1}
+        answer = await client.call_tool("get_run", arguments, progress_callback=tell)
+    assert told[0] == (3, 12, "training")
+    assert answer.structured_content is not None
+    assert answer.structured_content["status"] == "running"
+    runs.finish(run_id, "cancelled")
 
 
 def test_looks_at_the_test_file_are_told(settings_for: Settings, prepared: Path) -> None:
@@ -239,8 +299,9 @@ def test_an_unknown_provider_names_the_nearest(settings_for: Settings) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "dpo"}, "method='dpo' is not in this version"),
-        ({"tuning": "full"}, "tuning='full' is not in this version"),
+        ({"method": "dpo"}, "the rows are trl_prompt_completion"),
+        ({"tuning": "half"}, "unknown tuning 'half'"),
+        ({"save_total_limit": 10**9}, "lower save_total_limit"),
         ({"r": 0}, "r is 0"),
         ({"r": "many"}, "r is 'many'"),
         ({"learning_rte": 1.0}, "unknown setting 'learning_rte'"),

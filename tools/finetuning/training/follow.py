@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,9 @@ from finetuning.runs import RunProgress, RunRow, RunStatus
 
 _GRACE_SECONDS: Final = 20.0
 _KILL_SECONDS: Final = 5.0
+_TELL_SECONDS: Final = 1.0
+_COMPARED: Final = ("train_loss", "eval_loss", "best_eval", "best_step")
+_JUDGED_BY: Final = {"method", "validation_file", "max_validation_rows"}
 
 
 class Checkpoint(Model, defer_build=True):
@@ -36,13 +40,21 @@ class RunLine(Model, defer_build=True):
 
 
 class Comparison(Model, defer_build=True):
-    """Another run beside this one: the settings that differ, and the last losses."""
+    """Another run beside this one: the settings that differ, and what they did.
+
+    Pairs are [this run, the other]. ``eval_gain`` is how much lower the best loss on validation
+    rows is here than there; None where the rows differ or one run has none.
+    """
 
     run_id: str
     status: RunStatus
     changed: dict[str, list[Any]]
     train_loss: list[float | None]
     eval_loss: list[float | None]
+    best_eval: list[float | None]
+    best_step: list[int | None]
+    eval_gain: float | None
+    test_looks: list[int]
 
 
 class RunState(ToolResult, defer_build=True):
@@ -124,7 +136,7 @@ def get_run(
         )
     if run_id is None:
         return _listing(limit)
-    run = runs.wait(run_id, wait_seconds) if wait_seconds else runs.read_run(run_id)
+    run = _wait(run_id, wait_seconds) if wait_seconds else runs.read_run(run_id)
     return _state(run, since_step, limit, compare or [])
 
 
@@ -156,21 +168,23 @@ def cancel_run(run_id: str, grace_seconds: float = _GRACE_SECONDS) -> RunState:
     return _state(run, None, 1, [])
 
 
+def _wait(run_id: str, seconds: float) -> RunRow:
+    """Wait for the end, telling whoever listens how far the run is."""
+    until = time.monotonic() + seconds
+    run = runs.wait(run_id, min(seconds, _TELL_SECONDS))
+    while not run.finished and (left := until - time.monotonic()) > 0:
+        step = run.progress.step or 0
+        runs.progress(step, run.progress.total_steps, run.progress.what or run.status)
+        run = runs.wait(run_id, min(left, _TELL_SECONDS))
+    return run
+
+
 def _listing(limit: int | None) -> RunState:
     found = runs.list_runs(limit=limit or 1_000_000)
-    return RunState(
-        runs=[
-            RunLine(
-                run_id=run.run_id,
-                tool=run.tool,
-                status=run.status,
-                created_at=run.created_at,
-                parent_run_id=run.parent_run_id,
-            )
-            for run in found
-        ],
-        total=runs.count_runs(),
-    )
+    lines = [
+        RunLine(**{name: getattr(run, name) for name in RunLine.model_fields}) for run in found
+    ]
+    return RunState(runs=lines, total=runs.count_runs())
 
 
 def _state(run: RunRow, since_step: int | None, limit: int | None, compare: list[str]) -> RunState:
@@ -240,12 +254,17 @@ def _config(run: RunRow) -> dict[str, Any]:
 def _compare(run: RunRow, other: RunRow) -> Comparison:
     mine, theirs = _config(run), _config(other)
     names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+    results = [each.result or {} for each in (run, other)]
+    pair: dict[str, Any] = {name: [each.get(name) for each in results] for name in _COMPARED}
+    best = pair["best_eval"]
+    alike = None not in best and not _JUDGED_BY & set(names)
     return Comparison(
         run_id=other.run_id,
         status=other.status,
         changed={name: [mine.get(name), theirs.get(name)] for name in names},
-        train_loss=[(each.result or {}).get("train_loss") for each in (run, other)],
-        eval_loss=[(each.result or {}).get("eval_loss") for each in (run, other)],
+        **pair,
+        eval_gain=round(best[1] - best[0], 6) if alike else None,
+        test_looks=[_test_looks(each) for each in (run, other)],
     )
 
 

@@ -210,7 +210,8 @@ def _surprises(trainer: Any, config: TrainingConfig, lines: Sequence[int]) -> di
     """Find the rows whose answers the base finds least likely, per labelled token."""
     torch: Any = importlib.import_module("torch")
     rows = trainer.train_dataset
-    chosen = list(range(min(len(lines), len(rows))))
+    # packed rows hold several lines, and rows of replay are on no line of the training file
+    chosen = [i for i, line in enumerate(lines) if line > 0 and len(lines) == len(rows)]
     if len(chosen) > SURPRISE_ROWS:
         chosen = sorted(random.Random(config.seed).sample(chosen, SURPRISE_ROWS))
     chosen.sort(key=lambda index: len(rows[index]["input_ids"]))
