@@ -17,8 +17,8 @@ from finetuning.records import Model, NextCall, ToolResult
 from finetuning.runs import RunStatus
 
 if TYPE_CHECKING:
-    from finetuning.training.config import TrainingConfig
-    from finetuning.training.configure import TrainingPlan, configure_training, load_config
+    from finetuning.training.config import TrainingConfig, load_config
+    from finetuning.training.configure import TrainingPlan, configure_training
     from finetuning.training.environment import Environment, inspect_environment
     from finetuning.training.export import Export, export_adapter
     from finetuning.training.follow import RunState, cancel_run, get_run
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 else:
     __getattr__ = lazy(
         __name__,
-        config="TrainingConfig",
-        configure="TrainingPlan configure_training load_config",
+        config="TrainingConfig load_config",
+        configure="TrainingPlan configure_training",
         environment="Environment inspect_environment",
         export="Export export_adapter",
         follow="RunState cancel_run get_run",
@@ -127,7 +127,7 @@ def launch_lora(
 
     Knowledge: training.md#the-path-of-a-run
     """
-    from finetuning.training.configure import load_config
+    from finetuning.training.config import load_config
     from finetuning.training.environment import EXTRAS, installed_extras
     from finetuning.training.preflight import checkpoints_of, room_for_checkpoints
 
@@ -208,7 +208,7 @@ def _check_data(settings: TrainingConfig) -> None:
 
 def _plan(settings: TrainingConfig, base: Path) -> Launch:
     from finetuning.training.environment import plan_device
-    from finetuning.training.hazards import memory_gb, time_seconds
+    from finetuning.training.fitting import memory_gb, time_seconds
     from finetuning.training.profile import profile_data
 
     shape = estimate.read_architecture(base)

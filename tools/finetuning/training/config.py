@@ -1,12 +1,16 @@
-"""The settings of a run, and what may stand in them."""
+"""The settings of a run, what may stand in them, and the tables they are chosen by."""
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Field, ValidationError
 
+from finetuning import files
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.records import Fraction, Json, Model
 
@@ -157,3 +161,65 @@ def parse_config(values: Mapping[str, Json], *, where: str) -> TrainingConfig:
             "Name the method of these rows, or prepare the data for the method",
         )
     return config
+
+
+def check_names(given: Mapping[str, Json], *, where: str) -> None:
+    """Check the names of overrides.
+
+    Raises:
+        UnknownNameError: A setting that does not exist; the nearest are named.
+        BadInputError: A setting of TRL that does not stand alone.
+    """
+    if "padding_free" in given:
+        raise BadInputError(
+            "overrides",
+            "padding_free is a setting of TRL that holds only together with packing",
+            "packing, which brings it",
+            "Set packing, or leave both out: length buckets waste 6 %",
+        )
+    for name in given:
+        if name not in KNOBS:
+            raise UnknownNameError(where, "setting", name, KNOBS)
+
+
+def load_config(config: Mapping[str, Json] | str, *, where: str) -> TrainingConfig:
+    """Return the configuration from an object or from the file that holds it.
+
+    Raises:
+        BadInputError: The file is missing or no JSON object, or a value does not fit.
+        UnknownNameError: A setting that does not exist.
+    """
+    if not isinstance(config, str):
+        return parse_config(config, where=where)
+    path = files.resolve_read(config, where=where)
+    values = _read_object(path)
+    return parse_config(values, where=str(path))
+
+
+def _read_object(path: Path) -> dict[str, Json]:
+    try:
+        values: Json = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInputError(
+            str(path),
+            f"the file is not JSON ({type(error).__name__})",
+            "the training.json that configure_training wrote",
+            "Run configure_training again",
+        ) from error
+    if not isinstance(values, dict):
+        raise BadInputError(
+            str(path),
+            f"the file holds a {type(values).__name__}",
+            "one JSON object",
+            "Run configure_training again",
+        )
+    return cast("dict[str, Json]", values)
+
+
+@functools.cache
+def read_tables() -> dict[str, dict[str, Any]]:
+    """Return the tables of reasons, findings, engines and hosted providers."""
+    import tomli
+
+    text = Path(__file__).with_name("tables.toml").read_text(encoding="utf-8")
+    return tomli.loads(text)

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from finetuning import estimate, files
 from finetuning.errors import BadInputError, UnknownNameError
+from finetuning.providers import PROVIDER_IDS
 from finetuning.records import Finding, Json, NextCall, ToolResult
 
 if TYPE_CHECKING:
     from finetuning.training.config import TrainingConfig
     from finetuning.training.environment import Device
-    from finetuning.training.profile import DataProfile
 
+WHERE: Final = "configure_training"
+METHODS: Final = ("sft", "dpo", "kto", "rft", "grpo", "cpt")
 TUNINGS: Final = ("lora", "qlora", "full")
-ENGINES: Final = ("local", "torchrun", "ray")
+OWN: Final = ("local", "torchrun", "ray")
+"""Engines that launch_lora starts."""
 CONFIG_NAME: Final = "training.json"
 
 
 class TrainingPlan(ToolResult, defer_build=True):
     """A configuration with its reasons, its needs and what speaks against it."""
 
+    engine: str
     config: dict[str, Any]
     why: dict[str, str]
+    base: dict[str, Any]
     device: str
     memory_gb: float
     time_seconds: dict[str, float] | None
     fits: bool
     findings: list[Finding]
     files: list[str]
+    command: str | None = None
 
     def exit_code(self) -> int:
         """Return 1 when the run does not fit or was refused, else 0."""
@@ -40,9 +44,23 @@ class TrainingPlan(ToolResult, defer_build=True):
     def summary(self) -> str:
         """Say in one line whether the run can be launched."""
         if self.files:
-            return f"Ready: {self.files[0]} ({self.memory_gb:.2f} GB on {self.device})."
+            need = f" ({self.memory_gb:.2f} GB on {self.device})" if self.memory_gb else ""
+            return f"Ready: {self.files[0]}{need}."
         errors = [finding for finding in self.findings if finding.severity == "error"]
         return f"Refused: {errors[0].message}."
+
+
+class _Asked(NamedTuple):
+    """The call, as far as its arguments go on into the answer."""
+
+    arguments: dict[str, Json]
+    engine: str
+    mirror: str | None
+    given: dict[str, Any]
+
+    @property
+    def emitted(self) -> bool:
+        return self.engine not in OWN
 
 
 def configure_training(
@@ -64,154 +82,117 @@ def configure_training(
     code is listed in overrides.accept_risks; contradictory ones are bad calls.
 
     Args:
-        base_model: Folder of the base model, or the name of one in <home>/bases. A public name
-            such as Qwen/Qwen3-8B is planned for, but must be on disk before the launch.
+        base_model: Folder of the base model, the name of one in <home>/bases, or its id on the
+            hub (Qwen/Qwen3-8B): its commit is looked up and recorded, unless offline mode is on.
+            With a hosted provider: the model's id there.
         data: Folder that prepare_data wrote (train.jsonl, validation.jsonl), or a training file.
-        method: sft; the other methods are not in this version.
-        tuning: lora; the other kinds are not in this version.
-        engine: local; the other engines are not in this version.
+        method: sft, dpo, kto, grpo or cpt (rft with a hosted provider); the rows must be its own.
+        tuning: lora, qlora (4-bit base, needs a GPU) or full.
+        engine: local, torchrun or ray, which launch_lora starts; trl, axolotl, llama_factory,
+            ms_swift, unsloth, skypilot or hf_jobs, whose files are written to run elsewhere; or
+            a hosted provider's id, for its hyperparameters.
         gpu: GPU to plan for, such as H100 or L4; absent: the GPU of this machine, else its CPU.
         gpu_memory_gb: Memory of one GPU in GB (10⁹ bytes), where the table does not know it.
-        n_gpus: Number of such GPUs, 1 or more.
+        n_gpus: Number of such GPUs, 1 or more; several need torchrun, ray or an engine elsewhere.
         overrides: Settings to fix, by name (r, learning_rate, num_train_epochs, max_length …),
-            and accept_risks: codes of findings that are accepted on purpose.
+            accept_risks: codes of findings that are accepted on purpose, and mirror: modelscope
+            or a mirror's URL for the base in scripts that run elsewhere.
         goal: What the run should reach, in a few words; recorded with the run.
-        output_dir: Folder for training.json; absent: a new one among the reports.
+        output_dir: Folder for the files; absent: a new one among the reports.
 
     Returns:
-        The config, why each setting is as it is, memory_gb, time_seconds, fits and findings.
+        The config, why each setting is as it is, the base's commit and licence, memory_gb,
+        time_seconds, fits, findings, the files and the command that starts the training.
 
     Raises:
-        BadInputError: A path, row format or setting that cannot be used, or not in this version.
+        BadInputError: A path, row format or setting that cannot be used, or a closed provider.
         UnknownNameError: An unknown model, setting, method, tuning, engine or GPU.
 
     Source: tinker_cookbook at 9dfcc3a, LoRA Without Regret, Unsloth and Axolotl guides (checked
     2026-11-20); knowledge: training.md#settings
     """
-    from finetuning.training.config import FORMATS, KNOBS
+    from finetuning.training.config import check_names
     from finetuning.training.environment import plan_device
-    from finetuning.training.hazards import find_risks, refuse_contradictions, shrink_to_fit
-    from finetuning.training.knobs import Resolver
-    from finetuning.training.profile import profile_data
-    from finetuning.training.weights import find_base
+    from finetuning.training.remote import EMITTED
 
-    _refuse_unknown(method, tuning, engine, FORMATS)
-    given = overrides or {}
-    for name in given:
-        if name not in KNOBS:
-            raise UnknownNameError("configure_training", "setting", name, KNOBS)
-    folder = find_base(base_model)
-    shape = estimate.read_architecture(folder or base_model)
-    device = plan_device(gpu, gpu_memory_gb, n_gpus)
-    found = files.data_files(data, where="data")
-    train = _train_file(found, data)
+    engines = (*OWN, *EMITTED, *PROVIDER_IDS)
+    asked_for = (("method", method, METHODS), ("tuning", tuning, TUNINGS))
+    for kind, value, known in (*asked_for, ("engine", engine, engines)):
+        if value not in known:
+            raise UnknownNameError(WHERE, kind, value, known)
+    given = dict(overrides or {})
+    mirror = given.pop("mirror", None)
+    check_names(given, where=WHERE)
+    train, found = _data_files(data)
     target = files.new_output_folder(output_dir, where="output_dir", name="training")
-    profile = profile_data(train, folder, method)
-    fixed: dict[str, Json] = {
-        "engine": engine,
+    arguments: dict[str, Json] = {
+        "base_model": base_model,
+        "data": data,
         "method": method,
         "tuning": tuning,
-        "quantisation": "nf4" if tuning == "qlora" else "none",
-        "base_model": str(folder or base_model),
+        "engine": engine,
+        "overrides": dict(overrides or {}),
+    }
+    fixed: dict[str, Json] = {
+        "method": method,
+        "tuning": tuning,
         "train_file": str(train),
         "validation_file": _path(found.get("validation")),
         "test_file": _path(found.get("test")),
         "train_sha256": files.sha256_file(train),
-        "row_format": profile.row_format,
         "goal": goal,
     }
-    resolver = Resolver(shape, profile, device, given)
-    config, changed = shrink_to_fit(resolver.resolve(fixed), shape, profile, device, given)
-    refuse_contradictions(config, shape, given)
-    findings = find_risks(config, shape, profile, float(resolver.proposed["learning_rate"]))
-    findings += _place_findings(config, shape, profile, device, folder)
-    plan = _plan(config, resolver.why | changed, shape, profile, device, findings)
-    if any(finding.severity == "error" for finding in plan.findings):
-        return plan
-    return _written(plan, target / CONFIG_NAME)
-
-
-def _refuse_unknown(method: str, tuning: str, engine: str, methods: Iterable[str]) -> None:
-    where = "configure_training"
-    for kind, value, known in (
-        ("method", method, methods),
-        ("tuning", tuning, TUNINGS),
-        ("engine", engine, ENGINES),
-    ):
-        if value not in known:
-            raise UnknownNameError(where, kind, value, known)
-
-
-def _train_file(found: dict[str, Path], data: str) -> Path:
-    train = found.get("train") or found.get("data")
-    if train is None:
+    asked = _Asked(arguments, engine, mirror, given)
+    if engine not in (*OWN, *EMITTED):
+        return _hosted(asked, fixed, target)
+    if method == "rft":
         raise BadInputError(
-            "data",
-            f"{data!r} holds {', '.join(path.name for path in found.values())} but no train.jsonl",
-            "a folder with train.jsonl",
-            "Run prepare_data, or name the training file",
+            WHERE, "method 'rft' is the hosted kind", "grpo on your own machines", "Use grpo"
         )
-    return train
+    device = plan_device(gpu, gpu_memory_gb, n_gpus)
+    return _own(asked, fixed, device, target)
 
 
-def _path(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _own(asked: _Asked, fixed: dict[str, Json], device: Device, target: Path) -> TrainingPlan:
+    """Choose the settings of a run on machines of one's own, and write them down."""
+    from finetuning.training import bases, fitting, hazards
+    from finetuning.training.knobs import Resolver
+    from finetuning.training.profile import profile_data
 
-
-def _place_findings(
-    config: TrainingConfig,
-    shape: estimate.Architecture,
-    profile: DataProfile,
-    device: Device,
-    folder: Path | None,
-) -> list[Finding]:
-    from finetuning.training.hazards import fits, memory_gb
-    from finetuning.training.weights import bases_folder
-
-    found: list[Finding] = []
-    need = memory_gb(shape, profile, config, device)
-    if not fits(need, device):
-        found.append(
-            Finding(
-                code="does_not_fit",
-                severity="warning" if "does_not_fit" in config.accept_risks else "error",
-                message=f"about {need:.1f} GB are needed, {device.memory_gb:g} GB are there "
-                f"({device.name})",
-                fix="Shorten max_length, choose a smaller base, or plan for a GPU with more memory",
-            )
-        )
-    if folder is None:
-        found.append(
-            Finding(
-                code="base_not_here",
-                severity="warning",
-                message=f"{config.base_model} is not on this machine, so tokens are approximate "
-                "and the run cannot start here yet",
-                fix=f"Download it to {bases_folder() / config.base_model.rpartition('/')[2]}, then "
-                "configure again",
-            )
-        )
-    return found
-
-
-def _plan(
-    config: TrainingConfig,
-    why: dict[str, str],
-    shape: estimate.Architecture,
-    profile: DataProfile,
-    device: Device,
-    findings: list[Finding],
-) -> TrainingPlan:
-    from finetuning.training.hazards import fits, memory_gb, time_seconds
-
-    need = memory_gb(shape, profile, config, device)
-    return TrainingPlan(
+    base = bases.find_out(
+        str(asked.arguments["base_model"]), asked.given.pop("base_revision", None)
+    )
+    folder = None if base.folder is None else Path(base.folder)
+    shape = estimate.read_architecture(folder or base.name)
+    profile = profile_data(Path(str(fixed["train_file"])), folder, str(fixed["method"]))
+    fixed |= {
+        "engine": asked.engine if asked.engine in OWN else "local",
+        "quantisation": "nf4" if fixed["tuning"] == "qlora" else "none",
+        "base_model": base.folder or base.name,
+        "base_revision": base.revision,
+        "base_sha256": base.sha256,
+        "row_format": profile.row_format,
+    }
+    resolver = Resolver(shape, profile, device, asked.given)
+    config = resolver.resolve(fixed, emitted=asked.emitted)
+    config, changed = fitting.shrink_to_fit(
+        config, shape, profile, device, asked.given, asked.engine
+    )
+    hazards.refuse_contradictions(config, shape, asked.given, device, asked.engine)
+    findings = hazards.find_risks(config, shape, profile, float(resolver.proposed["learning_rate"]))
+    findings += bases.findings_of(base, asked.engine, elsewhere=asked.emitted)
+    if device.count > 1 and asked.engine == "local":
+        findings.append(hazards.finding("gpus_idle", count=device.count))
+    need = fitting.memory_gb(shape, profile, config, device, asked.engine)
+    plan = TrainingPlan(
+        engine=asked.engine,
         config=config.model_dump(mode="json"),
-        why=why,
+        why=resolver.why | changed,
+        base=base.model_dump(mode="json", exclude_none=True, exclude={"gated"}),
         device=device.name,
         memory_gb=round(need, 3),
-        time_seconds=time_seconds(shape, profile, config, device),
-        fits=fits(need, device),
+        time_seconds=fitting.time_seconds(shape, profile, config, device),
+        fits=fitting.fits(need, device),
         findings=findings,
         files=[],
         fit_facts={
@@ -221,47 +202,95 @@ def _plan(
             "base_model": shape.name,
         },
     )
-
-
-def _written(plan: TrainingPlan, path: Path) -> TrainingPlan:
-    files.write_json(path, plan.config)
-    launch = NextCall(
-        tool="launch_lora", args={"config": str(path)}, why="starts the run with these settings"
-    )
-    return plan.model_copy(update={"files": [str(path)], "next": [launch]})
-
-
-def load_config(config: Mapping[str, Json] | str, *, where: str) -> TrainingConfig:
-    """Return the configuration from an object or from the file that holds it.
-
-    Raises:
-        BadInputError: The file is missing or no JSON object, or a value does not fit.
-        UnknownNameError: A setting that does not exist.
-    """
-    from finetuning.training.config import parse_config
-
-    if not isinstance(config, str):
-        return parse_config(config, where=where)
-    path = files.resolve_read(config, where=where)
-    values = _read_object(path)
-    return parse_config(values, where=str(path))
-
-
-def _read_object(path: Path) -> dict[str, Json]:
-    try:
-        values: Json = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BadInputError(
-            str(path),
-            f"the file is not JSON ({type(error).__name__})",
-            "the training.json that configure_training wrote",
-            "Run configure_training again",
-        ) from error
-    if not isinstance(values, dict):
-        raise BadInputError(
-            str(path),
-            f"the file holds a {type(values).__name__}",
-            "one JSON object",
-            "Run configure_training again",
+    if not plan.fits:
+        named, calls = fitting.advise(
+            asked.arguments, plan.memory_gb, config, shape, profile, device, asked.engine
         )
-    return cast("dict[str, Json]", values)
+        found = [*plan.findings, *hazards.accepted([named], config)]
+        plan = plan.model_copy(update={"findings": found, "next": calls})
+    if any(finding.severity == "error" for finding in plan.findings):
+        return plan
+    return _written(plan, asked, config, device, hazards.total_steps(config, profile), target)
+
+
+def _hosted(asked: _Asked, fixed: dict[str, Json], target: Path) -> TrainingPlan:
+    """Write down the hyperparameters of a hosted job; whose machines it runs on is not ours."""
+    from finetuning.training.hosted import plan_hosted
+
+    model = str(asked.arguments["base_model"])
+    found = plan_hosted(asked.engine, model, fixed, asked.given)
+    plan = TrainingPlan(
+        engine=asked.engine,
+        config=found.config,
+        why=found.why,
+        base={"name": model},
+        device=f"{asked.engine} (hosted)",
+        memory_gb=0.0,
+        time_seconds=None,
+        fits=True,
+        findings=found.findings,
+        files=[],
+        fit_facts={"provider": asked.engine, "provider_model": model, **found.facts},
+        next=found.next,
+    )
+    path = target / f"{asked.engine}.json"
+    files.write_json(path, plan.config)
+    return plan.model_copy(update={"files": [str(path)]})
+
+
+def _data_files(data: str) -> tuple[Path, dict[str, Path]]:
+    found = files.data_files(data, where="data")
+    train = found.get("train") or found.get("data")
+    if train is None:
+        raise BadInputError(
+            "data",
+            f"{data!r} holds {', '.join(path.name for path in found.values())} but no train.jsonl",
+            "a folder with train.jsonl",
+            "Run prepare_data, or name the training file",
+        )
+    return train, found
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _written(
+    plan: TrainingPlan,
+    asked: _Asked,
+    config: TrainingConfig,
+    device: Device,
+    steps: int,
+    target: Path,
+) -> TrainingPlan:
+    """Write the files of the engine and say what starts it."""
+    from finetuning.training.hazards import finding
+    from finetuning.training.remote import emit
+
+    path, update = target / CONFIG_NAME, dict[str, Any]()
+    written: list[str] = []
+    if not asked.emitted:
+        files.write_json(path, plan.config)
+        written.append(str(path))
+        why = "starts the run with these settings"
+        update["next"] = [NextCall(tool="launch_lora", args={"config": str(path)}, why=why)]
+        update["command"] = f"fine-tuning launch-lora {path}"
+    if asked.engine not in {"local", "ray"}:
+        hours = None if plan.time_seconds is None else plan.time_seconds["p90"] / 3600
+        made = emit(
+            asked.engine, config, steps=steps, device=device, hours=hours, mirror=asked.mirror
+        )
+        for name, text in made.files.items():
+            files.write_text(target / name, text)
+            written.append(str(target / name))
+        update.setdefault("command", made.command)
+        named = finding(
+            "not_checked_here",
+            file=", ".join(made.files),
+            engine=asked.engine,
+            version=made.version,
+            checked=made.checked,
+            check=made.check,
+        )
+        update["findings"] = [*plan.findings, named]
+    return plan.model_copy(update={**update, "files": written})

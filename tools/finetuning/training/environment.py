@@ -235,6 +235,7 @@ class Device(Model, defer_build=True):
     memory_gb: float
     flops: float | None
     count: int = 1
+    mfu: tuple[float, float, float] = (0.25, 0.35, 0.45)  # estimate.MFU_RANGE
 
     @property
     def stack(self) -> estimate.Stack:
@@ -255,22 +256,23 @@ def plan_device(gpu: str | None, gpu_memory_gb: float | None, n_gpus: int) -> De
     """
     if gpu is None and gpu_memory_gb is None:
         return _own_device()
-    if gpu is None:
-        name, flops, memory = "GPU", None, 0.0
-    elif gpu_memory_gb is None:
-        known = estimate.find_gpu(gpu)
-        name, flops, memory = known.name, known.flops, known.memory_gb
-    else:
-        name, flops, memory = gpu, _flops_of(gpu), 0.0
+    known = _known_gpu(gpu, must=gpu_memory_gb is None)
     return Device(
-        kind="gpu", name=name, memory_gb=gpu_memory_gb or memory, flops=flops, count=n_gpus
+        kind="gpu",
+        name=gpu if gpu and gpu_memory_gb else known.name if known else "GPU",
+        memory_gb=gpu_memory_gb or (known.memory_gb if known else 0.0),
+        flops=known.flops if known else None,
+        count=n_gpus,
+        mfu=known.mfu if known else estimate.MFU_RANGE,
     )
 
 
-def _flops_of(gpu: str) -> float | None:
+def _known_gpu(gpu: str | None, *, must: bool = False) -> estimate.Gpu | None:
     try:
-        return estimate.find_gpu(gpu).flops
+        return estimate.find_gpu(gpu) if gpu else None
     except ValueError:
+        if must:
+            raise
         return None
 
 
@@ -278,11 +280,12 @@ def _own_device() -> Device:
     gpus = list_gpus()
     if gpus:
         largest = max(gpus, key=lambda gpu: gpu.memory_gb)
+        known = _known_gpu(largest.name)
         return Device(
             kind="gpu",
             name=largest.name,
             memory_gb=largest.memory_gb,
-            flops=_flops_of(largest.name),
+            flops=known.flops if known else None,
         )
     return Device(
         kind="cpu",

@@ -1,28 +1,18 @@
-"""What a run needs, what in its settings contradicts, and what fails without a word."""
+"""What contradicts itself in the settings of a run, and what would fail without a word."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
 
 from finetuning import estimate
 from finetuning.errors import BadInputError
 from finetuning.records import Finding, Json, Severity
-from finetuning.training.config import TrainingConfig
+from finetuning.training.config import TrainingConfig, read_tables
 from finetuning.training.environment import Device
 from finetuning.training.profile import DataProfile
 
-_ROOM: Final = 1.0 + estimate.MEMORY_ERROR_FRACTIONS[1]
-"""The estimate is taken with the 90th percentile of its error before it is said to fit."""
-_CPU_MFU: Final = (0.12, 0.25, 0.55)
-"""Share of a thread's fp32 peak that our loss reaches: tiny models and a busy machine, the demo,
-and the best loop measured (training.md#time, 2026-11)."""
-_CPU_START_SECONDS: Final = 7.0
-_GPU_START_SECONDS: Final = 30.0
-"""From launch to the first step: CPU measured 2026-11; GPU an allowance, not measured."""
-_STEP_SECONDS: Final = 0.008
-"""Overhead of one step beyond its arithmetic (measured 2026-11 on the demo)."""
 _RATE_FACTOR: Final = 5.0
 """A rate this far from the proposed one is refused: 10 × too low learns nothing (measured,
 training.md#settings), 10 × too high diverged in 72 of 80 cases (Tinker's sweep, 2026-08)."""
@@ -30,136 +20,196 @@ _MANY_EPOCHS: Final = 10
 _FEW_STEPS: Final = 100
 _LARGE_BATCH: Final = 32
 _CUT_SHARES: Final = (0.01, 0.20)
-_ATTENTION: Final = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
+ATTENTION: Final = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
 _HEADS: Final = frozenset({"lm_head", "embed_tokens"})
+_ONLY_FOR: Final[dict[str, str]] = {
+    "beta": "dpo kto grpo",
+    "desirable_weight": "kto",
+    "undesirable_weight": "kto",
+    "num_generations": "grpo",
+    "max_completion_length": "grpo",
+    "temperature": "grpo",
+    "verifier": "grpo",
+    "probe_learning_rates": "sft",
+}
+_ADAPTER: Final = ("r", "lora_alpha", "lora_dropout", "target_modules")
+_NEEDS_VALIDATION: Final = ("eval_steps", "probe_learning_rates", "early_stopping_patience")
+_RECURRENT: Final = ("qwen3_next", "qwen3_5", "nemotron_h", "mamba", "jamba", "falcon_h1", "bamba")
+"""Families with layers that carry a state from token to token."""
 
-
-def memory_gb(
-    shape: estimate.Architecture, profile: DataProfile, config: TrainingConfig, device: Device
-) -> float:
-    """Return the estimated peak memory of a configuration on a device, in GB."""
-    longest = min(profile.longest_tokens, config.max_length)
-    return estimate.training_memory_gb(
-        shape,
-        tuning="lora",
-        r=config.r,
-        tokens_per_microbatch=config.per_device_train_batch_size * longest,
-        gradient_checkpointing=config.gradient_checkpointing,
-        stack=device.stack,
-        labelled_fraction=profile.labelled_fraction if config.labels_on_answers_only else 1.0,
-    )
-
-
-def fits(need_gb: float, device: Device) -> bool:
-    """Tell whether a need, with the error of its estimate, stays below the device's memory."""
-    return need_gb * _ROOM <= device.memory_gb
-
-
-def time_seconds(
-    shape: estimate.Architecture, profile: DataProfile, config: TrainingConfig, device: Device
-) -> dict[str, float] | None:
-    """Return the estimated time as p10, p50, p90; None when the device's speed is not known."""
-    if device.flops is None:
-        return None
-    batch = config.per_device_train_batch_size
-    row = profile.mean_tokens if batch == 1 else profile.p95_tokens  # padded to the longest
-    tokens = round(profile.rows * min(row, config.max_length) * config.num_train_epochs)
-    steps = profile.rows * config.num_train_epochs / batch
-    on_cpu = device.kind == "cpu"
-    start = _CPU_START_SECONDS if on_cpu else _GPU_START_SECONDS
-    found = estimate.training_time_seconds(
-        shape,
-        tokens=tokens,
-        tuning="lora",
-        device_flops=device.flops,
-        n_devices=config.num_threads if on_cpu else device.count,
-        mfu=_CPU_MFU if on_cpu else (0.25, 0.35, 0.45),
-        fixed_seconds=start + steps * _STEP_SECONDS,
-    )
-    return {name: round(seconds, 1) for name, seconds in found.items()}
-
-
-def shrink_to_fit(
-    config: TrainingConfig,
-    shape: estimate.Architecture,
-    profile: DataProfile,
-    device: Device,
-    fixed: Collection[str],
-) -> tuple[TrainingConfig, dict[str, str]]:
-    """Trade micro-batch for accumulation, then switch checkpointing on, until a run fits.
-
-    Returns the settings, which may still not fit, and the reasons for those that changed; those
-    named in ``fixed`` stay as they are.
-    """
-    why: dict[str, str] = {}
-
-    def too_large() -> bool:
-        return not fits(memory_gb(shape, profile, config, device), device)
-
-    for checkpointing in (False, True):
-        if checkpointing and too_large() and "gradient_checkpointing" not in fixed:
-            config = config.model_copy(update={"gradient_checkpointing": True})
-            why["gradient_checkpointing"] = (
-                "on: without it the run does not fit [estimate of this run]"
-            )
-        while (
-            "per_device_train_batch_size" not in fixed
-            and too_large()
-            and config.per_device_train_batch_size > 1
-        ):
-            config = config.model_copy(
-                update={
-                    "per_device_train_batch_size": config.per_device_train_batch_size // 2,
-                    "gradient_accumulation_steps": config.gradient_accumulation_steps * 2,
-                }
-            )
-            why["gradient_accumulation_steps"] = (
-                "smaller micro-batches with the same effective batch, to fit into "
-                f"{device.memory_gb:g} GB [estimate of this run]"
-            )
-    return config, why
+Clash = tuple[str, str, str]
+"""What contradicts what, what was expected, and the mend."""
 
 
 def refuse_contradictions(
-    config: TrainingConfig, shape: estimate.Architecture, overrides: Mapping[str, Json]
+    config: TrainingConfig,
+    shape: estimate.Architecture,
+    overrides: Mapping[str, Json],
+    device: Device,
+    engine: str = "local",
 ) -> None:
     """Stop at settings that cannot both be meant.
 
     Raises:
         BadInputError: The first contradiction, with the mend.
     """
+    for what, expected, step in (
+        *_method_clashes(config, overrides),
+        *_data_clashes(config, shape, overrides),
+        *_adapter_clashes(config, overrides),
+        *_device_clashes(config, device, engine),
+        *_packing_clashes(config, shape, overrides),
+    ):
+        raise BadInputError("overrides", what, expected, step)
+
+
+def _method_clashes(config: TrainingConfig, overrides: Mapping[str, Json]) -> Iterator[Clash]:
+    for name, methods in _ONLY_FOR.items():
+        if overrides.get(name) is not None and config.method not in methods.split():
+            yield (
+                f"{name} is set, but the method is {config.method}",
+                f"{name} with {methods.replace(' ', ' or ')} alone",
+                f"Leave {name} out",
+            )
+    if config.method == "kto" and config.per_device_train_batch_size < 2:
+        yield (
+            "per_device_train_batch_size=1 with kto, whose KL term compares the rows of a batch",
+            "at least 2",
+            "Set per_device_train_batch_size to 2, and shorten max_length if it does not fit",
+        )
+    whole = effective_batch(config)
+    if config.method == "grpo" and whole % config.num_generations:
+        yield (
+            f"a batch of {whole} is no multiple of num_generations={config.num_generations}",
+            "whole groups of answers in a batch",
+            f"Set per_device_train_batch_size to {config.num_generations}",
+        )
+
+
+def _data_clashes(
+    config: TrainingConfig, shape: estimate.Architecture, overrides: Mapping[str, Json]
+) -> Iterator[Clash]:
     other = "completion_only_loss" if config.row_format == "trl_messages" else "assistant_only_loss"
     if other in overrides:
-        raise _contradiction(
+        yield (
             f"{other} is set, but the rows are {config.row_format}",
             "a setting that these rows have",
             f"Leave {other} out",
         )
-    if config.eval_steps is not None and config.validation_file is None:
-        raise _contradiction(
-            f"eval_steps={config.eval_steps} is set, but there is no validation file",
-            "validation.jsonl next to train.jsonl",
-            "Prepare the data with a validation split, or leave eval_steps out",
-        )
+    for name in _NEEDS_VALIDATION:
+        if overrides.get(name) is not None and config.validation_file is None:
+            yield (
+                f"{name}={overrides[name]} is set, but there is no validation file",
+                "validation.jsonl next to train.jsonl",
+                f"Prepare the data with a validation split, or leave {name} out",
+            )
     context = shape.max_position_embeddings
     if context is not None and config.max_length > context:
-        raise _contradiction(
+        yield (
             f"max_length={config.max_length} is beyond the base's context",
             f"at most {context}",
             f"Set max_length to {context} or leave it out",
         )
+
+
+def _adapter_clashes(config: TrainingConfig, overrides: Mapping[str, Json]) -> Iterator[Clash]:
+    given = [name for name in _ADAPTER if name in overrides]
+    if config.tuning == "full" and given:
+        yield (
+            f"{given[0]} is set, but full tuning has no adapter",
+            "settings of full tuning",
+            f"Leave {given[0]} out, or use tuning='lora'",
+        )
     targets = config.target_modules
     heads = _HEADS & set([targets] if isinstance(targets, str) else targets)
     if heads:
-        raise _contradiction(
+        yield (
             f"target_modules names {sorted(heads)[0]}, which an adapter does not train here",
             "linear layers inside the blocks",
             "Use target_modules='all-linear'",
         )
 
 
-def _contradiction(what: str, expected: str, step: str) -> BadInputError:
-    return BadInputError("overrides", what, expected, step)
+def _device_clashes(config: TrainingConfig, device: Device, engine: str) -> Iterator[Clash]:
+    if device.kind == "cpu" and (config.tuning == "qlora" or engine == "unsloth"):
+        what = "qlora" if config.tuning == "qlora" else "unsloth"
+        yield (
+            f"{what} needs CUDA, and the run is planned for a CPU ({device.name})",
+            "a GPU of NVIDIA",
+            "Name the GPU to plan for (gpu='L4'), or use tuning='lora' with engine='local'",
+        )
+    if engine == "unsloth" and config.num_processes > 1:
+        yield (
+            f"unsloth is asked for on {config.num_processes} GPUs",
+            "one GPU: its own pages call several experimental",
+            "Use engine='torchrun' or engine='axolotl'",
+        )
+    if engine == "local" and config.num_processes > 1:
+        yield (
+            f"num_processes={config.num_processes} with engine 'local', which starts one process",
+            "one process",
+            f"Use engine='torchrun' with n_gpus={config.num_processes}",
+        )
+
+
+def _packing_clashes(
+    config: TrainingConfig, shape: estimate.Architecture, overrides: Mapping[str, Json]
+) -> Iterator[Clash]:
+    if not config.packing:
+        return
+    if config.method not in {"sft", "cpt"}:
+        yield (
+            f"packing is set, but {config.method} compares whole answers",
+            "packing with sft or cpt",
+            "Leave packing out",
+        )
+    if overrides.get("length_buckets"):
+        yield (
+            "packing and length_buckets are both set",
+            "one of the two",
+            "Leave packing out: buckets waste 6 % and no row can see another",
+        )
+    if shape.family.startswith(_RECURRENT):
+        yield (
+            f"packing is set, but {shape.family} carries a state from token to token, which no "
+            "mask keeps from the next row",
+            "rows of their own",
+            "Leave packing out",
+        )
+
+
+def finding(code: str, **facts: Any) -> Finding:
+    """Return a finding in the words of tables.toml."""
+    severity, message, fix = read_tables()["findings"][code]
+    return Finding(
+        code=code,
+        severity=cast("Severity", severity),
+        message=message.format(**facts),
+        fix=fix.format(**facts),
+    )
+
+
+def accepted(found: list[Finding], config: TrainingConfig) -> list[Finding]:
+    """Return findings, those accepted on purpose as warnings."""
+    return [
+        each.model_copy(update={"severity": "warning"})
+        if each.code in config.accept_risks
+        else each
+        for each in found
+    ]
+
+
+def effective_batch(config: TrainingConfig) -> int:
+    """Return the rows (for grpo: the answers) behind one optimizer step."""
+    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return batch * config.num_processes
+
+
+def total_steps(config: TrainingConfig, profile: DataProfile) -> int:
+    """Return the optimizer steps of a whole run."""
+    answers = config.num_generations if config.method == "grpo" else 1
+    per_epoch = math.ceil(profile.rows * answers / effective_batch(config))
+    return math.ceil(per_epoch * config.num_train_epochs)
 
 
 def find_risks(
@@ -172,116 +222,64 @@ def find_risks(
         *_amounts(config, profile),
         *_adapter(config, shape, profile),
     ]
-    return [
-        finding.model_copy(update={"severity": "warning"})
-        if finding.code in config.accept_risks
-        else finding
-        for finding in found
-    ]
-
-
-def _finding(code: str, severity: Severity, message: str, fix: str) -> Finding:
-    return Finding(code=code, severity=severity, message=message, fix=fix)
+    return accepted(found, config)
 
 
 def _rate(config: TrainingConfig, proposed: float) -> Iterator[Finding]:
     rate = config.learning_rate
     if rate * _RATE_FACTOR < proposed:
-        yield _finding(
-            "learning_rate_low_for_lora",
-            "error",
-            f"learning_rate {rate:g} is {proposed / rate:.0f} times below the proposed "
-            f"{proposed:g}: with LoRA the run ends without having learned (2e-5 is a rate for "
-            "full tuning)",
-            "Leave learning_rate out, or add overrides={'accept_risks': "
-            "['learning_rate_low_for_lora']} to run it on purpose",
-        )
+        lora = config.tuning != "full" and config.method == "sft"
+        code = "learning_rate_low_for_lora" if lora else "learning_rate_low"
+        yield finding(code, rate=rate, proposed=proposed, times=proposed / rate)
     if rate > proposed * _RATE_FACTOR:
-        yield _finding(
-            "learning_rate_high",
-            "error",
-            f"learning_rate {rate:g} is {rate / proposed:.0f} times above the proposed "
-            f"{proposed:g}: such runs diverge",
-            "Leave learning_rate out, or add overrides={'accept_risks': ['learning_rate_high']}",
-        )
-    if not config.labels_on_answers_only:
-        yield _finding(
-            "loss_on_all_tokens",
-            "warning",
-            "the loss covers the prompts too, which takes about twice the epochs",
-            "Leave completion_only_loss and assistant_only_loss out",
-        )
+        yield finding("learning_rate_high", rate=rate, proposed=proposed, times=rate / proposed)
+    if config.method == "sft" and not config.labels_on_answers_only:
+        yield finding("loss_on_all_tokens")
+    if config.method == "grpo" and config.verifier is None:
+        yield finding("no_verifier")
 
 
 def _data(config: TrainingConfig, profile: DataProfile) -> Iterator[Finding]:
     if profile.damaged_rows:
-        yield Finding(
-            line=profile.first_damaged_line,
-            code="wrong_row_format",
-            severity="error",
-            message=f"{profile.damaged_rows} rows are not {profile.row_format}",
-            fix=f"Run validate_jsonl with target {profile.row_format} and mend them",
-        )
-    cut = profile.longer_than(config.max_length)
+        named = finding("wrong_row_format", rows=profile.damaged_rows, form=profile.row_format)
+        yield named.model_copy(update={"line": profile.first_damaged_line})
+    cut = 0 if config.method == "cpt" else profile.longer_than(config.max_length)
     share = cut / profile.rows
     if share > _CUT_SHARES[0]:
-        yield _finding(
+        named = finding(
             "rows_truncated",
-            "error" if share > _CUT_SHARES[1] else "warning",
-            f"max_length={config.max_length} cuts {cut} of {profile.rows} rows ({share:.1%}); what "
-            "is cut is their end: the answer",
-            f"Raise max_length (longest row: {profile.longest_tokens} tokens) or split long rows",
+            length=config.max_length,
+            cut=cut,
+            rows=profile.rows,
+            share=share,
+            longest=profile.longest_tokens,
         )
+        far = share > _CUT_SHARES[1]
+        yield named.model_copy(update={"severity": "error"}) if far else named
+    if config.method == "kto" and profile.desirable_rows in {0, profile.rows}:
+        yield finding("one_kind_of_feedback", rows=profile.rows)
     if config.validation_file is None:
-        yield _finding(
-            "no_validation",
-            "warning",
-            "there is no validation file, so memorising cannot be told from learning",
-            "Prepare the data with prepare_data, which splits off validation.jsonl",
-        )
+        yield finding("no_validation")
 
 
 def _amounts(config: TrainingConfig, profile: DataProfile) -> Iterator[Finding]:
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    steps = math.ceil(profile.rows / batch) * config.num_train_epochs
+    batch = effective_batch(config)
+    steps = total_steps(config, profile)
     if steps < _FEW_STEPS:
-        yield _finding(
-            "few_steps",
-            "warning",
-            f"only {steps:.0f} steps; {_FEW_STEPS} are the least that is advised",
-            "Collect more rows, or use a smaller batch",
-        )
+        yield finding("few_steps", steps=steps, few=_FEW_STEPS)
     if config.num_train_epochs > _MANY_EPOCHS:
-        yield _finding(
-            "many_epochs",
-            "warning",
-            f"{config.num_train_epochs:g} epochs over {profile.rows} rows invite memorising",
-            "Use 1 to 3 epochs and watch the validation loss",
-        )
-    if batch > _LARGE_BATCH:
-        yield _finding(
-            "batch_large_for_lora",
-            "warning",
-            f"an effective batch of {batch} is more than LoRA tolerates well",
-            f"Stay at or below {_LARGE_BATCH}",
-        )
+        yield finding("many_epochs", epochs=config.num_train_epochs, rows=profile.rows)
+    if batch > _LARGE_BATCH and config.tuning != "full" and config.method != "grpo":
+        yield finding("batch_large_for_lora", batch=batch, most=_LARGE_BATCH)
 
 
 def _adapter(
     config: TrainingConfig, shape: estimate.Architecture, profile: DataProfile
 ) -> Iterator[Finding]:
-    if not isinstance(config.target_modules, str) and set(config.target_modules) <= _ATTENTION:
-        yield _finding(
-            "attention_only",
-            "warning",
-            "the adapter leaves the feed-forward layers out and will learn less",
-            "Use target_modules='all-linear'",
-        )
-    if estimate.lora_parameters(shape, config.r) < profile.labelled_tokens:
-        yield _finding(
-            "rank_small_for_data",
-            "warning",
-            f"r={config.r} gives {estimate.lora_parameters(shape, config.r):,} parameters for "
-            f"{profile.labelled_tokens:,} answer tokens",
-            "Raise r, if the answers hold that much information",
-        )
+    if config.tuning == "full":
+        return
+    if not isinstance(config.target_modules, str) and set(config.target_modules) <= ATTENTION:
+        yield finding("attention_only")
+    size = estimate.lora_parameters(shape, config.r)
+    if config.method == "sft" and size < profile.labelled_tokens:
+        yield finding("rank_small_for_data", r=config.r, size=size, need=profile.labelled_tokens)

@@ -1,100 +1,26 @@
-"""Every setting of a run, chosen from the model, the data and the device, with its reason."""
+"""Every setting of a run, chosen from the method, the model, the data and the device, with why."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from finetuning import estimate
 from finetuning.records import Json
 from finetuning.training.config import TrainingConfig, parse_config
-from finetuning.training.environment import Device, usable_cores
+from finetuning.training.environment import Device, cpu_info, usable_cores
 from finetuning.training.profile import DataProfile
+from finetuning.training.rates import (
+    TINY_CEILING,
+    TINY_PARAMETERS,
+    Choice,
+    choose_learning_rate,
+    explain,
+    outside_calibration,
+    rounded,
+)
 
-
-class Choice(NamedTuple):
-    """One setting with its reason and its source."""
-
-    value: Any
-    reason: str
-    source: str
-
-    def why(self) -> str:
-        """Return reason and source as one line."""
-        return f"{self.reason} [{self.source}]"
-
-
-_EXPONENTS: Final = {"llama": 0.781, "qwen": 0.0775}
-_CALIBRATED_HIDDEN: Final = {"llama": (2048, 8192), "qwen": (2048, 5120)}
-"""Hidden sizes of the Llama 3 and Qwen3 models that the formula's service offered when it was
-published (2025-09)."""
-_FORMULA: Final = "5e-5 · 10 · (2000 / hidden size)^p"
-_FORMULA_SOURCE: Final = "tinker_cookbook/hyperparam_utils.py at 9dfcc3a, checked 2026-11-20"
-
-TINY_PARAMETERS: Final = 50_000_000
-"""Below this no published rule exists."""
-_TINY_CEILING: Final = 5e-3
-"""Highest rate with a measured success at this size (hidden 128, training.md#settings)."""
-_USUAL: Final = 2e-4
-_SHORT_RUN_STEPS: Final = 100
-_SHORT_RUN_FACTOR: Final = 1.5
-
-
-def formula_rate(hidden_size: int, exponent: float) -> float:
-    """Return the formula's LoRA rate (lora_alpha 32)."""
-    return 5e-5 * 10 * math.pow(2000 / hidden_size, exponent)
-
-
-def choose_learning_rate(shape: estimate.Architecture, steps: int) -> Choice:
-    """Return the rate for a base model and a number of steps, with the reason.
-
-    Args:
-        shape: The base model.
-        steps: Optimizer steps of the whole run.
-    """
-    family = next((name for name in _EXPONENTS if shape.family.startswith(name)), None)
-    if shape.parameters < TINY_PARAMETERS:
-        return _tiny(shape)
-    if family is None:
-        return Choice(
-            _USUAL,
-            f"no published formula covers {shape.family}; the usual LoRA start, inside the range "
-            "1e-4 to 3e-4; watch the validation loss, and try a half and a double of it",
-            "Unsloth LoRA guide; Axolotl docs/training_stability.qmd (2026-07)",
-        )
-    exponent, (low, high) = _EXPONENTS[family], _CALIBRATED_HIDDEN[family]
-    rate = formula_rate(shape.hidden_size, exponent)
-    reason = f"{_FORMULA}, p = {exponent:g} for {family}, hidden size {shape.hidden_size}"
-    if low <= shape.hidden_size <= high:
-        reason += f" (calibrated for {low} to {high})"
-    else:
-        reason += f"; outside its calibrated range of {low} to {high}, so an extrapolation"
-    if steps < _SHORT_RUN_STEPS:
-        rate *= _SHORT_RUN_FACTOR
-        reason += f"; times {_SHORT_RUN_FACTOR:g} because the run has only {steps} steps"
-    return Choice(_rounded(rate), reason, f"{_FORMULA_SOURCE}; LoRA Without Regret (2025-09)")
-
-
-def _tiny(shape: estimate.Architecture) -> Choice:
-    """Extrapolate the Llama formula: at hidden 128 it gives 4.3e-3, where 5e-3 was measured."""
-    rate = min(_TINY_CEILING, formula_rate(shape.hidden_size, _EXPONENTS["llama"]))
-    return Choice(
-        _rounded(rate),
-        f"{_FORMULA}, p = 0.781, hidden size {shape.hidden_size}: far outside the range it was "
-        f"calibrated for (2048 to 8192), as this model has only {shape.parameters:,} parameters; "
-        "it agrees with the one size measured here (hidden 128: 5e-3 takes the demo task from 0.00 "
-        f"to 1.00, 2e-5 leaves it at 0.00) and is never above {_TINY_CEILING:g}. A rate for this "
-        "model alone: it does not carry over to a larger one",
-        "measured for this project 2026-11, training.md",
-    )
-
-
-def _rounded(rate: float) -> float:
-    return float(f"{rate:.2e}")
-
-
-_OURS: Final = "this project's rule"
 _BATCH: Final = 16
 _FEWEST_STEPS_PER_EPOCH: Final = 20
 _TINY_STEPS: Final = 300
@@ -103,6 +29,13 @@ _MOST_TINY_EPOCHS: Final = 10
 _RANKS: Final = (16, 32, 64, 128)
 _LONG_ROW: Final = 2048
 _INEXACT: Final = 1.3
+_LEAST_BF16_PARAMETERS: Final = 5_000_000
+"""bf16 weights on a CPU were measured at 8.9 million parameters (training.md#time)."""
+_NO_BF16: Final = ("T4", "V100")
+_PACKING_SHARE: Final = 0.5
+_REPLAY: Final = {"tiny": 0.2, "given": 0.05}
+_PAIRS: Final = frozenset({"dpo", "kto", "grpo"})
+_SEEN_ONCE: Final = {"dpo": "preferences", "kto": "preferences", "grpo": "prompts", "cpt": "texts"}
 
 
 class Resolver:
@@ -125,6 +58,7 @@ class Resolver:
         """
         self._shape, self._profile, self._device = shape, profile, device
         self._overrides = overrides
+        self._tiny = shape.parameters < TINY_PARAMETERS
         self.values: dict[str, Any] = {}
         self.why: dict[str, str] = {}
         self.proposed: dict[str, Any] = {}
@@ -138,148 +72,221 @@ class Resolver:
             self.values[knob], self.why[knob] = choice.value, choice.why()
         return self.values[knob]
 
-    def resolve(self, fixed: Mapping[str, Json]) -> TrainingConfig:
+    def _say(self, knob: str, value: Any, case: str | None = None, **facts: Any) -> Any:
+        return self._put(knob, explain(value, case or knob, **facts))
+
+    def resolve(self, fixed: Mapping[str, Json], *, emitted: bool = False) -> TrainingConfig:
         """Choose every setting and return the checked configuration.
 
         Args:
-            fixed: Settings that are not chosen here (files, base model, row format).
+            fixed: Settings that are not chosen here (files, base model, method, row format).
+            emitted: The run is written down for another program, which has no length buckets.
 
         Raises:
             BadInputError: An override has the wrong type or lies out of range.
         """
         probe = {"learning_rate": 1e-4, **fixed, **self._overrides}
-        checked = parse_config(probe, where="overrides")  # types first: they are reckoned with
-        self._overrides = {name: getattr(checked, name) for name in self._overrides}
+        self._run = parse_config(probe, where="overrides")  # types first: they are reckoned with
+        self._overrides = {name: getattr(self._run, name) for name in self._overrides}
+        self._choose_method()
         self._choose_length()
-        self._choose_batch()
-        self._choose_adapter()
+        self._choose_batch(emitted)
+        if self._run.tuning != "full":
+            self._choose_adapter()
         steps = self._choose_epochs()
-        self._put("learning_rate", choose_learning_rate(self._shape, steps))
+        rate = choose_learning_rate(self._shape, steps, self._run.method, self._run.tuning)
+        self._put("learning_rate", rate)
+        self._choose_probes(emitted)
+        self._choose_order(emitted)
+        self._choose_precision()
         self._choose_rest()
         for name, value in self._overrides.items():
             if name not in self.values:
                 self.values[name], self.why[name] = value, "set by the caller"
         return parse_config({**fixed, **self.values}, where="overrides")
 
+    def _choose_method(self) -> None:
+        method, found = self._run.method, self._profile
+        if method in {"dpo", "kto", "grpo"}:
+            self._say("beta", 0.0 if method == "grpo" else 0.1, f"beta_{method}")
+        if method == "kto":
+            good, bad = found.desirable_rows, found.rows - found.desirable_rows
+            light = "desirable_weight" if good <= bad else "undesirable_weight"
+            ratio = max(good, bad) / max(1, min(good, bad))
+            self._say(light, round(ratio, 2), "desirable_weight", good=good, bad=bad)
+        if method == "grpo":
+            self._say("num_generations", 8)
+            self._say("max_completion_length", 256)
+            self._say("temperature", 1.0)
+
     def _choose_length(self) -> None:
-        longest, p99 = self._profile.longest_tokens, self._profile.p99_tokens
-        if longest > max(_LONG_ROW, 2 * p99):
-            wanted, reason = p99, f"99th percentile; the longest row has {longest} tokens"
-        else:
-            wanted, reason = longest, "the longest row, so nothing is cut off"
-        if not self._profile.exact:
+        found, method = self._profile, self._run.method
+        longest, p99 = found.longest_tokens, found.p99_tokens
+        case, wanted, more = "length_longest", longest, 0
+        if method == "grpo":
+            case, more = "length_grpo", int(self.values["max_completion_length"])
+        elif longest > max(_LONG_ROW, 2 * p99):
+            case, wanted = "length_p99", p99
+        if method == "cpt" and longest > _LONG_ROW:
+            case, wanted = "length_text", _LONG_ROW
+        note = ""
+        if not found.exact:
             wanted = math.ceil(wanted * _INEXACT)
-            reason += "; 30 % added because the count is approximate"
-        length = max(16, -(-wanted // 8) * 8)
+            note = "; 30 % added because the count is approximate"
+        length = max(16, -(-(wanted + more) // 8) * 8)
+        cut = found.longer_than(length) / found.rows
+        choice = explain(
+            length, case, longest=longest, cut=cut, completion=more, tokenizer=found.tokenizer
+        )
+        choice = choice._replace(reason=choice.reason + note)
         context = self._shape.max_position_embeddings
         if context is not None and length > context:
-            length, reason = context, f"the base's whole context; {reason}"
-        self._put("max_length", Choice(length, reason, f"counted with {self._profile.tokenizer}"))
+            choice = Choice(context, f"the base's whole context; {choice.reason}", choice.source)
+        self._put("max_length", choice)
 
-    def _choose_batch(self) -> None:
-        rows = self._profile.rows
-        most = max(1, rows // _FEWEST_STEPS_PER_EPOCH)
-        batch = min(_BATCH, 2 ** int(math.log2(most)))
-        reason = "LoRA tolerates large batches less than full tuning: stay below 32"
-        if batch < _BATCH:
-            reason += f"; smaller still, so that {rows} rows make at least 20 steps an epoch"
-        self._put(
-            "per_device_train_batch_size",
-            Choice(batch, reason, "trl lora_without_regret.md; Tinker advises 128: they disagree"),
-        )
-        self._put(
-            "gradient_accumulation_steps",
-            Choice(1, "the whole batch fits into memory at once", "estimate of this run"),
-        )
+    def _choose_batch(self, emitted: bool) -> None:
+        rows, count = self._profile.rows, 1
+        if emitted or self._run.engine != "local":
+            asked = "num_processes" in self._overrides
+            count = self._run.num_processes if asked else self._device.count
+        if self._run.method == "grpo":
+            each = int(self.values["num_generations"])
+            groups = max(1, _BATCH // each)
+            self._say(
+                "per_device_train_batch_size",
+                each * max(1, groups // count),
+                "batch_grpo",
+                groups=groups,
+                generations=each,
+            )
+        else:
+            most = max(1, rows // _FEWEST_STEPS_PER_EPOCH)
+            batch = min(_BATCH, 2 ** int(math.log2(most)))
+            smaller = ""
+            if batch < _BATCH:
+                smaller = f"; smaller still, so that {rows} rows make at least 20 steps an epoch"
+            case = "batch_full" if self._run.tuning == "full" else "batch_lora"
+            least = 2 if self._run.method == "kto" else 1
+            self._say(
+                "per_device_train_batch_size", max(least, batch // count), case, smaller=smaller
+            )
+        self._say("gradient_accumulation_steps", 1, "accumulation")
+        if count > 1:
+            batch = int(self.values["per_device_train_batch_size"]) * count
+            self._say("num_processes", count, "processes", count=count, batch=batch)
 
     def _choose_adapter(self) -> None:
-        need = self._profile.labelled_tokens
-        sizes = {rank: estimate.lora_parameters(self._shape, rank) for rank in _RANKS}
-        rank = next((rank for rank, size in sizes.items() if size >= need), _RANKS[-1])
-        self._put(
-            "r",
-            Choice(
+        method, found = self._run.method, self._profile
+        if method in {"dpo", "kto"}:
+            self._say("r", 16, "r_preference")
+        elif method == "grpo":
+            self._say("r", 16, "r_grpo")
+        else:
+            need = found.labelled_tokens
+            sizes = {rank: estimate.lora_parameters(self._shape, rank) for rank in _RANKS}
+            rank = next((rank for rank, size in sizes.items() if size >= need), _RANKS[-1])
+            self._say(
+                "r",
                 rank,
-                f"smallest of {_RANKS} whose {sizes[rank]:,} parameters are "
-                f"not fewer than the {need:,} answer tokens",
-                "Tinker docs, trl lora_without_regret.md",
-            ),
-        )
-        self._put(
-            "lora_alpha",
-            Choice(
-                32,
-                "fixed at the value the learning-rate formula was made with: the rate then does "
-                "not depend on r",
-                "LoRA Without Regret, 2025-09",
-            ),
-        )
-        self._put("lora_dropout", Choice(0.0, "no gain reported at this scale", "Unsloth guide"))
-        self._put(
-            "target_modules",
-            Choice(
-                "all-linear",
-                "attention alone loses even at the same number of parameters",
-                "LoRA Without Regret, 2025-09",
-            ),
-        )
+                "r_tokens",
+                ranks=_RANKS,
+                size=sizes[rank],
+                need=need,
+                tokens="training" if method == "cpt" else "answer",
+                short="" if sizes[rank] >= need else "; none is, so the largest",
+            )
+        self._say("lora_alpha", 32)
+        self._say("lora_dropout", 0.0)
+        self._say("target_modules", "all-linear")
 
     def _choose_epochs(self) -> int:
         batch = int(self.values["per_device_train_batch_size"])
         batch *= int(self.values["gradient_accumulation_steps"])
-        per_epoch = math.ceil(self._profile.rows / batch)
-        if self._shape.parameters < TINY_PARAMETERS:
+        batch *= int(self.values.get("num_processes", 1))
+        answers = int(self.values["num_generations"]) if self._run.method == "grpo" else 1
+        per_epoch = math.ceil(self._profile.rows * answers / batch)
+        if self._tiny:
             epochs = min(_MOST_TINY_EPOCHS, max(2, -(-_TINY_STEPS // per_epoch)))
-            choice = Choice(
+            choice = explain(
                 float(epochs),
-                f"about {_TINY_STEPS} steps of {per_epoch} an epoch: a tiny model needs them, and "
-                f"only there more than 3 epochs are proposed (at most {_MOST_TINY_EPOCHS})",
-                "measured for this project 2026-11, training.md",
+                "epochs_tiny",
+                steps=_TINY_STEPS,
+                per_epoch=per_epoch,
+                most=_MOST_TINY_EPOCHS,
             )
+        elif self._run.method in _SEEN_ONCE:
+            choice = explain(1.0, "epochs_once", what=_SEEN_ONCE[self._run.method])
         else:
             epochs = min(3, max(1, _MOST_STEPS // per_epoch))
-            choice = Choice(
-                float(epochs),
-                f"as many of 1 to 3 epochs as stay within {_MOST_STEPS} steps ({per_epoch} each)",
-                "Unsloth LoRA guide (1 to 3 epochs); Tinker (100 steps at least)",
-            )
+            choice = explain(float(epochs), "epochs", most=_MOST_STEPS, per_epoch=per_epoch)
         chosen = float(self._put("num_train_epochs", choice))
         return math.ceil(per_epoch * chosen)
 
+    def _choose_probes(self, emitted: bool) -> None:
+        """Have three rates tried where no formula holds and there are rows to judge by."""
+        why = outside_calibration(self._shape)
+        if why is None or emitted or self._run.engine != "local" or self._run.method != "sft":
+            return
+        if self._run.validation_file is None or "learning_rate" in self._overrides:
+            return
+        rate, ceiling = float(self.values["learning_rate"]), 1.0
+        if self._tiny and self._run.tuning != "full":
+            ceiling = TINY_CEILING
+        rates = sorted({rounded(rate / 2), rate, rounded(min(ceiling, rate * 2))})
+        self._say("probe_learning_rates", rates, "probes", why=why)
+
+    def _choose_order(self, emitted: bool) -> None:
+        found, method = self._profile, self._run.method
+        share = min(1.0, found.mean_tokens / float(self.values["max_length"]))
+        if method in _PAIRS:
+            self._say("packing", False, "packing_pairs", method=method)
+        elif not emitted:
+            self._say("packing", False, "packing_off")
+            self._say("length_buckets", not self.values["packing"], "buckets")
+        elif share < _PACKING_SHARE and self._device.kind == "gpu":
+            self._say("packing", True, "packing_on", share=share)
+        else:
+            self._say("packing", False, "packing_even")
+        if self._overrides.get("replay_file") is None:
+            self._say("replay_fraction", 0.0, "replay_none")
+        else:
+            case = "tiny" if self._tiny else "given"
+            self._say("replay_fraction", _REPLAY[case], f"replay_{case}")
+        if self._run.validation_file is None:
+            self._say("early_stopping_patience", None, "patience_none")
+        else:
+            self._say("early_stopping_patience", 3, "patience")
+
+    def _choose_precision(self) -> None:
+        full, device = self._run.tuning == "full", self._device
+        if device.kind == "gpu":
+            if any(word in device.name.upper().replace("-", " ").split() for word in _NO_BF16):
+                self._say("precision", "fp32", "precision_gpu_old", name=device.name)
+            else:
+                self._say("precision", "bf16", "precision_gpu_full" if full else "precision_gpu")
+        elif not cpu_info().bf16:
+            self._say("precision", "fp32", "precision_cpu")
+        elif full:
+            self._say("precision", "fp32", "precision_full")
+        elif self._shape.parameters < _LEAST_BF16_PARAMETERS:
+            least = _LEAST_BF16_PARAMETERS
+            self._say("precision", "fp32", "precision_cpu_small", least=least)
+        else:
+            self._say("precision", "bf16", "precision_cpu_bf16")
+
     def _choose_rest(self) -> None:
-        tiny = self._shape.parameters < TINY_PARAMETERS
-        on_cpu = self._device.kind == "cpu"
-        loss = (
-            "assistant_only_loss"
-            if self._profile.row_format == "trl_messages"
-            else "completion_only_loss"
+        full = self._run.tuning == "full"
+        if self._run.method == "sft":
+            chats = self._profile.row_format == "trl_messages"
+            loss = "assistant_only_loss" if chats else "completion_only_loss"
+            self._say(loss, True, "loss_answers")
+        self._say("warmup_ratio", 0.05)
+        self._say("lr_scheduler_type", "linear")
+        self._say(
+            "weight_decay", 0.01 if full else 0.0, "weight_decay_full" if full else "weight_decay"
         )
-        rest = {
-            loss: Choice(
-                True,
-                "with the loss on all tokens the demo stayed at exact match 0.02, on answers 1.00",
-                "measured for this project 2026-11, training.md",
-            ),
-            "warmup_ratio": Choice(0.05, "5 to 10 % warm-up", "Axolotl training_stability.qmd"),
-            "lr_scheduler_type": Choice("linear", "the Trainer's default", "transformers 5.23"),
-            "weight_decay": Choice(0.0, "an adapter of small rank is its own regulariser", _OURS),
-            "max_grad_norm": Choice(1.0, "the Trainer's default", "transformers 5.23"),
-            "precision": Choice(
-                *(("fp32", "a CPU trains in 32 bits") if on_cpu else ("bf16", "16-bit weights")),
-                "training.md#time",
-            ),
-            "gradient_checkpointing": Choice(
-                False, "off while memory allows: it costs a fifth of the speed", "training.md"
-            ),
-            "num_threads": Choice(
-                *(
-                    (1, "tiny matrices: more threads wait for each other")
-                    if tiny
-                    else (usable_cores(), "all cores this process may use")
-                ),
-                "measured 2026-11, training.md#time",
-            ),
-            "seed": Choice(42, "fixed, so that the run repeats", _OURS),
-        }
-        for knob, choice in rest.items():
-            self._put(knob, choice)
+        self._say("max_grad_norm", 1.0)
+        self._say("gradient_checkpointing", False)
+        threads = 1 if self._tiny else usable_cores()
+        self._say("num_threads", threads, "threads_tiny" if self._tiny else "threads")
+        self._say("seed", 42)

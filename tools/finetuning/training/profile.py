@@ -25,6 +25,7 @@ class DataProfile(Model, defer_build=True):
     """
 
     rows: int
+    desirable_rows: int = 0
     damaged_rows: int
     first_damaged_line: int | None
     row_format: RowFormat
@@ -140,7 +141,7 @@ class _Tally:
     def __init__(self, counter: tokens.TokenCounter, method: str | None) -> None:
         self._counter, self._method = counter, method
         self._lengths: Counter[int] = Counter()
-        self._labelled = 0
+        self._labelled = self._desirable = 0
         self._waiting: list[list[_Sequence]] = []
         self.damaged = 0
         self._first_damaged: int | None = None
@@ -152,6 +153,7 @@ class _Tally:
         self.row_format = self.row_format or form
         if row is not None and form is not None and form == self.row_format:
             self._waiting.append(_sequences(row, form))
+            self._desirable += form == "trl_kto" and row["label"] is True
             if len(self._waiting) >= _ROWS_AT_ONCE:
                 self._count()
             return
@@ -184,6 +186,7 @@ class _Tally:
         assert self.row_format is not None  # noqa: S101 - the caller has checked it
         return DataProfile(
             rows=rows,
+            desirable_rows=self._desirable,
             damaged_rows=self.damaged,
             first_damaged_line=self._first_damaged,
             row_format=self.row_format,
