@@ -54,7 +54,8 @@ class Job:
         """
         self.run_id, self.config, self.folder = run_id, config, folder
         self.checkpoint_folder = folder / "checkpoints"
-        self._resume_folder = Path(resume_from) if resume_from else None
+        self.resume_folder = Path(resume_from) if resume_from else None
+        self.probe: list[dict[str, float]] | None = None
         self._resumed_step: int | None = None
         self._adapter_step: int | None = None
         self.trainer: LoraTrainer
@@ -142,9 +143,9 @@ class Job:
             self.trainer.args.eval_on_start = metric_of(self.config)[0] not in last
 
     def _checkpoint_to_resume(self) -> Path | None:
-        if self._resume_folder is None:
+        if self.resume_folder is None:
             return None
-        found, skipped = weights.newest_valid(self._resume_folder)
+        found, skipped = weights.newest_valid(self.resume_folder)
         for name, fault in skipped.items():
             runs.record_alert(
                 self.run_id,
@@ -225,6 +226,8 @@ class Job:
             "best_step": best.step if best else None,
             "best_eval": best.value if best else None,
             "stopped_early": self.judge.stopped_early,
+            "learning_rate": self.config.learning_rate,
+            "probe": self.probe,
             "resumed_from_step": self._resumed_step,
             "seconds": self._since_launch(time.time()),
             "seconds_to_first_step": self._since_launch(self.reporter.first_step_at),

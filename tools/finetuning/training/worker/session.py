@@ -51,16 +51,15 @@ def main(run_id: str) -> int:
         runs.attach(run_id)
         runs.record_progress(run_id, runs.RunProgress(what="loading libraries"))
         job = job_of(run_id)
-        job.prepare()
-        job.look_ahead()
+        get_ready(job)
         return follow_through(job, stop)
     except StoppedEarly:
         return end_early(run_id)
     except FineTuningError as error:
         runs.finish(run_id, "failed", error=str(error))
     except Exception as error:
-        _log_failure(error)
-        runs.finish(run_id, "failed", error=str(_unexpected(run_id, error)))
+        log_failure(error)
+        runs.finish(run_id, "failed", error=str(unexpected(run_id, error)))
     return EXIT_FAILED
 
 
@@ -71,6 +70,16 @@ def job_of(run_id: str) -> Job:
     arguments = runs.arguments_of(run_id)
     config = parse_config(arguments["config"], where="config")
     return Job(run_id, config, Path(runs.read_run(run_id).folder), arguments.get("resume_from"))
+
+
+def get_ready(job: Job) -> None:
+    """Load everything and do what comes before the first step."""
+    from finetuning.training.worker import ahead
+
+    ahead.add_replay(job)
+    job.prepare()
+    job.look_ahead()
+    ahead.probe_rates(job)
 
 
 def follow_through(job: Job, stop: StopSignal) -> int:
@@ -120,7 +129,17 @@ def not_finite(
     )
 
 
-def _unexpected(run_id: str, error: Exception) -> RunFailedError:
+def unexpected(run_id: str, error: Exception) -> RunFailedError:
+    """Say of which kind a fault was, and where; its text may quote data."""
+    from finetuning.training.worker.checkpoints import disk_is_full
+
+    if disk_is_full(error):
+        return RunFailedError(
+            "training",
+            "the disk is full; older checkpoints are as they were",
+            "room for the adapter",
+            f"Free some space; launch_lora(config, resume={run_id!r}) goes on from the newest one",
+        )
     return RunFailedError(
         "training",
         f"{type(error).__name__} in {_place(error)}",
@@ -136,7 +155,7 @@ def _place(error: Exception) -> str:
     return f"{Path(last.filename).name}:{last.lineno}"
 
 
-def _log_failure(error: Exception) -> None:
+def log_failure(error: Exception) -> None:
     """Write the way to the fault; its message may quote data, so it needs a person's leave."""
     lines = traceback.format_tb(error.__traceback__)
     message = str(error) if settings.settings().show_content else f"({len(str(error))} characters)"
