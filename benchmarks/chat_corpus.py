@@ -56,9 +56,10 @@ def write_chats(path: Path, rows: int, seed: int) -> None:
 def write_base(folder: Path, seed: int, *, hidden: int = 256, layers: int = 6) -> int:
     """Write the base with its tokenizer and return the number of its parameters."""
     import tokenizers
-    import torch
+    import torch as torch_library
     import transformers
 
+    torch: Any = torch_library
     build: Any = tokenizers
     library: Any = transformers
     names = [*SPECIAL, *(f"w{number}" for number in range(VOCABULARY - len(SPECIAL)))]

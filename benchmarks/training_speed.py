@@ -74,13 +74,15 @@ def peak_mb() -> float:
 
 def stock_trainer(mode: str, folder: Path, rows: int) -> Any:
     """Return TRL's own trainer at one of its settings."""
-    import datasets
+    import importlib
+
     import peft
     import torch
     import transformers
     import trl
 
     library: Any = trl
+    datasets: Any = importlib.import_module("datasets")
     lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()[:rows]
     load: Any = transformers
     base = str(folder / "base")

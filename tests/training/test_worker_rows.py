@@ -12,7 +12,8 @@ import pytest
 
 from finetuning.errors import BadInputError
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import IGNORED, load_examples
+from finetuning.training.worker import IGNORED
+from finetuning.training.worker.rows import load_examples
 
 CHAT = (
     "{% for m in messages %}{% if m.role == 'assistant' %}"

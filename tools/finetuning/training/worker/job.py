@@ -13,16 +13,14 @@ from finetuning import runs
 from finetuning.files import sha256_file
 from finetuning.training import preflight, weights
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import MaskAudit, load_data
+from finetuning.training.worker import MaskAudit
 from finetuning.training.worker.checkpoints import GuardWeights, adopt
+from finetuning.training.worker.methods import build, load_model
+from finetuning.training.worker.rows import audit_answers, load_data
 from finetuning.training.worker.trainer import (
-    LoraTrainer,
-    adapter_settings,
+    Light,
     calm,
-    dataset_of,
     peak_memory_bytes,
-    sft_settings,
-    torch,
     transformers,
     versions,
 )
@@ -58,7 +56,7 @@ class Job:
         self.probe: list[dict[str, float]] | None = None
         self._resumed_step: int | None = None
         self._adapter_step: int | None = None
-        self.trainer: LoraTrainer
+        self.trainer: Light
         self.reporter: Reporter
         self.judge: KeepBest
         self.audit: MaskAudit
@@ -70,28 +68,17 @@ class Job:
             self.config.base_model, local_files_only=True
         )
         train, validation, self.audit = load_data(self.run_id, self.config, tokenizer)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            self.config.base_model,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.bfloat16 if self.config.precision == "bf16" else torch.float32,
-        )
+        model = load_model(self.config)
         self.reporter = Reporter(
             self.run_id,
             self.folder / "trainer_state.json",
             vocabulary=model.config.get_text_config().vocab_size,
             config=self.config,
         )
-        self.trainer = LoraTrainer(
-            model=model,
-            args=sft_settings(
-                self.config, self.checkpoint_folder, len(train), has_validation=bool(validation)
-            ),
-            train_dataset=dataset_of(train),
-            eval_dataset=dataset_of(validation) if validation else None,
-            processing_class=tokenizer,
-            peft_config=adapter_settings(self.config, model),
+        self.trainer = build(
+            self.config, self.checkpoint_folder, model, tokenizer, (train, validation)
         )
+        audit_answers(self.trainer.train_dataset, self.config, self.audit)
         self.follow()
 
     def look_ahead(self) -> None:
@@ -237,6 +224,7 @@ class Job:
             "data_sha256": sha256_file(Path(self.config.train_file)),
             "labels": self.audit.as_dict(),
             "surprising_rows": (preflight.report_of(self.folder) or {}).get("surprising_rows", []),
+            "fast_paths": self.trainer.fast_paths or [],
             "versions": versions(),
         }
 

@@ -7,15 +7,19 @@ shapes below and nothing else; at run time the names are the real ones.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.errors import UnknownNameError
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import IGNORED, Example
+from finetuning.training.worker import IGNORED
+from finetuning.training.worker.buckets import BucketLoader, BucketSampler, token_budget_batches
 from finetuning.training.worker.checkpoints import Guarded
+from finetuning.training.worker.light import join_adapters, light_head, short_attention
 
 torch: Any = importlib.import_module("torch")
 transformers: Any = importlib.import_module("transformers")
@@ -28,48 +32,38 @@ if TYPE_CHECKING:
     class TrainerCallback:
         """The methods of transformers.TrainerCallback are looked up by name."""
 
-    class SFTTrainer:
-        """The parts of trl.SFTTrainer (1.16, on transformers 5.23) that ours touches."""
+    class _Stock(Guarded):
+        """The parts of TRL's trainers (1.16, on transformers 5.23) that ours touch."""
 
-        model: Any
-        args: Any
-        state: Any
+        control: Any
+        accelerator: Any
+        callback_handler: Any
+        data_collator: Any
         processing_class: Any
-        aux_loss_enabled: bool
+        train_dataset: Any
+        eval_dataset: Any
+        _metrics: Any
 
-        def __init__(self, **named: Any) -> None:
-            """Build the trainer."""
+        def __init__(self, **named: Any) -> None: ...
+        def compute_loss(self, *arguments: Any, **named: Any) -> Any: ...
+        def compute_loss_context_manager(self) -> Any: ...
+        def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]: ...
+        def get_train_dataloader(self) -> Any: ...
+        def train(self, resume_from_checkpoint: str | None = None) -> Any: ...
+        def add_callback(self, callback: Any) -> None: ...
+        def remove_callback(self, callback: Any) -> None: ...
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None: ...
+        def _prepare_inputs(self, inputs: Any) -> Any: ...
+        def _remove_unused_columns(self, dataset: Any, description: str) -> Any: ...
 
-        def compute_loss(
-            self,
-            model: Any,
-            inputs: dict[str, Any],
-            return_outputs: bool = False,
-            num_items_in_batch: Any = None,
-        ) -> Any:
-            """Return the loss of a batch."""
-
-        def train(self, resume_from_checkpoint: str | None = None) -> Any:
-            """Train to the end."""
-
-        def add_callback(self, callback: Any) -> None:
-            """Add a callback."""
-
-        def remove_callback(self, callback: Any) -> None:
-            """Remove a callback by its class."""
+    SFTTrainer = object
 else:
     TrainerCallback = transformers.TrainerCallback
-    SFTTrainer = trl.SFTTrainer
+    SFTTrainer, _Stock = trl.SFTTrainer, Guarded
 
 
-_OWN_LOGITS: Final = (
-    "final_logit_softcapping",
-    "logit_scale",
-    "output_multiplier",
-    "lm_head_multiplier",
-    "logits_scaling",
-)
-"""Settings of models whose logits are more than the LM head's product (trl 1.16 utils)."""
+_UNMEASURED: Final = ("entropy", "mean_token_accuracy", "logits/chosen", "logits/rejected")
+"""Metrics of TRL that need all logits; they are left out, not logged as zeros."""
 
 
 def calm(threads: int) -> None:
@@ -108,59 +102,46 @@ def adapter_settings(config: TrainingConfig, model: Any) -> Any:
     )
 
 
-def sft_settings(config: TrainingConfig, folder: Path, rows: int, *, has_validation: bool) -> Any:
-    """Return TRL's settings of a run.
-
-    Args:
-        config: The run's settings.
-        folder: Where checkpoints go.
-        rows: Rows to train on.
-        has_validation: Whether rows to evaluate on are given.
-    """
+def shared_settings(
+    config: TrainingConfig, folder: Path, rows: int, validation: int
+) -> dict[str, Any]:
+    """Return the settings that every method takes."""
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    per_epoch = -(-rows // batch)
+    per_epoch = -(-rows // (batch * config.num_processes))
+    if config.method == "grpo":  # a step sees batch / num_generations prompts
+        per_epoch = max(1, rows * config.num_generations // (batch * config.num_processes))
     total = max(1, round(per_epoch * config.num_train_epochs))
     on_gpu = torch.cuda.is_available()
-    return trl.SFTConfig(
-        output_dir=str(folder),
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=round(config.warmup_ratio * total),
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        num_train_epochs=config.num_train_epochs,
-        per_device_train_batch_size=config.per_device_train_batch_size,
-        per_device_eval_batch_size=config.per_device_train_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        gradient_checkpointing=config.gradient_checkpointing,
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        use_cpu=not on_gpu,
-        bf16=on_gpu and config.precision == "bf16",
-        dataloader_pin_memory=on_gpu,
-        logging_steps=1,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if has_validation else "no",
-        eval_steps=config.eval_steps or per_epoch,
-        prediction_loss_only=True,
-        save_strategy="steps",
-        save_steps=config.save_steps or per_epoch,
-        save_total_limit=config.save_total_limit,
-        report_to="none",
-        disable_tqdm=True,
-        seed=config.seed,
-        data_seed=config.seed,
-    )
-
-
-def dataset_of(examples: list[Example]) -> Any:
-    """Return examples as the data set that TRL takes."""
-    columns = {
-        "input_ids": [example.input_ids for example in examples],
-        "labels": [example.labels for example in examples],
+    liger = on_gpu and importlib.util.find_spec("liger_kernel") is not None
+    return {
+        "output_dir": str(folder),
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "warmup_steps": round(config.warmup_ratio * total),
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "num_train_epochs": config.num_train_epochs,
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+        "per_device_eval_batch_size": config.per_device_train_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "use_cpu": not on_gpu,
+        "bf16": config.precision == "bf16" and (on_gpu or config.tuning == "full"),
+        "use_liger_kernel": liger,
+        "dataloader_pin_memory": on_gpu,
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "steps" if validation else "no",
+        "eval_steps": config.eval_steps or per_epoch,
+        "save_strategy": "steps",
+        "save_steps": config.save_steps or per_epoch,
+        "save_total_limit": config.save_total_limit,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": config.seed,
+        "data_seed": config.seed,
     }
-    return datasets.Dataset.from_dict(columns)
 
 
 def peak_memory_bytes() -> int:
@@ -171,29 +152,68 @@ def peak_memory_bytes() -> int:
     return kilobytes * (1 if sys.platform == "darwin" else 1024)
 
 
-class LoraTrainer(Guarded, SFTTrainer):
-    """SFT of a LoRA adapter that stops at the first number that is not finite.
+def _lengths(dataset: Any) -> list[int]:
+    """Return the tokens of each row, by which rows of similar length are found."""
+    if "input_ids" in dataset.column_names:
+        return [len(ids) for ids in dataset["input_ids"]]
+    parts = (dataset[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
+    return [len(start) + max(len(one), len(two)) for start, one, two in zip(*parts, strict=True)]
 
-    On a CPU the loss scores the labelled positions only and leaves out TRL's entropy and accuracy
-    (70 % of the operator time at TRL's defaults, measured 2026-11; training.md#time). It is
-    the same mean cross-entropy; elsewhere TRL's own fused loss runs.
+
+class Light(_Stock):
+    """What every trainer here shares: guards, whole checkpoints, and less work on a CPU.
+
+    Attributes:
+        fast_paths: What is done otherwise than by stock TRL, for the run's result.
     """
 
-    def __init__(self, **named: Any) -> None:
-        """Build TRL's trainer from its own arguments and look up the trained weights."""
+    same_size: bool = False
+    fast_paths: list[str] | None = None
+    _own_head: bool = False
+
+    def __init__(self, *, bucket_seed: int | None = None, **named: Any) -> None:
+        """Build TRL's trainer from its own arguments and make it light.
+
+        Args:
+            bucket_seed: Seed of batches of rows of similar length; None: TRL's own order.
+            named: TRL's own arguments.
+        """
+        self._bucket_seed = bucket_seed
         super().__init__(**named)
-        self.trained: list[Any] = [w for w in self.model.parameters() if w.requires_grad]
-        self._base = self.model.get_base_model()
-        text_config = self._base.config.get_text_config()
-        plain = all(getattr(text_config, name, None) is None for name in _OWN_LOGITS)
-        self._on_cpu = all(weight.device.type in {"cpu", "mps"} for weight in self.trained)
-        self._labelled_only = plain and self._on_cpu and not self.aux_loss_enabled
+        self._lighten()
+        self.trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self._on_cpu = all(weight.device.type == "cpu" for weight in self.trained)
         if self._on_cpu:
             self._walk_modules_less()
 
+    def _lighten(self) -> None:
+        """Put light parts into the model, once (TRL may score rows while it is being built)."""
+        if self.fast_paths is not None:
+            return
+        adapted = hasattr(self.model, "peft_config")
+        base = self.model.get_base_model() if adapted else self.model
+        self.fast_paths = [] if self._bucket_seed is None else ["length buckets"]
+        if self.args.device.type == "cpu":
+            self._own_head = light_head(base, temperature=getattr(self, "temperature", 1.0))
+            found = {
+                "labelled positions only": self._own_head,
+                "joined adapters": adapted and join_adapters(self.model) > 0,
+                "short attention": short_attention(base),
+                "bf16 weights": base.dtype == torch.bfloat16,
+            }
+        else:
+            found = {
+                "fused head (Triton)": True,
+                f"attention: {base.config.get_text_config()._attn_implementation}": True,
+                "Liger kernels": bool(self.args.use_liger_kernel),
+                "4-bit weights": bool(getattr(base, "is_loaded_in_4bit", False)),
+            }
+        self.fast_paths += [name for name, active in found.items() if active]
+
     def _walk_modules_less(self) -> None:
-        """Spare tiny models two walks over all modules per step (a fifth of the demo's time)."""
+        """Spare tiny models three walks over all modules per step (a fifth of the demo's time)."""
         model, switch = self.model, self.model.train
+        per_token = 6 * model.num_parameters(exclude_embeddings=True)
 
         def train(mode: bool = True) -> Any:
             return model if model.training == mode else switch(mode)
@@ -202,28 +222,78 @@ class LoraTrainer(Guarded, SFTTrainer):
             for weight in self.trained:
                 weight.grad = None
 
-        model.train, model.zero_grad = train, zero_grad
+        def floating_point_ops(inputs: dict[str, Any], exclude_embeddings: bool = True) -> int:
+            return per_token * int(inputs["input_ids"].numel()) if "input_ids" in inputs else 0
 
-    def compute_loss(
+        model.train, model.zero_grad = train, zero_grad
+        model.floating_point_ops = floating_point_ops
+
+    def get_train_dataloader(self) -> Any:
+        """Return batches of rows of similar length, or TRL's own."""
+        if self._bucket_seed is None:
+            return super().get_train_dataloader()
+        sampler = BucketSampler(
+            _lengths(self.train_dataset),
+            self.args.per_device_train_batch_size,
+            seed=self._bucket_seed,
+            processes=self.args.world_size,
+            process=self.args.process_index,
+            same_size=self.same_size,
+        )
+        rows = self._remove_unused_columns(self.train_dataset, description="Training")
+        return BucketLoader(
+            rows, sampler, self.data_collator, pinned=self.args.dataloader_pin_memory
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the metrics that are measured."""
+        if self._own_head:
+            for metrics in self._metrics.values():
+                for name in _UNMEASURED:
+                    metrics.pop(name, None)
+        super().log(logs, start_time)
+
+
+class LoraTrainer(Light, SFTTrainer):
+    """Supervised training on labelled tokens; its evaluation is the exact mean over tokens."""
+
+    def evaluate(
         self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Return the mean cross-entropy of the labelled positions."""
-        if not self._labelled_only or return_outputs:
-            return super().compute_loss(
-                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Return the mean loss over all labelled tokens, whatever the batches."""
+        if eval_dataset is not None:
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        started = time.monotonic()
+        loss = self._token_mean(self.eval_dataset)
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_runtime": round(time.monotonic() - started, 4),
+        }
+        self.log(metrics)
+        handler = self.callback_handler
+        self.control = handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _token_mean(self, dataset: Any) -> float:
+        rows = self._remove_unused_columns(dataset, description="Evaluation")
+        lengths = _lengths(rows)
+        processes, process = self.args.world_size, self.args.process_index
+        count = processes * -(-len(lengths) // (self.args.per_device_eval_batch_size * processes))
+        batches = token_budget_batches(lengths, count, seed=0, epoch=0)
+        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        self.model.eval()
+        for batch in batches[process::processes]:
+            inputs = self._prepare_inputs(self.data_collator(rows.__getitems__(batch)))
+            with torch.no_grad(), self.compute_loss_context_manager():
+                labelled = (inputs["labels"][:, 1:] != IGNORED).sum()
+                total[0] += self.compute_loss(self.model, inputs) * labelled
+                total[1] += labelled
+            self.control = self.callback_handler.on_prediction_step(
+                self.args, self.state, self.control
             )
-        hidden = self._base.base_model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            use_cache=False,
-        ).last_hidden_state
-        labels = inputs["labels"][:, 1:]
-        marked = labels != IGNORED
-        logits = self._base.get_output_embeddings()(hidden[:, :-1][marked]).float()
-        loss = torch.nn.functional.cross_entropy(logits, labels[marked], reduction="sum")
-        count = marked.sum() if num_items_in_batch is None else num_items_in_batch
-        return loss / torch.as_tensor(count).clamp(min=1)
+        loss, tokens = self.accelerator.reduce(total, reduction="sum").tolist()
+        self._metrics["eval"].clear()
+        return float(loss / max(tokens, 1.0))
