@@ -134,7 +134,7 @@ def _answers(config: TrainingConfig, prompts: list[str]) -> Iterator[tuple[str, 
             )
         for prompt, new in zip(batch, whole[:, ids.shape[1] :].tolist(), strict=True):
             ended = tokenizer.eos_token_id in new
-            answer = _finished(tokenizer.decode(new, skip_special_tokens=True), ended=ended)
+            answer = finished(tokenizer.decode(new, skip_special_tokens=True), ended=ended)
             if answer:
                 yield prompt, answer
 
@@ -152,7 +152,7 @@ def _encode(tokenizer: Any, prompts: list[str], *, chat: bool) -> Any:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _finished(answer: str, *, ended: bool) -> str:
+def finished(answer: str, *, ended: bool) -> str:
     """Return an answer without the sentence that was cut off, so that none ends in the middle."""
     if ended:
         return answer.strip()
