@@ -67,6 +67,7 @@ __all__ = [
     "list_runs",
     "listen",
     "looks_of",
+    "mute",
     "progress",
     "read_run",
     "record_alert",
@@ -81,6 +82,7 @@ __all__ = [
 
 Listener = Callable[[int, "int | None", str], None]
 
+_muted = False
 _listener: ContextVar[Listener | None] = ContextVar("finetuning_progress", default=None)
 
 
@@ -111,6 +113,12 @@ def progress(done: int, total: int | None, what: str) -> None:
         callback(done, total, what)
 
 
+def mute() -> None:
+    """Let this process write nothing more about runs: another one of the same run does."""
+    global _muted
+    _muted = True
+
+
 def plain(value: Json) -> Json:
     """Write non-finite numbers as words, since JSON has no sign for them."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -120,6 +128,8 @@ def plain(value: Json) -> Json:
 
 def record_progress(run_id: str, progress: RunProgress) -> None:
     """Store how far a run has come (it also counts as a sign of life)."""
+    if _muted:
+        return
     values = {name: plain(value) for name, value in progress.model_dump().items()}
     finite = {name: value for name, value in values.items() if value not in ("nan", "inf", "-inf")}
     with store.connect() as connection:
@@ -141,6 +151,8 @@ def record_steps(
         rows: What was measured, each with its step.
         unless_any: Record nothing if the run has steps already.
     """
+    if _muted:
+        return
     values = [
         (run_id, int(row["step"]), json.dumps({name: plain(row[name]) for name in row}))
         for row in rows
@@ -168,6 +180,8 @@ def steps_of(run_id: str, since_step: int | None = None) -> list[dict[str, Any]]
 
 def record_alert(run_id: str, *, code: str, message: str, step: int | None = None) -> None:
     """Append one alert: a code of a closed list and a sentence without row content."""
+    if _muted:
+        return
     with store.connect() as connection:
         connection.execute(
             "INSERT INTO alerts (run_id, step, code, message, created_at) VALUES (?, ?, ?, ?, ?)",

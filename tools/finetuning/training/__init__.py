@@ -6,6 +6,7 @@ are used first, and what a tool needs when it is called.
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -136,6 +137,7 @@ def launch_lora(
     base = _check_base(settings)
     _check_data(settings)
     checkpoints = None if resume is None else checkpoints_of(resume)
+    moved = resume is not None and _changes_world(settings, resume)
     room_for_checkpoints(settings, base, runs.run_folder("RUN_ID"))
     if dry_run:
         return _plan(settings, base)
@@ -153,6 +155,10 @@ def launch_lora(
         parent_run_id=resume or parent_run_id,
         idempotency_key=idempotency_key,
     )
+    if moved and settings.length_buckets:
+        message = "rows group otherwise in another number of processes: in the epoch under way "
+        message += "some may be seen twice and some not at all"
+        runs.record_alert(run.run_id, code="world_changed", message=message)
     _start(run.run_id, settings)
     return _launched(runs.read_run(run.run_id))
 
@@ -235,11 +241,33 @@ def _start(run_id: str, settings: TrainingConfig) -> None:
 
     carry_over(run_id)
     threads = str(settings.num_threads)
+    entry = "session" if settings.engine == "local" else "distributed"
     runs.spawn(
         run_id,
-        [sys.executable, "-m", "finetuning.training.worker.session", run_id],
+        [sys.executable, "-m", f"finetuning.training.worker.{entry}", run_id],
         env={**QUIET_OFFLINE, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
     )
+
+
+def _changes_world(settings: TrainingConfig, resume: str) -> bool:
+    """Say whether a run goes on in another number of processes; its steps must stay as they are.
+
+    Raises:
+        BadInputError: A step would no longer hold as many rows.
+    """
+    earlier = runs.arguments_of(resume)["config"]
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_processes")
+    before = math.prod(int(earlier.get(name) or 1) for name in names)
+    now = math.prod(int(getattr(settings, name)) for name in names)
+    if before != now:
+        others = now // settings.per_device_train_batch_size
+        raise BadInputError(
+            "resume",
+            f"a step of {resume} held {before} rows, with this config it would hold {now}",
+            "the same number, so that the run goes on where it stopped",
+            f"Set per_device_train_batch_size to {max(1, before // others)}",
+        )
+    return int(earlier.get("num_processes") or 1) != settings.num_processes
 
 
 def _launched(run: runs.RunRow) -> Launch:
