@@ -157,6 +157,15 @@ TOOLS: Final[dict[str, Tool]] = _table(
     ),
     Tool("cancel_run", "Stop a run", "finetuning.training", "RUN_ID", positional="run_id"),
     Tool(
+        "export_adapter",
+        "Export a tuned model",
+        "finetuning.training",
+        "RUN_ID --format merged --output-dir served",
+        positional="run_id",
+        detached=True,
+        idempotent=False,
+    ),
+    Tool(
         "diagnose_run",
         "Read a training log",
         "finetuning.evaluation",
