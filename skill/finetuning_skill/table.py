@@ -186,6 +186,17 @@ TOOLS: Final[dict[str, Tool]] = _table(
         inputs=("data", "general", "train", "log"),
     ),
     Tool(
+        "capture_outputs",
+        "Record a model's answers",
+        "finetuning.evaluation",
+        "prepared/train.jsonl --model http://localhost:8000/v1#teacher --output teacher.jsonl",
+        positional="prompts",
+        detached=True,
+        open_world=True,
+        idempotent=False,
+        inputs=("prompts",),
+    ),
+    Tool(
         "compliance_report",
         "Collect the evidence",
         "finetuning.compliance",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -123,3 +126,116 @@ def _train(model: Any, tokenizer: Any, rows: Sequence[dict[str, str]], torch: An
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
+
+
+KEY = "-".join(["key", "of", "a", "test"])
+
+
+class Vendor(BaseHTTPRequestHandler):
+    """Speaks the APIs of four vendors; answers with the last word it was sent."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        server = cast("VendorServer", self.server)
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        with server.lock:
+            server.requests.append((self.path, headers, body))
+            number = len(server.requests)
+        if server.hold_after is not None and number > server.hold_after:
+            server.held.release()
+            return self.rfile.read()  # until the other side goes away
+        if server.refuse_temperature and "temperature" in json.dumps(body):
+            message = "'temperature' is not supported"
+            return self._send(400, {"error": {"message": message}, "message": message})
+        status, extra = server.script.get(number, (200, {}))
+        if status == 0:
+            self.close_connection = True
+            return self.connection.shutdown(socket.SHUT_RDWR)
+        if status != 200:
+            return self._send(status, {"error": {"message": "no", "type": "x"}}, **extra)
+        self._send(200, self._reply(body, server.moods[number % len(server.moods)]))
+
+    def _reply(self, body: dict[str, Any], mood: str) -> dict[str, Any]:
+        if self.path.endswith("/v1/completions"):
+            choice = {"text": body["prompt"].split()[-1] + mood, "finish_reason": "stop"}
+            return {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
+        if "/chat/completions" in self.path:
+            text = body["messages"][-1]["content"].split()[-1]
+            message = {"role": "assistant", "content": text}
+            choice = {"index": 0, "finish_reason": "stop", "message": message}
+            usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+            whole = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+            return {**whole, "choices": [choice], "usage": usage}
+        if "/messages" in self.path:
+            text = body["messages"][-1]["content"].split()[-1]
+            whole = {"id": "1", "type": "message", "role": "assistant", "model": "m"}
+            content = [{"type": "text", "text": text}]
+            usage = {"input_tokens": 7, "output_tokens": 2}
+            return {**whole, "content": content, "stop_reason": "end_turn", "usage": usage}
+        if "/converse" in self.path:
+            text = body["messages"][-1]["content"][0]["text"].split()[-1]
+            message = {"role": "assistant", "content": [{"text": text}]}
+            usage = {"inputTokens": 7, "outputTokens": 2, "totalTokens": 9}
+            stop = {"stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 1}}
+            return {"output": {"message": message}, **stop}
+        text = body["contents"][-1]["parts"][0]["text"].split()[-1]
+        content = {"role": "model", "parts": [{"text": text}]}
+        usage = {"promptTokenCount": 7, "candidatesTokenCount": 2, "totalTokenCount": 9}
+        candidate = {"content": content, "finishReason": "STOP"}
+        return {"candidates": [candidate], "usageMetadata": usage}
+
+    def _send(self, status: int, body: dict[str, Any], **headers: str) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay quiet."""
+
+
+class VendorServer(ThreadingHTTPServer):
+    """A vendor of this test; ``script`` says how the n-th request ends."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Vendor)
+        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.script: dict[int, tuple[int, dict[str, str]]] = {}
+        self.refuse_temperature = False
+        self.hold_after: int | None = None
+        self.held = threading.Semaphore(0)
+        self.moods = [""]
+        self.lock = threading.Lock()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def vendor(monkeypatch: pytest.MonkeyPatch) -> Generator[VendorServer]:
+    monkeypatch.setattr("finetuning.evaluation.network.PAUSE_SECONDS", (0.0, 0.0))
+    with VendorServer() as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        monkeypatch.setenv("OPENAI_BASE_URL", running.address + "/v1")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", running.address)
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", running.address)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", running.address)
+        monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", running.address)
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        for name in ("OPENAI", "ANTHROPIC", "AZURE_OPENAI", "GOOGLE"):
+            monkeypatch.setenv(f"{name}_API_KEY", KEY)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")  # a bearer key would need https
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
+        yield running
+        running.shutdown()
+        thread.join()

@@ -28,7 +28,15 @@ from finetuning.approval.plans import (
 from finetuning.errors import BadInputError, NotAllowedError
 from finetuning.records import Json
 
-__all__ = ["Plan", "approve_plan", "check_plan", "create_plan", "read_plan", "use_plan"]
+__all__ = [
+    "Plan",
+    "approve_plan",
+    "check_plan",
+    "create_plan",
+    "read_plan",
+    "resume_plan",
+    "use_plan",
+]
 
 
 def approve_plan(plan_id: str, max_usd: Decimal, *, by: str = "terminal") -> Plan:
@@ -159,6 +167,51 @@ def use_plan(
         os.close(mark)
     store(used)
     return used
+
+
+def resume_plan(
+    plan_id: str,
+    tool: str,
+    *,
+    arguments: Mapping[str, Json],
+    files: Sequence[Path],
+    spent_usd: Decimal,
+    rest_usd: Decimal | None,
+) -> Plan:
+    """Return a plan that was begun and not finished, if the whole stays within its approval.
+
+    For work that a crash cut off: same tool, arguments and files, and what was spent so far
+    together with the rest costs no more than a person approved.
+
+    Args:
+        plan_id: The plan, which ``use_plan`` gave out before.
+        tool: The tool that is about to go on.
+        arguments: Its arguments as they are now.
+        files: Its files as they are now.
+        spent_usd: What was spent under the plan so far, at most.
+        rest_usd: What the rest costs, at most; None is unknown.
+
+    Raises:
+        UnknownNameError: There is no such plan.
+        NotAllowedError: It was never begun or approved, something changed, or the rest would
+            cost more than is left.
+    """
+    plan = read_plan(plan_id)
+    _refuse_changed(plan, tool, arguments, digests_of(files, missing_ok=True), plan.cost_usd)
+    limit = plan.approved_max_usd
+    if plan.used_at is None or not plan.approved or limit is None:
+        raise NotAllowedError(
+            tool, f"{plan_id} was never begun", "a plan whose work was cut off", _ask(plan)
+        )
+    if rest_usd is None or spent_usd + rest_usd > limit:
+        raise NotAllowedError(
+            tool,
+            f"${money(spent_usd)} are spent and the rest costs {shown(rest_usd)}, more than the "
+            f"approved ${money(limit)}",
+            "the approval of a person for the rest",
+            "Make a new plan with dry_run=true: it prices only what is left",
+        )
+    return plan
 
 
 def _refuse_used(plan: Plan) -> None:

@@ -7,22 +7,31 @@ imported when it is taken: servers import this module at their start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from decimal import ROUND_UP, Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
 
-from finetuning.errors import NotAllowedError
+from finetuning.evaluation.capture import capture_outputs
+from finetuning.evaluation.captured import CapturedOutputs
 from finetuning.evaluation.diagnose import RunDiagnosis, diagnose_run
 from finetuning.evaluation.results import WHERE, Arm, EvalComparison, RemotePlan
-from finetuning.records import Json, NextCall, Usd
+from finetuning.records import NextCall, Usd
 
 if TYPE_CHECKING:
     from finetuning.evaluation.inputs import Call
     from finetuning.evaluation.material import Material
+    from finetuning.evaluation.sending import Item, Sending
     from finetuning.evaluation.targets import Side
 
-__all__ = ["Arm", "EvalComparison", "RunDiagnosis", "compare_eval", "diagnose_run"]
+__all__ = [
+    "Arm",
+    "CapturedOutputs",
+    "EvalComparison",
+    "RunDiagnosis",
+    "capture_outputs",
+    "compare_eval",
+    "diagnose_run",
+]
 
 
 def compare_eval(
@@ -52,7 +61,8 @@ def compare_eval(
 
     Paired verdict with an interval, what was lost elsewhere, memorisation, contamination. Without
     `tuned` it measures the base: do that before any training. A target is `local:DIR`,
-    `local:DIR+ADAPTER`, `run:RUN_ID`, `recorded:FILE` or `http://HOST/v1#MODEL`.
+    `local:DIR+ADAPTER`, `run:RUN_ID`, `recorded:FILE`, `http://HOST/v1#MODEL`, `openai:MODEL`,
+    `azure:DEPLOYMENT`, `anthropic:MODEL`, `bedrock:ID` or `vertex:ID`.
 
     Args:
         data: Held-out rows: a file, or a folder of prepare_data (its test.jsonl is used). Rows
@@ -105,6 +115,7 @@ def run_comparison(call: Call) -> EvalComparison:
     from finetuning.evaluation.assembly import assemble
     from finetuning.evaluation.material import TUNED, Answered, gather
     from finetuning.evaluation.report import provenance_of, read_training, write_all
+    from finetuning.evaluation.sending import refuse_offline, require_approval
     from finetuning.files import new_output_folder
     from finetuning.runs import count_look
 
@@ -117,7 +128,7 @@ def run_comparison(call: Call) -> EvalComparison:
     sending = _sending(call, material)
     if call.dry_run or (call.dry_run is None and sending.hosts and call.plan_id is None):
         return plan_only(sending, call)
-    refuse_offline(material.sides)
+    refuse_offline(WHERE, [side.target for side in material.sides])
     require_approval(sending, call.plan_id)
     outcome = ask_all(material.sides, call.max_tokens)
     answered = Answered(call, material, outcome)
@@ -131,90 +142,104 @@ def run_comparison(call: Call) -> EvalComparison:
     return write_all(result, answered, training.lines, folder)
 
 
-class Sending(NamedTuple):
-    """What a run would send.
-
-    Attributes:
-        arguments: The call's arguments, which the plan is bound to.
-        files: Files that are read, whose content the plan is bound to.
-        steps: What would happen, in words.
-        cost_usd: Most it can cost, or None where no price is known.
-        hosts: Machines that prompts would go to.
-    """
-
-    arguments: Mapping[str, Json]
-    files: Sequence[Path]
-    steps: list[str]
-    cost_usd: Decimal | None
-    hosts: Sequence[str]
-
-
 def _sending(call: Call, material: Material) -> Sending:
+    from finetuning.evaluation.sending import Sending
+
+    cost, said = price_sides(
+        material.sides,
+        call.max_tokens,
+        call.price_in_usd_per_mtok,
+        call.price_out_usd_per_mtok,
+    )
     return Sending(
+        tool=WHERE,
         arguments=call.bound(),
         files=list(material.files.values()),
-        steps=describe_steps(material),
-        cost_usd=price_sides(
-            material.sides,
-            call.max_tokens,
-            call.price_in_usd_per_mtok,
-            call.price_out_usd_per_mtok,
-        ),
+        steps=describe_steps(material, call.max_tokens),
+        cost_usd=cost,
         hosts=material.competitors.remote,
+        price_from_caller=said,
     )
 
 
-def describe_steps(material: Material) -> list[str]:
+def describe_steps(material: Material, max_tokens: int) -> list[str]:
     """Return what would happen, in words without row content."""
-    from finetuning.evaluation.targets import HttpTarget, LocalTarget
+    from finetuning.evaluation.sending import AnswerStore, host_of, unpaid
+    from finetuning.evaluation.targets import LocalTarget, RecordedTarget
 
     steps: list[str] = []
     for side in material.sides:
-        asked = sum(len(job.questions) for job in side.jobs if job.generate)
+        jobs = [job for job in side.jobs if job.generate]
+        asked = sum(len(job.questions) for job in jobs)
         scored = sum(len(job.questions) for job in side.jobs if job.nll)
         if isinstance(side.target, LocalTarget):
             steps.append(f"{side.name}: answer {asked} and score {scored} rows on this machine")
-        elif isinstance(side.target, HttpTarget):
-            place = "this machine" if side.target.loopback else side.target.host
-            steps.append(f"{side.name}: send {asked} prompts to {place}")
-        else:
+        elif isinstance(side.target, RecordedTarget):
             steps.append(f"{side.name}: read recorded answers")
+        else:
+            place = host_of(side.target) or "this machine"
+            new = len(unpaid(side.target, items_of(side, max_tokens), AnswerStore()))
+            known = "" if new == asked else f" ({asked - new} more are known)"
+            steps.append(f"{side.name}: send {new} prompts to {place}{known}")
     return steps
 
 
-def price_sides(
-    sides: Sequence[Side], max_tokens: int, price_in: Decimal | None, price_out: Decimal | None
-) -> Decimal | None:
-    """Return the most that remote sides can cost in USD, or None where no price is known.
+def items_of(side: Side, max_tokens: int) -> list[Item]:
+    """Return the requests of one side."""
+    from finetuning.evaluation.sending import Item
+    from finetuning.evaluation.servers import Params
 
-    Args:
-        sides: All sides.
-        max_tokens: Most tokens to write per answer.
-        price_in: USD per million tokens read, or None.
-        price_out: USD per million tokens written, or None.
-    """
-    from finetuning.evaluation.targets import HttpTarget
-    from finetuning.tokens import counter_for
-
-    questions = [
-        question
-        for side in sides
-        if isinstance(side.target, HttpTarget) and not side.target.loopback
+    return [
+        Item(question, Params(max_tokens))
         for job in side.jobs
         if job.generate
         for question in job.questions
     ]
-    if not questions:
-        return Decimal(0)
-    if price_in is None or price_out is None:
-        return None
-    sent = sum(counter_for().count([question.asked() for question in questions]))
-    total = sent * price_in + len(questions) * max_tokens * price_out
-    return (total / 1_000_000).quantize(Decimal("0.0001"), rounding=ROUND_UP)
+
+
+def price_sides(
+    sides: Sequence[Side], max_tokens: int, price_in: Decimal | None, price_out: Decimal | None
+) -> tuple[Decimal | None, bool]:
+    """Return the most that other machines can cost in USD, and whether the caller said so.
+
+    None where a price is not known. What was paid for before costs nothing.
+
+    Args:
+        sides: All sides.
+        max_tokens: Most tokens to write per answer.
+        price_in: USD per million tokens read, or None to look it up.
+        price_out: USD per million tokens written, or None.
+    """
+    from finetuning.evaluation.sending import (
+        AnswerStore,
+        Prices,
+        find_prices,
+        price_items,
+        unpaid,
+    )
+    from finetuning.evaluation.targets import HttpTarget, VendorTarget, is_remote
+
+    total: Decimal | None = Decimal(0)
+    said = False
+    for side in sides:
+        target = side.target
+        if not isinstance(target, HttpTarget | VendorTarget) or not is_remote(target):
+            continue
+        prices = None
+        if price_in is not None and price_out is not None:
+            prices, said = Prices(price_in, price_out, "the caller"), True
+        else:
+            prices = find_prices(target)
+        items = unpaid(target, items_of(side, max_tokens), AnswerStore())
+        cost = price_items(target, items, prices)
+        total = None if total is None or cost is None else total + cost
+    return total, said
 
 
 def plan_only(sending: Sending, call: Call) -> EvalComparison:
     """Return the answer of a dry run; a plan to approve is kept where data would leave."""
+    from finetuning.evaluation.sending import create_plan
+
     plan = RemotePlan(
         steps=sending.steps,
         cost_usd=sending.cost_usd,
@@ -223,62 +248,10 @@ def plan_only(sending: Sending, call: Call) -> EvalComparison:
     if not sending.hosts:
         run = NextCall(tool=WHERE, args=call.again(dry_run=False), why="runs the comparison")
         return EvalComparison(plan=plan, next=[run])
-    plan_id = _create(sending)
+    plan_id = create_plan(sending)
     run = NextCall(
         tool=WHERE,
         args=call.again(dry_run=False, plan_id=plan_id),
         why="runs the comparison once a person has approved the plan",
     )
     return EvalComparison(plan=plan, plan_id=plan_id, needs_approval=True, next=[run])
-
-
-def refuse_offline(sides: Sequence[Side]) -> None:
-    """Refuse servers elsewhere while offline mode is set.
-
-    Raises:
-        NotAllowedError: A server is not on this machine and offline mode is set.
-    """
-    from finetuning.evaluation.targets import HttpTarget
-    from finetuning.settings import settings
-
-    for target in (side.target for side in sides):
-        if isinstance(target, HttpTarget) and not target.loopback and settings().offline:
-            raise NotAllowedError(
-                "compare_eval",
-                f"{target.host!r} is another machine and FINE_TUNING_OFFLINE=1",
-                "a target on this machine",
-                "Use local:, run: or recorded:, or unset FINE_TUNING_OFFLINE",
-            )
-
-
-def require_approval(sending: Sending, plan_id: str | None) -> None:
-    """Refuse to send unless a person approved exactly this.
-
-    Raises:
-        NotAllowedError: Nobody approved, or a file, argument or price changed since.
-    """
-    from finetuning import approval
-
-    if sending.hosts:
-        approval.use_plan(
-            plan_id or _create(sending),
-            WHERE,
-            arguments=sending.arguments,
-            files=sending.files,
-            cost_usd=sending.cost_usd,
-        )
-
-
-def _create(sending: Sending) -> str:
-    from finetuning import approval
-
-    plan = approval.create_plan(
-        WHERE,
-        arguments=sending.arguments,
-        files=sending.files,
-        steps=sending.steps,
-        cost_usd=sending.cost_usd,
-        data_leaves_machine=True,
-        price_from_caller=True,  # price_in/out_usd_per_mtok are arguments of the call
-    )
-    return plan.plan_id

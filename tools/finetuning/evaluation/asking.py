@@ -1,7 +1,7 @@
 """Every side is asked every question: local models in one child process, servers over HTTP.
 
-The child imports torch once for all sides; a server gets a few requests at a time, retried when
-it is busy.
+The child imports torch once for all sides. Answers that were recorded before are paired with the
+rows that they belong to.
 """
 
 from __future__ import annotations
@@ -11,32 +11,26 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from finetuning import runs
-from finetuning.errors import BadInputError, RunFailedError, require
+from finetuning.errors import BadInputError, RunFailedError, UnknownNameError, require
 from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.logs import Row
+from finetuning.evaluation.network import ask_server
+from finetuning.evaluation.recorded import Recording, read_recording
 from finetuning.evaluation.targets import (
     Answer,
-    HttpTarget,
     Job,
     LocalTarget,
     Outcome,
     RecordedTarget,
     Side,
-    read_recorded,
 )
 
-if TYPE_CHECKING:
-    from http.client import HTTPConnection
-
-AT_ONCE: Final = 8
-TIMEOUT_SECONDS: Final = 120.0
-_TRIES, _BUSY, _LARGEST_BYTES = 3, frozenset({429, 500, 502, 503, 504}), 16 << 20
-_LONGEST_WAIT_SECONDS = 30.0
 _MOST_ERRORS = 0.05
 _LAST_LINES: Final = 3
 _ASKED: Final = ("id", "prompt", "messages", "reference")
@@ -66,11 +60,12 @@ def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
             answers[side.name][job.name] = rows
             faults += more_faults
             notes += more_notes
-        elif isinstance(side.target, HttpTarget):
+        elif not isinstance(side.target, LocalTarget):
             for job in (job for job in side.jobs if job.generate):
-                rows = ask_server(side.target, side.name, job, max_tokens)
+                rows, more_notes = ask_server(side.target, side.name, job, max_tokens)
                 answers[side.name][job.name] = rows
                 faults += _broken(side.name, rows)
+                notes += more_notes
     local = [side for side in sides if isinstance(side.target, LocalTarget)]
     if local:
         found, provenance = ask_local(local, max_tokens)
@@ -79,10 +74,14 @@ def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
 
 
 def _broken(side: str, rows: dict[str, Answer]) -> list[str]:
-    errors = sum(answer.finish_reason == "error" for answer in rows.values())
-    if errors <= _MOST_ERRORS * len(rows):
+    failed = Counter(a.status for a in rows.values() if a.finish_reason == "error")
+    if failed.total() <= _MOST_ERRORS * len(rows):
         return []
-    return [f"{side}: {errors} of {len(rows)} requests failed"]
+    kinds = ", ".join(
+        f"{count} x {f'status {status}' if status else 'no reply'}"
+        for status, count in failed.most_common(3)
+    )
+    return [f"{side}: {failed.total()} of {len(rows)} requests failed ({kinds})"]
 
 
 def ask_local(
@@ -208,92 +207,88 @@ def _report(line: str) -> bool:
     return True
 
 
-def ask_server(target: HttpTarget, side: str, job: Job, max_tokens: int) -> dict[str, Answer]:
-    """Return the server's answers to a job's questions, with greedy decoding.
+def read_recorded(
+    target: RecordedTarget, side: str, job: Job
+) -> tuple[dict[str, Answer], list[str], list[str]]:
+    """Return the recorded answers to a job's questions, the faults and the notes.
 
-    Chat rows go to ``/chat/completions``, raw prompts to ``/completions``. No key is sent and
-    no redirect is followed. A request that fails three times is an answer of kind ``error``.
+    Rows are paired by id. Rows of another tool that only counts them belong to the row with the
+    same number where the data have no ids; the right answers of both must then agree.
 
     Args:
-        target: The server and the model's name on it.
-        side: Name of the side, for the progress text.
-        job: The questions.
-        max_tokens: Most tokens to write per answer.
+        target: Where the answers are.
+        side: Name of the side, for the texts.
+        job: The questions asked.
+
+    Raises:
+        BadInputError: The file holds several models and the target names none of them.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    def ask(question: Question) -> Answer:
-        return _ask(target, question, max_tokens)
-
-    done: dict[str, Answer] = {}
-    total = len(job.questions)
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        waiting = pool.map(ask, job.questions)
-        for number, (question, answer) in enumerate(zip(job.questions, waiting, strict=True), 1):
-            done[question.id] = answer
-            runs.progress(number, total, f"asking {side}")
-    return done
-
-
-def _ask(target: HttpTarget, question: Question, max_tokens: int) -> Answer:
-    body: dict[str, Any] = {"model": target.model, "temperature": 0, "max_tokens": max_tokens}
-    if question.messages is None:
-        path, body["prompt"] = "/completions", question.prompt
-    else:
-        path, body["messages"] = "/chat/completions", list(question.messages)
-    started = time.perf_counter()
-    status, wait, data = _post(target, path, body)
-    for _ in range(_TRIES - 1):
-        if status not in _BUSY:
-            break
-        time.sleep(min(wait, _LONGEST_WAIT_SECONDS))
-        status, wait, data = _post(target, path, body)
-    if status != 200:
-        return Answer(finish_reason="error")
-    return _read(data, time.perf_counter() - started)
+    recording = read_recording(Path(target.path))
+    rows = [row for row in _rows_of(recording, target, side) if row.sample == 0]
+    questions = {question.id: question for question in job.questions}
+    places = _places(recording, rows, job.questions)
+    found: dict[str, Answer] = {}
+    repeated = others = strays = 0
+    for row in rows:
+        key = row.id if places is None else places.get(row.line, "")
+        question = questions.get(key)
+        if question is None:
+            strays += 1
+            continue
+        repeated += key in found
+        others += row.reference is not None and not _agree(row.reference, question.reference)
+        found[key] = _answer(row)
+    faults: list[str] = []
+    notes: list[str] = []
+    if repeated:
+        faults.append(f"{side}: {repeated} recorded answers repeat an id")
+    if not found:
+        faults.append(f"{side}: no recorded answer belongs to a row of the data")
+    if others:
+        faults.append(f"{side}: {others} recorded rows have another right answer than the data")
+    if recording.broken:
+        notes.append(f"{side}: {recording.broken} lines of the recorded file cannot be read")
+    if strays and found:
+        notes.append(f"{side}: {strays} recorded answers belong to no row")
+    return found, faults, notes
 
 
-def _post(target: HttpTarget, path: str, body: dict[str, Any]) -> tuple[int, float, bytes]:
-    """Return the status, the seconds to wait before a retry, and the body of a response.
-
-    A connection that fails counts as a server that is busy.
-    """
-    from http.client import HTTPException
-
-    connection = _connect(target)
-    try:
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", target.path + path, json.dumps(body), headers)
-        response = connection.getresponse()
-        wait = response.getheader("Retry-After", "")
-        data = response.read(_LARGEST_BYTES)
-        return response.status, float(wait) if wait.isdigit() else 0.5, data
-    except (OSError, HTTPException):
-        return 503, 0.2, b""
-    finally:
-        connection.close()
+def _rows_of(recording: Recording, target: RecordedTarget, side: str) -> list[Row]:
+    parts = recording.parts
+    if target.part is None and len(parts) < 2:
+        return recording.rows
+    if target.part in parts:
+        return [row for row in recording.rows if row.part == target.part]
+    if target.part is None:
+        raise BadInputError(
+            f"compare_eval: {side}",
+            f"the recorded file holds {len(parts)} models: {', '.join(parts)}",
+            "the name of one after '#'",
+            f"Write for example {target.spec}#{parts[0]}",
+        )
+    raise UnknownNameError(f"compare_eval: {side}", "model of the file", target.part, parts)
 
 
-def _connect(target: HttpTarget) -> HTTPConnection:
-    from http.client import HTTPConnection, HTTPSConnection
+def _places(
+    recording: Recording, rows: Sequence[Row], order: Sequence[Question]
+) -> dict[int, str] | None:
+    """Return line → question id where rows are only counted and the data have no ids, else None."""
+    counted = recording.tool != "own" and all(row.position is not None for row in rows)
+    nameless = all(question.id == str(question.line) for question in order)
+    if not (counted and nameless):
+        return None
+    return {
+        row.line: order[row.position].id
+        for row in rows
+        if row.position is not None and row.position < len(order)
+    }
 
-    kind = HTTPSConnection if target.secure else HTTPConnection
-    return kind(target.host, target.port, timeout=TIMEOUT_SECONDS)
+
+def _agree(one: str, other: str) -> bool:
+    return " ".join(one.split()) == " ".join(other.split())
 
 
-def _read(data: bytes, seconds: float) -> Answer:
-    try:
-        payload = json.loads(data)
-        choice = payload["choices"][0]
-        text = choice["text"] if "text" in choice else choice["message"]["content"]
-        usage = cast("dict[str, Any]", payload.get("usage") or {})
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return Answer(finish_reason="error")
-    written = usage.get("completion_tokens")
-    cut = choice.get("finish_reason") == "length"
-    return Answer(
-        text if isinstance(text, str) and text.strip() else None,
-        ("length" if cut else "stop") if isinstance(text, str) and text.strip() else "missing",
-        seconds,
-        written if isinstance(written, int) else None,
-    )
+def _answer(row: Row) -> Answer:
+    if row.output is None or not row.output.strip():
+        return Answer(nll=row.nll)
+    return Answer(row.output, "length" if row.cut else "stop", row.seconds, nll=row.nll)

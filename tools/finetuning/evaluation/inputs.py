@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from finetuning.errors import BadInputError
+from finetuning.evaluation.recorded import Recording, read_log_file
 from finetuning.evaluation.results import WHERE, Arm
 from finetuning.files import data_files, read_records, sha256_file
 from finetuning.records import Finding, Json, Record, page
@@ -169,7 +170,8 @@ def read_questions(
     """Read the rows of a file as questions.
 
     Args:
-        path: A data file; rows are ``prompt``/``completion`` or ``messages``.
+        path: A data file; rows are ``prompt``/``completion`` or ``messages``. A log of another
+            tool that holds prompts and right answers will do, too.
         where: Name of the argument, for the error text.
         cluster_column: Column that names each row's group, or None.
         texts: Accept rows that only hold ``text``, too.
@@ -177,9 +179,9 @@ def read_questions(
     Raises:
         BadInputError: No row can be used, or a row lacks the cluster column.
     """
-    questions: list[Question] = []
-    unusable: Counter[str] = Counter()
-    for record in read_records(path):
+    log = read_log_file(path)
+    questions, unusable = _of_log(log) if log is not None else ([], Counter[str]())
+    for record in read_records(path) if log is None else ():
         if isinstance(record, Finding):
             unusable[record.code] += 1
             continue
@@ -201,6 +203,21 @@ def read_questions(
     counts = Counter(question.id for question in questions)
     repeated = tuple(name for name, count in counts.items() if count > 1)
     return QuestionSet(path, questions, unusable, repeated, sha256_file(path))
+
+
+def _of_log(log: Recording) -> tuple[list[Question], Counter[str]]:
+    """Return the questions of another tool's log, once each, and what its rows lack."""
+    found: dict[str, Question] = {}
+    unusable: Counter[str] = Counter()
+    for row in (row for row in log.rows if row.sample == 0 and row.id not in found):
+        if row.prompt is None and row.messages is None:
+            unusable["unknown_shape"] += 1
+        elif not (row.reference or "").strip():
+            unusable["no_reference"] += 1
+        else:
+            prompt = None if row.messages is not None else row.prompt
+            found[row.id] = Question(row.id, row.line, prompt, row.messages, row.reference or "")
+    return list(found.values()), unusable
 
 
 def message_text(message: Mapping[str, Json]) -> str:

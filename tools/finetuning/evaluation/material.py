@@ -11,9 +11,9 @@ from finetuning.errors import BadInputError
 from finetuning.evaluation.inputs import Call, Question, QuestionSet, held_out_file, read_questions
 from finetuning.evaluation.metrics import Answers, Metric, choose_metrics, short_references
 from finetuning.evaluation.results import WHERE, Arm
+from finetuning.evaluation.sending import host_of
 from finetuning.evaluation.side_effects import memorisation_job
 from finetuning.evaluation.targets import (
-    HttpTarget,
     Job,
     LocalTarget,
     Outcome,
@@ -45,8 +45,7 @@ class Competitors:
     @property
     def remote(self) -> list[str]:
         """Hosts that are not this machine."""
-        found = [t for t in self.targets.values() if isinstance(t, HttpTarget) and not t.loopback]
-        return sorted({target.host for target in found})
+        return sorted({host for target in self.targets.values() if (host := host_of(target))})
 
     @property
     def comparable(self) -> bool:

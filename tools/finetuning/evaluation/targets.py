@@ -1,22 +1,18 @@
-"""What a target is asked and answers, how a text such as ``local:DIR+ADAPTER`` names one.
-
-Answers that were recorded before need nobody to be asked: they are read here.
-"""
+"""What a target is asked and answers, how a text such as ``local:DIR+ADAPTER`` names one."""
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from finetuning import runs
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.evaluation.inputs import Question
-from finetuning.files import read_records, resolve_read
-from finetuning.records import Finding, Record
+from finetuning.files import resolve_read
 from finetuning.settings import is_loopback
 
 FinishReason = Literal["stop", "length", "missing", "error"]
@@ -31,6 +27,9 @@ class Answer(NamedTuple):
         seconds: Wall time until the answer was there (shared by the rows of a batch).
         output_tokens: Tokens it wrote, if known.
         nll: Mean negative log-likelihood of the reference in nats per token, if asked and known.
+        input_tokens: Tokens it read, if known.
+        status: HTTP status of a request that failed, 0 where no reply came; else None.
+        kept: It was paid for by an earlier call and read from this disk.
     """
 
     text: str | None = None
@@ -38,6 +37,9 @@ class Answer(NamedTuple):
     seconds: float | None = None
     output_tokens: int | None = None
     nll: float | None = None
+    input_tokens: int | None = None
+    status: int | None = None
+    kept: bool = False
 
 
 MISSING = Answer()
@@ -80,10 +82,17 @@ class LocalTarget:
 
 @dataclass(frozen=True, slots=True)
 class RecordedTarget:
-    """Answers that were written down before."""
+    """Answers that were written down before, by this or by another tool.
+
+    Attributes:
+        spec: As the caller wrote it.
+        path: The file.
+        part: Which of several models of one file, by its name there.
+    """
 
     spec: str
     path: str
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,54 @@ class HttpTarget:
         return is_loopback(self.host)
 
 
-Target = LocalTarget | RecordedTarget | HttpTarget
+Vendor = Literal["openai", "azure", "anthropic", "bedrock", "vertex"]
+VENDORS: Final[dict[str, str]] = {
+    "openai": "api.openai.com",
+    "azure": "the Azure OpenAI resource",
+    "anthropic": "api.anthropic.com",
+    "bedrock": "Amazon Bedrock",
+    "vertex": "Vertex AI",
+}
+"""Vendors asked through their own package, and where prompts go unless the environment differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorTarget:
+    """A model of a vendor, asked through the vendor's own package; always another machine."""
+
+    spec: str
+    vendor: Vendor
+    model: str
+
+    @property
+    def host(self) -> str:
+        """Where prompts go: the vendor, or the address that the environment sets for it."""
+        return urlsplit(address_of(self.vendor) or "").hostname or VENDORS[self.vendor]
+
+
+def address_of(vendor: Vendor) -> str | None:
+    """Return the address that the environment sets for a vendor, or None for the vendor's own."""
+    found = {
+        "openai": os.environ.get("OPENAI_BASE_URL"),
+        "azure": os.environ.get("AZURE_OPENAI_ENDPOINT"),
+        "anthropic": os.environ.get("ANTHROPIC_BASE_URL"),
+        "bedrock": os.environ.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        "vertex": os.environ.get("GOOGLE_VERTEX_BASE_URL"),
+    }[vendor]
+    return found or None
+
+
+AskedTarget = HttpTarget | VendorTarget
+"""Answers over HTTP."""
+
+Target = LocalTarget | RecordedTarget | HttpTarget | VendorTarget
+
+
+def is_remote(target: Target) -> bool:
+    """Say whether asking the target sends prompts to another machine."""
+    return isinstance(target, VendorTarget) or (
+        isinstance(target, HttpTarget) and not target.loopback
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +187,19 @@ class Outcome(NamedTuple):
     provenance: Mapping[str, object]
 
 
-_KINDS = ("local:DIR", "local:DIR+ADAPTER", "run:RUN_ID", "recorded:FILE", "http://HOST/v1#MODEL")
+KINDS: Final = (
+    *("local:DIR", "local:DIR+ADAPTER", "run:RUN_ID", "recorded:FILE", "http://HOST/v1#MODEL"),
+    *("openai:MODEL", "azure:DEPLOYMENT", "anthropic:MODEL", "bedrock:ID", "vertex:ID"),
+)
+"""How a target can be named."""
 
 
 def parse_target(spec: str, *, where: str) -> Target:
     """Return the target that a text names; files and runs are looked up at once.
 
     Args:
-        spec: ``local:DIR``, ``local:DIR+ADAPTER`` (after the last ``+``), ``run:RUN_ID``,
-            ``recorded:FILE`` or ``http://HOST/v1#MODEL``.
+        spec: One of :data:`KINDS`; the adapter stands after the last ``+``, and a recorded file
+            that holds several models takes the name of one after ``#``.
         where: Name of the argument, for the error text.
 
     Raises:
@@ -149,13 +209,22 @@ def parse_target(spec: str, *, where: str) -> Target:
     kind, _, rest = spec.partition(":")
     if kind in {"http", "https"}:
         return _http(spec, where)
-    if kind not in {"local", "run", "recorded"} or not rest.strip():
-        raise UnknownNameError(where, "target", spec[:80], _KINDS)
+    if kind not in {"local", "run", "recorded", *VENDORS} or not rest.strip():
+        raise UnknownNameError(where, "target", spec[:80], KINDS)
+    if kind in VENDORS:
+        return VendorTarget(spec, cast("Vendor", kind), rest.strip())
     if kind == "recorded":
-        return RecordedTarget(spec, str(resolve_read(rest, where=where)))
+        return _recorded(spec, rest, where)
     if kind == "run":
         return _run(spec, rest, where)
     return _local(spec, rest, where)
+
+
+def _recorded(spec: str, rest: str, where: str) -> RecordedTarget:
+    file, mark, part = rest.rpartition("#")
+    if mark and file and not Path(rest).expanduser().exists():
+        return RecordedTarget(spec, str(resolve_read(file, where=where)), part)
+    return RecordedTarget(spec, str(resolve_read(rest, where=where)))
 
 
 def _local(spec: str, rest: str, where: str) -> LocalTarget:
@@ -214,56 +283,3 @@ def _http(spec: str, where: str) -> HttpTarget:
     path = parts.path.rstrip("/")
     secure = parts.scheme == "https"
     return HttpTarget(spec, secure, parts.hostname, port, path, parts.fragment)
-
-
-def read_recorded(
-    target: RecordedTarget, side: str, job: Job
-) -> tuple[dict[str, Answer], list[str], list[str]]:
-    """Return the recorded answers to a job's questions, the faults and the notes.
-
-    Rows without ``id`` are matched by line number; ``sample`` 0 is compared. A row may carry
-    ``nll``, the likelihood that an earlier evaluation measured.
-
-    Args:
-        target: Where the answers are.
-        side: Name of the side, for the texts.
-        job: The questions asked.
-    """
-    found: dict[str, Answer] = {}
-    repeated = broken = 0
-    for record in read_records(Path(target.path)):
-        if isinstance(record, Finding):
-            broken += 1
-            continue
-        if record.data.get("sample", 0) != 0:
-            continue
-        key = _key(record)
-        repeated += key in found
-        found[key] = _answer(record)
-    asked = {question.id for question in job.questions}
-    matched = asked & found.keys()
-    faults: list[str] = []
-    notes: list[str] = []
-    if repeated:
-        faults.append(f"{side}: {repeated} recorded answers repeat an id")
-    if not matched:
-        faults.append(f"{side}: no recorded answer belongs to a row of the data")
-    if broken:
-        notes.append(f"{side}: {broken} lines of the recorded file cannot be read")
-    if len(found) > len(matched) and matched:
-        notes.append(f"{side}: {len(found) - len(matched)} recorded answers belong to no row")
-    return {key: found[key] for key in matched}, faults, notes
-
-
-def _key(record: Record) -> str:
-    name = record.data.get("id")
-    return str(name) if isinstance(name, str | int) and name != "" else str(record.line)
-
-
-def _answer(record: Record) -> Answer:
-    output, nll = record.data.get("output"), record.data.get("nll")
-    likelihood = float(nll) if isinstance(nll, int | float) and math.isfinite(nll) else None
-    if not isinstance(output, str) or not output.strip():
-        return Answer(nll=likelihood)
-    reason = record.data.get("finish_reason")
-    return Answer(output, "length" if reason == "length" else "stop", nll=likelihood)
