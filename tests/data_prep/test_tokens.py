@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib
 import inspect
 import itertools
@@ -11,6 +12,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,29 +95,78 @@ SPACED = st.lists(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
-@given(parts=SPACED)
-@settings_of_test(deadline=None)
-def test_a_text_counted_by_its_words_has_the_tokens_of_the_whole(
-    encoding: str, parts: list[str]
-) -> None:
-    text = "".join(parts)
+@functools.cache
+def token_bytes(encoding: str) -> bytes:
+    """Return how many bytes each token of an encoding has."""
     loaded = load_encoding(encoding)
     assert loaded is not None
-    counter = counter_for("gpt-4o" if encoding == "o200k_base" else "gpt-4")
-    assert counter.name == encoding
-    expected = [len(loaded.encode_ordinary(text))] * 2
-    assert counter.count([text, text]) == expected
-    by_words = TextCounts(loaded.encode_ordinary, learns=True)
-    assert by_words.counts([text, text]) == expected
+    known = range({"o200k_base": 199_998, "cl100k_base": 100_256}[encoding])
+    return bytes(len(loaded.decode_single_token_bytes(number)) for number in known)
 
 
-def test_no_more_words_are_kept_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetuning.tokens._MOST_WORDS", 3)
-    text = "one two three four five six seven one two"
-    loaded = load_encoding("o200k_base")
+def by_words(encoding: str) -> tuple[TextCounts, Callable[[str], list[int]]]:
+    """Return a counter that cuts every text into words, and tiktoken's own function."""
+    loaded = load_encoding(encoding)
     assert loaded is not None
-    assert TextCounts(loaded.encode_ordinary, learns=True).counts([text]) == [9]
+    return TextCounts(loaded.encode_ordinary, token_bytes(encoding), learns=True), (
+        loaded.encode_ordinary
+    )
+
+
+COUNTERS = {encoding: by_words(encoding) for encoding in sorted(ENCODINGS)}
+"""Shared by all examples of a test: what one text teaches, another one meets."""
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+@given(texts=st.lists(SPACED.map("".join), max_size=6))
+@settings_of_test(deadline=None, max_examples=300)
+def test_texts_counted_by_their_words_have_the_tokens_of_the_whole(
+    encoding: str, texts: list[str]
+) -> None:
+    counted, encode = COUNTERS[encoding]
+    expected = [len(encode(text)) for text in texts]
+    assert counted.counts(texts) == expected
+    assert counted.counts(texts) == expected
+    assert counter_for("gpt-4o" if encoding == "o200k_base" else "gpt-4").count(texts) == expected
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_code_tables_and_any_signs_counted_by_words_have_the_tokens_of_the_whole(
+    encoding: str,
+) -> None:
+    counted, encode = COUNTERS[encoding]
+    rng = random.Random(3)
+    signs = [chr(code) for code in range(0x3100) if chr(code).isspace()]
+    mixed = [
+        "".join(
+            rng.choice(signs)
+            if rng.random() < 0.5
+            else chr(rng.choice((0x7F, 0x2FF, 0xD7FF, 0x1F64F)) - rng.randrange(0x60))
+            for _ in range(200)
+        )
+        for _ in range(100)
+    ]
+    code = inspect.getsource(inspect)
+    texts = [
+        *SAMPLES.values(),
+        *mixed,
+        *code.split("\n\n"),
+        " " + code,
+        code.replace(" ", "  "),
+        "",
+        " ",
+    ]
+    assert counted.counts(texts) == [len(encode(text)) for text in texts]
+
+
+def test_words_push_others_out_where_places_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetuning.tokens._TABLES", ((1, 2), (2, 2), (4, 1)))
+    counted, encode = by_words("o200k_base")
+    rng = random.Random(7)
+    words = ["".join(rng.choices("abcdefgh", k=rng.randrange(1, 40))) for _ in range(60)]
+    for _ in range(20):
+        texts = [" ".join(rng.choices(words, k=30)) for _ in range(3)]
+        assert counted.counts(texts) == [len(encode(text)) for text in texts]
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["words come again", "words never come again"])
@@ -132,22 +183,28 @@ def test_many_texts_are_encoded_whole_or_by_words_as_pays(*, again: bool) -> Non
     names = [f"{rng.getrandbits(40):x}" for _ in range(200 if again else 240_000)]
     drawn = iter(names * (1_200 if again else 1))
     texts = [" ".join(itertools.islice(drawn, 40)) for _ in range(6_000)]
-    counted = TextCounts(encode)
-    few = counted.counts(texts[:100])
-    assert encoded == texts[:100]
-    assert few == [len(loaded.encode_ordinary(text)) for text in texts[:100]]
-    counts = counted.counts(texts[100:])
+    counted = TextCounts(encode, token_bytes("o200k_base"))
+    few = counted.counts(texts[:4])
+    assert encoded == texts[:4]
+    assert few == [len(loaded.encode_ordinary(text)) for text in texts[:4]]
+    counts = counted.counts(texts[4:])
     assert counts[-50:] == [len(loaded.encode_ordinary(text)) for text in texts[-50:]]
     whole = set(encoded) & set(texts)
-    assert (len(whole) < 3_500) == again
-    assert len(encoded) < 20_000  # of 240,000 words
+    assert len(whole) == 4 if again else len(whole) > 3_000
+    assert len(encoded) < 7_000  # of 240,000 words
+
+
+@pytest.mark.parametrize("odd", ["\ud800x", "a\0b c", "\0"])
+def test_texts_without_a_plain_form_are_counted_whole(odd: str) -> None:
+    counted, encode = COUNTERS["o200k_base"]
+    texts = ["a b c", odd, "", "d  e"]
+    assert counted.counts(texts) == [len(encode(text)) for text in texts]
 
 
 def test_texts_of_millions_of_characters_are_counted_in_pieces() -> None:
-    loaded = load_encoding("o200k_base")
-    assert loaded is not None
+    counted, _ = COUNTERS["o200k_base"]
     text = "word " * 500_000  # three pieces, each with a space at its end
-    assert TextCounts(loaded.encode_ordinary, learns=True).counts([text, "a b"]) == [500_003, 2]
+    assert counted.counts([text, "a b"]) == [500_003, 2]
 
 
 def test_known_counts_do_not_drift() -> None:

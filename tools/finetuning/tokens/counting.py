@@ -137,17 +137,20 @@ def find_ranks(encoding: str) -> bytes | None:
 
 
 @functools.cache
-def _build(encoding: str, text: bytes) -> tiktoken.Encoding:
+def _build(encoding: str, text: bytes) -> tuple[tiktoken.Encoding, bytes]:
+    """Return the tokenizer, and how many bytes each token has (the ranks are in order)."""
     import tiktoken
 
     wanted = ENCODINGS[encoding]
     pairs = (line.split() for line in text.splitlines() if line)
-    return tiktoken.Encoding(
+    ranks = {base64.b64decode(token): int(rank) for token, rank in pairs}
+    made = tiktoken.Encoding(
         encoding,
         pat_str=wanted.pattern,
-        mergeable_ranks={base64.b64decode(token): int(rank) for token, rank in pairs},
+        mergeable_ranks=ranks,
         special_tokens=wanted.special_tokens,
     )
+    return made, bytes(map(len, ranks))
 
 
 def load_encoding(encoding: str) -> tiktoken.Encoding | None:
@@ -157,12 +160,15 @@ def load_encoding(encoding: str) -> tiktoken.Encoding | None:
         encoding: ``"o200k_base"`` or ``"cl100k_base"``.
     """
     text = find_ranks(encoding)
-    return _build(encoding, text) if text else None
+    return _build(encoding, text)[0] if text else None
 
 
 def _encoding_counts(encoding: str) -> Callable[[Sequence[str]], list[int]] | None:
-    loaded = load_encoding(encoding)
-    return None if loaded is None else TextCounts(loaded.encode_ordinary).counts
+    text = find_ranks(encoding)
+    if text is None:
+        return None
+    loaded, sizes = _build(encoding, text)
+    return TextCounts(loaded.encode_ordinary, sizes).counts
 
 
 def _file_counter(folder: Path) -> TokenCounter:
