@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,8 +16,8 @@ from finetuning.training.hazards import finding
 
 HUB: Final = "https://huggingface.co"
 _ASK_SECONDS: Final = 5.0
-_WHOLE_BYTES: Final = 64 * 2**20
-_HEAD_BYTES: Final = 2**20
+_HASHED_BYTES: Final = 2 << 30
+_ANSWER_BYTES: Final = 8 * 2**20
 _SNAPSHOT: Final = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)/snapshots/(?P<sha>\w+)")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _AWAY: Final = ("hf_jobs",)
@@ -79,19 +78,15 @@ def find_out(base_model: str, revision: str | None = None) -> Base:
     return _with_licence(base)
 
 
-def digest_of(folder: Path) -> str:
-    """Return one digest of a model's files: names, sizes and contents.
+def digest_of(folder: Path) -> str | None:
+    """Return one digest of a model's files, as the pre-flight of a run checks it.
 
-    Of a file above 64 MiB the first MiB is read, which in safetensors lists every tensor.
+    None above 2 GiB, where the commit says which files they are and hashing would take long.
     """
-    found = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in {".json", ".safetensors", ".jinja", ".model", ".txt"}:
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                content = file.read(_WHOLE_BYTES if size <= _WHOLE_BYTES else _HEAD_BYTES)
-            found.update(f"{path.name}\0{size}\0{hashlib.sha256(content).hexdigest()}\n".encode())
-    return found.hexdigest()
+    parts = sorted(p for p in folder.glob("*") if p.suffix in {".json", ".safetensors"})
+    if sum(path.stat().st_size for path in parts) > _HASHED_BYTES:
+        return None
+    return files.digest({path.name: files.sha256_file(path) for path in parts})
 
 
 def _origin(folder: Path) -> tuple[str | None, str | None]:
@@ -168,7 +163,7 @@ def _get(url: str) -> dict[str, Any]:
         raise ValueError("HF_ENDPOINT is no http address")
     request = Request(url, headers={"User-Agent": "fine-tuning-skill"})  # noqa: S310 - checked above
     with urlopen(request, timeout=_ASK_SECONDS) as reply:  # noqa: S310 - checked above
-        told: Any = json.loads(reply.read(_HEAD_BYTES * 8))
+        told: Any = json.loads(reply.read(_ANSWER_BYTES))
     if not isinstance(told, dict):
         raise ValueError("no JSON object")
     return cast("dict[str, Any]", told)

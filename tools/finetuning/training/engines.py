@@ -124,11 +124,15 @@ def write_torchrun(
 ) -> dict[str, str]:
     """Return accelerate's settings for several processes, and TRL's."""
     chosen = filled(spec["cpu" if facts["use_cpu"] else "gpu"], facts)
-    return {spec["file"]: to_yaml(chosen), "trl.yaml": to_yaml(trl_fields(facts))}
+    written = {spec["file"]: to_yaml(chosen)}
+    if facts["method"] == "grpo" and facts["verifier_path"] is None:
+        return written  # launch_lora is given the verifier; TRL's file would need it now
+    return written | {"trl.yaml": to_yaml(trl_fields(facts))}
 
 
 _PLAIN: Final = re.compile(r"[A-Za-z_./~][\w./~-]*")
-_WORDS: Final = frozenset("true false yes no on off y n null none".split())
+_WORDS: Final = frozenset("true false yes no on off y n null none ~ .inf .nan".split())
+"""Texts that YAML 1.1 takes for something else."""
 
 
 def to_yaml(value: Any, indent: int = 0) -> str:

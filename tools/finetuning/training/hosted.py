@@ -46,7 +46,7 @@ def plan_hosted(
         UnknownNameError: The provider has no such model.
     """
     from finetuning.providers import availability
-    from finetuning.providers.catalogue import find_model, load_provider
+    from finetuning.providers.catalogue import base_of, find_model, load_provider
 
     method, tuning = str(fixed["method"]), str(fixed["tuning"])
     if provider not in read_tables()["hosted"] and provider not in _ids():
@@ -70,7 +70,11 @@ def plan_hosted(
         )
     train = Path(str(fixed["train_file"]))
     rows, mean = _measured(train)
-    ours, reasons = _ours(row.id, method, tuning, rows, mean, given, bool(fixed["validation_file"]))
+    open_base = base_of(row)
+    known_as = open_base.id if open_base else row.id
+    ours, reasons = _ours(
+        known_as, method, tuning, rows, mean, given, bool(fixed["validation_file"])
+    )
     settings = hosted_settings(provider, method, tuning, ours, reasons)
     config: dict[str, Any] = {
         "provider": provider,

@@ -247,15 +247,21 @@ class Resolver:
             self._say("packing", True, "packing_on", share=share)
         else:
             self._say("packing", False, "packing_even")
-        if self._overrides.get("replay_file") is None:
-            self._say("replay_fraction", 0.0, "replay_none")
-        else:
-            case = "tiny" if self._tiny else "given"
-            self._say("replay_fraction", _REPLAY[case], f"replay_{case}")
+        self._choose_replay(emitted)
         if self._run.validation_file is None:
             self._say("early_stopping_patience", None, "patience_none")
         else:
             self._say("early_stopping_patience", 3, "patience")
+
+    def _choose_replay(self, emitted: bool) -> None:
+        """Mix general rows in: given ones, or what the base itself answers to shipped prompts."""
+        if self._overrides.get("replay_file") is not None:
+            case = "tiny" if self._tiny else "given"
+            self._say("replay_fraction", _REPLAY[case], f"replay_{case}")
+        elif emitted or self._tiny or self._run.method != "sft":
+            self._say("replay_fraction", 0.0, "replay_none")
+        else:
+            self._say("replay_fraction", _REPLAY["given"], "replay_own")
 
     def _choose_precision(self) -> None:
         full, device = self._run.tuning == "full", self._device

@@ -86,7 +86,7 @@ def _refuse(engine: str, spec: Mapping[str, Any], config: TrainingConfig) -> Non
                 f"{kind} {' or '.join(spec[f'{kind}s'])} with {engine}",
                 "Use engine='local' or engine='trl'",
             )
-    if config.method == "grpo" and config.verifier is None:
+    if config.method == "grpo" and config.verifier is None and engine != "torchrun":
         raise BadInputError(
             "configure_training",
             f"{engine} needs the verifier in its file, and none is named",
@@ -108,6 +108,7 @@ def _write_script(_: str, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> 
     unsloth = "unsloth" in spec["file"]
     if unsloth:
         training.pop("assistant_only_loss", None)  # by markers instead, in the script
+        training.pop("activation_checkpointing")  # its own way, and an older name there
         adapter |= {"target_modules": facts["linear_names"], "random_state": facts["seed"]}
     else:
         adapter |= {"target_modules": facts["target_modules"], "task_type": "CAUSAL_LM"}
@@ -130,6 +131,7 @@ def _write_script(_: str, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> 
             {
                 "max_seq_length": facts["max_length"],
                 "load_in_4bit": facts["tuning"] == "qlora",
+                "load_in_16bit": facts["tuning"] == "lora",
                 "full_finetuning": full,
                 "revision": revision,
             }
