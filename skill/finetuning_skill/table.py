@@ -135,6 +135,7 @@ TOOLS: Final[dict[str, Tool]] = _table(
         "--base-model models/my-base --data prepared --method sft",
         inputs=("data",),
         detached=True,
+        open_world=True,
     ),
     Tool(
         "launch_lora",
