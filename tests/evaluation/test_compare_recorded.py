@@ -189,10 +189,11 @@ def test_another_metric_that_got_worse_stops_shipping(bench: Bench) -> None:
     assert [entry.metric for entry in result.task] == [
         "json_match",
         "json_field_f1",
+        "json_schema_valid",
         "json_parse_rate",
     ]
     assert (result.verdict, result.ship) == ("improved", "no")
-    assert result.reasons == ["json_parse_rate is worse"]
+    assert result.reasons == ["json_schema_valid is worse", "json_parse_rate is worse"]
     assert result.fit_facts["invalid_syntax_fraction"] == 0
     assert compare_eval(str(data), tuned).fit_facts["invalid_syntax_fraction"] == 0.5
 
@@ -344,7 +345,10 @@ def test_training_rows_among_the_test_rows_are_found_and_taken_out(bench: Bench)
     assert result.ship == "needs_more_data"
     assert "training did not see" in result.reasons[0]
     assert result.fit_facts["near_duplicate_test_fraction"] >= 0.75
-    assert result.memorisation is None  # recorded answers have no likelihood
+    assert result.memorisation is not None
+    assert result.memorisation.auc is None  # recorded answers have no likelihood
+    assert result.memorisation.verbatim is not None
+    assert result.memorisation.verbatim.rows == 0
 
 
 def test_rows_that_training_saw_are_counted_in_a_baseline_too(bench: Bench) -> None:

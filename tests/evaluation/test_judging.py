@@ -13,6 +13,13 @@ import pytest
 from finetuning.evaluation.assembly import assemble
 from finetuning.evaluation.inputs import Call, Question
 from finetuning.evaluation.material import Answered, gather
+from finetuning.evaluation.memorised import (
+    canary_job,
+    find_copies,
+    measure_canaries,
+    measure_memorisation,
+    memorisation_job,
+)
 from finetuning.evaluation.metrics import label_counts, macro_f1
 from finetuning.evaluation.results import (
     Contamination,
@@ -20,15 +27,9 @@ from finetuning.evaluation.results import (
     Subset,
     TaskMetric,
     Verdict,
-    decide_ship,
 )
 from finetuning.evaluation.scoring import verdict_of
-from finetuning.evaluation.side_effects import (
-    MARGIN_NLL,
-    compare_general,
-    measure_memorisation,
-    memorisation_job,
-)
+from finetuning.evaluation.side_effects import MARGIN_NLL, compare_general, decide_ship
 from finetuning.evaluation.targets import Answer, Job, Outcome
 from finetuning.statistics import compare_paired, compare_totals
 
@@ -171,15 +172,66 @@ def test_rows_that_training_made_familiar_are_noticed() -> None:
     seen = scored([0.1 + 0.001 * k for k in range(40)])
     unseen = scored([1.8 + 0.01 * k for k in range(40)])
     found = measure_memorisation(train, test, (base, seen), (base, unseen))
-    assert found is not None
     assert found.auc == 1.0
+    assert found.auc_ci95 is not None
     assert found.auc_ci95[0] > 0.9
     assert found.gap == pytest.approx(1.8755, abs=1e-3)
     same = measure_memorisation(train, test, (base, unseen), (base, unseen))
-    assert same is not None
+    assert same.auc_ci95 is not None
     assert same.auc == pytest.approx(0.5, abs=0.02)
     assert same.auc_ci95[0] < 0.5 < same.auc_ci95[1]
-    assert measure_memorisation(train, test, ({}, {}), (base, base)) is None
+    assert measure_memorisation(train, test, ({}, {}), (base, base)).auc is None
+
+
+def planted(path: Path, count: int) -> Path:
+    lines = [
+        {"canary": k, "prompt": f"Marker m{k}: which number?", "completion": f"{k:010d}"}
+        for k in range(1, count + 1)
+    ]
+    (path / "canaries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path / "train.jsonl"
+
+
+def test_a_planted_number_that_the_model_likes_best_is_exposed(tmp_path: Path) -> None:
+    job = canary_job(planted(tmp_path, 5), chats=True)
+    assert job is not None
+    assert len(job.questions) == 5 * 64
+    assert not job.generate
+    draw = np.random.default_rng(0)
+    fresh = {q.id: Answer(nll=float(draw.random())) for q in job.questions}
+    known = fresh | {f"{k}:0": Answer(nll=-1.0) for k in range(1, 5)}
+    found = measure_canaries(job, fresh, known)
+    assert found is not None
+    assert (found.planted, found.first) == (5, 4)
+    assert found.exposure_bits > 4.8
+    assert found.p < 1e-5
+    assert found.base_exposure_bits is not None
+    assert found.base_exposure_bits < 3
+    calm = measure_canaries(job, fresh, fresh)
+    assert calm is not None
+    assert calm.p > 0.05
+    assert measure_canaries(job, fresh, {}) is None
+
+
+def test_without_markers_there_is_nothing_to_rank(tmp_path: Path) -> None:
+    assert canary_job(tmp_path / "train.jsonl", chats=False) is None
+    raw = canary_job(planted(tmp_path, 1), chats=False)
+    assert raw is not None
+    assert raw.questions[0].prompt == "Marker m1: which number?"
+    assert len({q.reference for q in raw.questions}) == 64
+
+
+def test_copies_of_fifty_words_are_found_wherever_they_stand() -> None:
+    words = [f"word{k}" for k in range(300)]
+    train = [Question("t", 1, "p", None, " ".join(words))]
+    for start, length, found in ((0, 50, 1), (7, 50, 1), (123, 61, 1), (200, 49, 0), (250, 50, 1)):
+        copied = " ".join(["before", *words[start : start + length], "after"])
+        test = [Question("1", 1, "say", None, "x"), Question("2", 2, copied, None, "x")]
+        result = find_copies(train, test, {"1": Answer(copied), "2": Answer(copied)})
+        assert result.rows == found, (start, length)
+        assert result.ids == (["1"] if found else [])  # what the prompt says is no memory
+        assert result.longest == (length if found else 0)
+    assert find_copies(train, [Question("1", 1, "say", None, "x")], {}).rows == 0
 
 
 def test_many_training_rows_are_sampled_the_same_way_each_time() -> None:

@@ -40,7 +40,7 @@ JSON = st.recursive(
         (["Yes ", "yes", "YES"], "labels"),
         ([f"answer {k}" for k in range(30)], "short"),
         (['{"a": 1}', "[1, 2]"], "json"),
-        (["12", "15", "17"], "short"),
+        (["12", "15", "17"], "numbers"),
         (["a long text " * 20, "another long text " * 20], "long"),
         (["one"], "short"),
     ],

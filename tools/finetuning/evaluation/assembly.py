@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from finetuning.evaluation.habits import look_at, measure_speed, new_habits
 from finetuning.evaluation.inputs import Question
-from finetuning.evaluation.material import BASE, TUNED, Answered, Material
-from finetuning.evaluation.metrics import METRICS, Answers, Metric, look_at, measure_speed
+from finetuning.evaluation.material import BASE, TUNED, Answered
+from finetuning.evaluation.memorised import find_copies, measure_canaries, measure_memorisation
+from finetuning.evaluation.metrics import METRICS, Answers, Metric
 from finetuning.evaluation.results import (
     Arm,
     ArmResult,
@@ -19,7 +21,6 @@ from finetuning.evaluation.results import (
     Subset,
     TaskMetric,
     Verdict,
-    decide_ship,
 )
 from finetuning.evaluation.scoring import (
     compare_metric,
@@ -30,7 +31,7 @@ from finetuning.evaluation.scoring import (
     sentence_of,
     verdict_of,
 )
-from finetuning.evaluation.side_effects import compare_general, find_overlap, measure_memorisation
+from finetuning.evaluation.side_effects import compare_general, decide_ship, find_overlap
 from finetuning.evaluation.targets import LocalTarget
 from finetuning.statistics import PairedComparison
 
@@ -76,7 +77,7 @@ def assemble(answered: Answered) -> EvalComparison:
         latency=measure_speed(
             {side.name: answered.test(side.name) for side in material.sides},
             TUNED if TUNED in material.competitors.targets else BASE,
-            _how(material),
+            local=any(isinstance(side.target, LocalTarget) for side in material.sides),
         ),
         flips=flips,
         total=len(flips),
@@ -125,8 +126,11 @@ def _cautions(answered: Answered, arms: list[ArmResult], general: General | None
     unusable = material.test.unusable.total()
     if unusable:
         found.append(f"{unusable} rows of the data cannot be asked or scored and were left out")
-    if TUNED in material.competitors.targets and not answered.same_tokens(TUNED):
-        found.append("the models have different tokenizers: likelihoods are not compared")
+    if TUNED in material.competitors.targets:
+        sides, call = (answered.test(BASE), answered.test(TUNED)), answered.call
+        found += new_habits(material.test.questions, *sides, alpha=call.alpha, margin=call.margin)
+        if not answered.same_tokens(TUNED):
+            found.append("the models have different tokenizers: likelihoods are not compared")
     if general is not None and general.verdict == "unclear":
         found.append("the general rows are too few to say whether other abilities were kept")
     for arm in arms:
@@ -169,15 +173,6 @@ def _flips(answered: Answered, first: TaskMetric | None) -> list[Flip]:
         return []
     base, tuned = answered.test(BASE), answered.test(TUNED)
     return flips_of(METRICS[first.metric], answered.material.test.questions, base, tuned)
-
-
-def _how(material: Material) -> str:
-    local = any(isinstance(side.target, LocalTarget) for side in material.sides)
-    return (
-        "wall time of the batch that held the row; sides share batches"
-        if local
-        else "wall time of each request, up to 8 at once"
-    )
 
 
 _MOST_IDS = 20
@@ -239,15 +234,19 @@ def _without(answered: Answered, task: list[TaskMetric], touched: set[str]) -> S
 
 def memorisation_of(answered: Answered) -> Memorisation | None:
     """Return whether the tuned model knows its training rows, where that can be measured."""
-    job = answered.material.seen
-    if job is None or not answered.same_tokens(TUNED):
+    material, found = answered.material, Memorisation()
+    if material.train is None or TUNED not in material.competitors.targets:
         return None
-    return measure_memorisation(
-        job.questions,
-        answered.material.test.questions,
-        (answered.job(BASE, job.name), answered.job(TUNED, job.name)),
-        (answered.test(BASE), answered.test(TUNED)),
-    )
+    test, tuned = material.test.questions, answered.test(TUNED)
+    if material.seen is not None and answered.same_tokens(TUNED):
+        seen = [answered.job(name, material.seen.name) for name in (BASE, TUNED)]
+        unseen = (answered.test(BASE), tuned)
+        found = measure_memorisation(material.seen.questions, test, (seen[0], seen[1]), unseen)
+    more: dict[str, Any] = {"verbatim": find_copies(material.train.questions, test, tuned)}
+    if material.canaries is not None:
+        sides = [answered.job(name, material.canaries.name) for name in (BASE, TUNED)]
+        more["canaries"] = measure_canaries(material.canaries, *sides)
+    return found.model_copy(update=more)
 
 
 def compare_arms(answered: Answered, task: list[TaskMetric]) -> list[ArmResult]:

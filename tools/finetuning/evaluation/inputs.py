@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from finetuning.errors import BadInputError
+from finetuning.evaluation.matching import tool_calls_text
 from finetuning.evaluation.recorded import Recording, read_log_file
 from finetuning.evaluation.results import WHERE, Arm
 from finetuning.files import data_files, read_records, sha256_file
@@ -274,7 +275,8 @@ def _from_messages(turns: list[Any]) -> _Asked | str:
     messages = [cast("dict[str, Json]", turn) for turn in turns]
     if messages[-1].get("role") != "assistant" or len(messages) < 2:
         return "no_reference"
-    return None, tuple(messages[:-1]), message_text(messages[-1])
+    answer = message_text(messages[-1]) or tool_calls_text(messages[-1])
+    return None, tuple(messages[:-1]), answer
 
 
 def _list(value: Json) -> list[Any]:

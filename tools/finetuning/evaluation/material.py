@@ -9,10 +9,10 @@ from typing import Any, Final, cast
 
 from finetuning.errors import BadInputError
 from finetuning.evaluation.inputs import Call, Question, QuestionSet, held_out_file, read_questions
+from finetuning.evaluation.memorised import canary_job, memorisation_job
 from finetuning.evaluation.metrics import Answers, Metric, choose_metrics, short_references
 from finetuning.evaluation.results import WHERE, Arm
 from finetuning.evaluation.sending import host_of
-from finetuning.evaluation.side_effects import memorisation_job
 from finetuning.evaluation.targets import (
     Job,
     LocalTarget,
@@ -94,7 +94,7 @@ def build_sides(
     test: Sequence[Question],
     examples: Sequence[Question],
     elsewhere: Job | None,
-    seen: Job | None,
+    by_heart: Sequence[Job],
 ) -> list[Side]:
     """Return every side with its jobs; the first job of each is the test.
 
@@ -103,7 +103,7 @@ def build_sides(
         test: The held-out rows.
         examples: Training rows, for arms with examples in the prompt.
         elsewhere: Rows that have nothing to do with the task, or None.
-        seen: Training rows to look for memorisation, or None.
+        by_heart: Training rows and markers to look for memorisation.
     """
     sides: list[Side] = []
     for name, target in competitors.targets.items():
@@ -117,8 +117,8 @@ def build_sides(
         other_model = name in {BASE, TUNED} or competitors.changed(name)
         if elsewhere is not None and isinstance(target, LocalTarget) and other_model:
             jobs.append(elsewhere)
-        if seen is not None and name in {BASE, TUNED}:
-            jobs.append(seen)
+        if name in {BASE, TUNED}:
+            jobs += by_heart
         sides.append(Side(name, target, jobs))
     return sides
 
@@ -152,6 +152,7 @@ class Material:
         train: Training rows, if given.
         elsewhere: Rows that have nothing to do with the task, where a side can score them.
         seen: Sample of the training rows to score, where base and tuned can.
+        canaries: Markers that prepare_data planted in them, where there are any.
         metrics: What to report, the deciding one first.
         competitors: Who competes.
         sides: Who is asked what.
@@ -161,6 +162,7 @@ class Material:
     train: QuestionSet | None
     elsewhere: Job | None
     seen: Job | None
+    canaries: Job | None
     metrics: list[Metric]
     competitors: Competitors
     sides: list[Side]
@@ -184,16 +186,20 @@ def gather(call: Call) -> Material:
     metrics = choose_metrics(call.metrics, [question.reference for question in test.questions])
     train = _train(call)
     _refuse_examples_without_train(competitors, train)
-    if any(question.messages is not None for question in test.questions):
+    chats = any(question.messages is not None for question in test.questions)
+    if chats:
         _refuse_chats_without_template(competitors)
     local = isinstance(competitors.targets["base"], LocalTarget)
     elsewhere = general_job(call.general)  # read even where it cannot be used: a typo is an error
     if not (local and any(competitors.changed(name) for name in competitors.targets)):
         elsewhere = None
-    seen = memorisation_job(train.questions) if train and competitors.comparable else None
+    known = train if competitors.comparable else None
+    seen = memorisation_job(known.questions) if known else None
+    canaries = canary_job(known.path, chats=chats) if known else None
     examples = train.questions if train else []
-    sides = build_sides(competitors, test.questions, examples, elsewhere, seen)
-    return Material(test, train, elsewhere, seen, metrics, competitors, sides)
+    by_heart = [job for job in (seen, canaries) if job is not None]
+    sides = build_sides(competitors, test.questions, examples, elsewhere, by_heart)
+    return Material(test, train, elsewhere, seen, canaries, metrics, competitors, sides)
 
 
 def general_job(general: str) -> Job | None:

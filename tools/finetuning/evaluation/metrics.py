@@ -1,7 +1,4 @@
-"""Metrics of answers: chosen by what the references look like, right in every script.
-
-Scores row by row and per label, the form of the answers, and how long they took.
-"""
+"""Metrics of answers: chosen by what the references look like, right in every script."""
 
 from __future__ import annotations
 
@@ -15,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from finetuning.errors import UnknownNameError
 from finetuning.evaluation.inputs import Question
-from finetuning.evaluation.results import Latency, SideFormat, Speed
+from finetuning.evaluation.matching import (
+    calls_of,
+    chrf,
+    number_match,
+    number_of,
+    rouge_l,
+    same_schema,
+    tool_call_match,
+    tool_name_match,
+)
 from finetuning.evaluation.targets import MISSING, Answer
 from finetuning.records import Json
 
@@ -89,6 +95,17 @@ def json_field_f1(reference: str, output: str) -> float:
     return _bag_f1(_leaves(right), _leaves(found)) if known and parsed else 0.0
 
 
+def json_schema_valid(reference: str, output: str) -> float:
+    """Return 1.0 where the answer is JSON with the reference's keys and kinds of values."""
+    (known, right), (parsed, found) = parse_json(reference), parse_json(output)
+    return float(known and parsed and same_schema(right, found))
+
+
+def longest_common_words(reference: str, output: str) -> float:
+    """Return ROUGE-L over Unicode words, 0..1."""
+    return rouge_l(tokens(reference), tokens(output))
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(name)  # NaN and Infinity are not JSON
 
@@ -124,7 +141,7 @@ def _bag_f1(right: Counter[Any], found: Counter[Any]) -> float:
     return 2 * shared / (right.total() + found.total())
 
 
-ReferenceKind = Literal["labels", "json", "short", "long"]
+ReferenceKind = Literal["labels", "tool_calls", "json", "numbers", "short", "long"]
 MOST_LABELS: Final = 20
 _MOST_LABEL_CHARACTERS, _MOST_SHORT_CHARACTERS, _FEWEST_ROWS_PER_LABEL = 60, 80, 2
 
@@ -155,21 +172,31 @@ METRICS: Final[dict[str, Metric]] = {
         Metric("json_match", json_match),
         Metric("json_parse_rate", json_parses),
         Metric("json_field_f1", json_field_f1),
+        Metric("json_schema_valid", json_schema_valid),
+        Metric("tool_call_match", tool_call_match),
+        Metric("tool_name_match", tool_name_match),
+        Metric("number_match", number_match),
         Metric("token_f1", token_f1),
+        Metric("rouge_l", longest_common_words),
+        Metric("chrf", chrf),
         Metric("nll", None, higher_is_better=False, needs="nll"),
     )
 }
 
 _BY_KIND: Final[dict[ReferenceKind, tuple[str, ...]]] = {
     "labels": ("accuracy", "macro_f1", "nll"),
-    "json": ("json_match", "json_field_f1", "json_parse_rate", "nll"),
+    "tool_calls": ("tool_call_match", "tool_name_match", "json_parse_rate", "nll"),
+    "json": ("json_match", "json_field_f1", "json_schema_valid", "json_parse_rate", "nll"),
+    "numbers": ("number_match", "nll"),
     "short": ("exact_match", "token_f1", "nll"),
-    "long": ("token_f1", "nll"),
+    "long": ("rouge_l", "chrf", "nll"),
 }
 
 
 def kind_of(references: Sequence[str]) -> ReferenceKind:
-    """Return what the references look like: labels, JSON, short or long text."""
+    """Return what the references look like: labels, tool calls, JSON, numbers or text."""
+    if all(calls_of(reference) for reference in references):
+        return "tool_calls"
     if all(ok and isinstance(value, dict | list) for ok, value in map(parse_json, references)):
         return "json"
     distinct = {label(reference) for reference in references}
@@ -177,6 +204,8 @@ def kind_of(references: Sequence[str]) -> ReferenceKind:
     repeated = len(references) >= _FEWEST_ROWS_PER_LABEL * len(distinct)
     if len(distinct) <= MOST_LABELS and longest <= _MOST_LABEL_CHARACTERS and repeated:
         return "labels"
+    if all(number_of(reference) is not None for reference in references):
+        return "numbers"
     usual = sorted(map(len, references))[len(references) // 2]
     return "short" if usual <= _MOST_SHORT_CHARACTERS else "long"
 
@@ -202,11 +231,17 @@ def choose_metrics(wanted: str | Sequence[str], references: Sequence[str]) -> li
     return list(chosen.values()) or choose_metrics("auto", references)
 
 
+_MATCHERS: Final = {
+    "json": "json_match",
+    "tool_calls": "tool_call_match",
+    "numbers": "number_match",
+}
+
+
 def matcher_for(references: Sequence[str]) -> Metric:
     """Return the exact-match metric that fits the references."""
-    if kind_of(references) == "json":
-        return METRICS["json_match"]
-    return METRICS["exact_match"]
+    kind = kind_of(references)
+    return METRICS[_MATCHERS.get(kind, "exact_match")]
 
 
 def short_references(references: Sequence[str]) -> bool:
@@ -251,37 +286,3 @@ def macro_f1(sums: Floats) -> Floats:
     f1 = np.divide(2 * true, parts, out=np.zeros_like(parts), where=parts > 0)
     occurs = (true + missed) > 0
     return np.asarray((f1 * occurs).sum(axis=1) / np.maximum(1, occurs.sum(axis=1)))
-
-
-def look_at(questions: Sequence[Question], answers: Answers) -> SideFormat:
-    """Return the share of missing and of cut answers, and their mean length."""
-    found = [answers.get(question.id, MISSING) for question in questions]
-    texts = [answer.text for answer in found if answer.text is not None]
-    return SideFormat(
-        missing_fraction=(len(found) - len(texts)) / len(found),
-        truncated_fraction=sum(a.finish_reason == "length" for a in found) / len(found),
-        mean_characters=round(sum(map(len, texts)) / len(texts), 1) if texts else 0.0,
-    )
-
-
-def measure_speed(sides: dict[str, Answers], decisive: str, how: str) -> Latency | None:
-    """Return the latency of every side that was timed, or None.
-
-    Args:
-        sides: Side → its answers to the test.
-        decisive: The side whose figures stand first.
-        how: How the times were taken.
-    """
-    speeds: dict[str, Speed] = {}
-    for name, answers in sides.items():
-        times = sorted(a.seconds for a in answers.values() if a.seconds is not None)
-        if times:
-            speeds[name] = Speed(p50_ms=_quantile(times, 0.5), p95_ms=_quantile(times, 0.95))
-    if not speeds:
-        return None
-    first = speeds.get(decisive) or next(iter(speeds.values()))
-    return Latency(p50_ms=first.p50_ms, p95_ms=first.p95_ms, sides=speeds, how=how)
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple, cast
 
 from finetuning import pages, runs
 from finetuning.evaluation import sections
-from finetuning.evaluation.diagnose.curve import Curve, read_log, to_curve
+from finetuning.evaluation.diagnose.curve import Curve, to_curve
 from finetuning.evaluation.diagnose.labels import best_checkpoint, diagnose
+from finetuning.evaluation.diagnose.readers import read_log
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.material import BASE, PACK, TUNED, Answered
 from finetuning.evaluation.metrics import Answers
@@ -89,7 +90,7 @@ def draw_report(
         *sections.overlap(result, say),
         *_curve(result, curve, say),
         *sections.flips(result, say, texts or {}),
-        *sections.sides(result, say),
+        *_sides(result, say),
         *_making(result, say),
     ]
     targets = result.provenance.get("targets", {})
@@ -119,6 +120,29 @@ def _curve(result: EvalComparison, curve: Sequence[Series], say: Say) -> list[st
         log_y=bool(values) and max(values) > _DECADES * min(values),
     )
     return [*parts, chart]
+
+
+def _sides(result: EvalComparison, say: Say) -> list[str]:
+    """Return the table of how the answers look and how long they took."""
+    if not result.format:
+        return []
+    speeds = result.latency.sides if result.latency else {}
+    keys = ("arm", "missing", "truncated", "refusals", "circles", "script", "characters", "speed")
+    rows = [
+        (
+            name,
+            look.missing_fraction,
+            look.truncated_fraction,
+            look.refusal_fraction,
+            look.repetition_fraction,
+            look.language_switch_fraction,
+            look.mean_characters,
+            f"{speeds[name].p50_ms:g} / {speeds[name].p95_ms:g}" if name in speeds else None,
+        )
+        for name, look in result.format.items()
+    ]
+    parts = [pages.heading(say("answers")), pages.table([say(key) for key in keys], rows)]
+    return [*parts, pages.paragraph(result.latency.how)] if result.latency else parts
 
 
 def _making(result: EvalComparison, say: Say) -> list[str]:
@@ -164,7 +188,7 @@ def read_training(log: str | None, tuned: Target | None) -> Training:
         diagnosis=labels[0].label if labels else None,
         fix=labels[0].fix if labels else "",
         best_checkpoint=best_checkpoint(curve),
-        n_points=len(curve.points),
+        n_points=curve.n_points,
     )
     found = [(name, curve.series(name)) for name in ("loss", "eval_loss")]
     lines = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from pydantic import Field
@@ -119,16 +118,44 @@ class Contamination(Model, defer_build=True):
     without: Subset | None = Field(default=None, description="Result without these rows.")
 
 
+class Canaries(Model, defer_build=True):
+    """Planted markers against numbers never planted."""
+
+    planted: int = Field(description="Markers that were scored.")
+    first: int = Field(description="Those likelier than all 63 numbers never planted.")
+    exposure_bits: float = Field(description="Mean log2(64 / rank); about 1.4 by chance.")
+    base_exposure_bits: float | None
+    most_bits: float
+    p: float = Field(description="Chance of so many in first place without memory.")
+
+
+class Verbatim(Model, defer_build=True):
+    """Answers that copy training answers word for word."""
+
+    words: int = Field(description="Words in a row that count as a copy.")
+    rows: int
+    longest: int
+    ids: list[str]
+
+
 class Memorisation(Model, defer_build=True):
     """Whether the tuned model knows its training rows better than unseen ones."""
 
-    n_train: int
-    n_unseen: int
-    train_nll: Pair = Field(description="Base and tuned, nats per token, on training rows.")
-    unseen_nll: Pair = Field(description="Base and tuned, on the test rows.")
-    gap: float = Field(description="Unseen minus train NLL of tuned, less that of the base.")
-    auc: Fraction = Field(description="Chance that a training row looks more familiar; .5 = none.")
-    auc_ci95: Pair
+    n_train: int | None = None
+    n_unseen: int | None = None
+    train_nll: Pair | None = Field(
+        default=None, description="Base and tuned, nats per token, on training rows."
+    )
+    unseen_nll: Pair | None = Field(default=None, description="Base and tuned, on the test rows.")
+    gap: float | None = Field(
+        default=None, description="Unseen minus train NLL of tuned, less that of the base."
+    )
+    auc: Fraction | None = Field(
+        default=None, description="Chance that a training row looks more familiar; .5 = none."
+    )
+    auc_ci95: Pair | None = None
+    canaries: Canaries | None = None
+    verbatim: Verbatim | None = None
 
 
 class SideFormat(Model, defer_build=True):
@@ -136,7 +163,12 @@ class SideFormat(Model, defer_build=True):
 
     missing_fraction: Fraction
     truncated_fraction: Fraction = Field(description="Answers cut at max_tokens.")
+    refusal_fraction: Fraction = 0.0
+    repetition_fraction: Fraction = Field(default=0.0, description="Answers that go in circles.")
+    language_switch_fraction: Fraction = Field(default=0.0, description="In another script.")
+    broken_json_fraction: Fraction | None = Field(default=None, description="None: no JSON asked.")
     mean_characters: float
+    length_ratio: float | None = Field(default=None, description="Median, answer to reference.")
 
 
 class Speed(Model, defer_build=True):
@@ -225,46 +257,3 @@ class EvalComparison(ToolResult, defer_build=True):
             return f"dry run: {'; '.join(self.plan.steps) if self.plan else 'nothing was run'}"
         ship = f"; ship: {self.ship}" if self.ship else ""
         return f"{self.verdict}: {self.sentence}{ship}"
-
-
-def decide_ship(
-    verdict: Verdict,
-    task: Sequence[TaskMetric],
-    general: General | None,
-    contamination: Contamination | None,
-    *,
-    margin: float,
-    alpha: float,
-) -> tuple[Ship | None, list[str]]:
-    """Return whether to ship, with the reasons against it.
-
-    Args:
-        verdict: Of the first metric.
-        task: All metrics.
-        general: What the training cost elsewhere, if measured.
-        contamination: Overlap of test and training rows, if measured.
-        margin: Loss of another metric that does not matter.
-        alpha: Two-sided error rate over all metrics.
-    """
-    if verdict == "baseline":
-        return None, []
-    if verdict in {"invalid", "underpowered"}:
-        return "needs_more_data", []
-    if verdict == "worse":
-        return "no", [f"{task[0].metric} is worse"]
-    if verdict == "tied":
-        return "no", ["nothing was gained; ship only if it is cheaper or faster"]
-    reasons = [f"{entry.metric} is worse" for entry in task[1:] if _lost(entry, margin, alpha)]
-    if general is not None and general.verdict == "worse":
-        reasons.append("general ability is worse")
-    if reasons:
-        return "no", reasons
-    clean = contamination.without if contamination and contamination.fraction > 0 else None
-    if contamination and contamination.fraction > 0 and (clean is None or clean.p >= alpha):
-        return "needs_more_data", ["the gain is not shown on rows that training did not see"]
-    return "yes", []
-
-
-def _lost(entry: TaskMetric, margin: float, alpha: float) -> bool:
-    loss = (entry.diff or 0.0) * (-1 if entry.better == "higher" else 1)
-    return loss > margin and entry.p_holm is not None and entry.p_holm < alpha

@@ -156,9 +156,16 @@ def overlap(result: EvalComparison, say: Say) -> list[str]:
             pairs.append((say("without"), f"{_interval(clean.diff, clean.ci95)}, n = {clean.n}"))
         parts += [pages.heading(say("contamination")), pages.key_values(pairs)]
     if known := result.memorisation:
-        auc = _interval(known.auc, known.auc_ci95)
-        table = pages.key_values([(say("auc"), auc), (say("gap"), known.gap)])
-        parts += [pages.heading(say("memorisation")), table]
+        facts: list[tuple[str, str | float]] = []
+        if known.auc is not None and known.auc_ci95 is not None:
+            facts.append((say("auc"), _interval(known.auc, known.auc_ci95)))
+            facts.append((say("gap"), known.gap or 0.0))
+        if marks := known.canaries:
+            facts.append((say("canaries"), f"{marks.first} / {marks.planted} (p = {marks.p:.2g})"))
+            facts.append((say("exposure"), f"{marks.exposure_bits:.1f} / {marks.most_bits:.0f}"))
+        if known.verbatim is not None:
+            facts.append((say("verbatim"), str(known.verbatim.rows)))
+        parts += [pages.heading(say("memorisation")), pages.key_values(facts)]
     return parts
 
 
@@ -180,26 +187,6 @@ def flips(result: EvalComparison, say: Say, texts: dict[str, tuple[str, str, str
     if result.total > len(rows):
         parts.append(pages.paragraph(f"{result.total - len(rows)} {say('flips_more')}."))
     return parts
-
-
-def sides(result: EvalComparison, say: Say) -> list[str]:
-    """Return the table of how the answers look and how long they took."""
-    if not result.format:
-        return []
-    speeds = result.latency.sides if result.latency else {}
-    heads = [say(key) for key in ("arm", "missing", "truncated", "characters", "speed")]
-    rows = [
-        (
-            name,
-            look.missing_fraction,
-            look.truncated_fraction,
-            look.mean_characters,
-            f"{speeds[name].p50_ms:g} / {speeds[name].p95_ms:g}" if name in speeds else None,
-        )
-        for name, look in result.format.items()
-    ]
-    parts = [pages.heading(say("answers")), pages.table(heads, rows)]
-    return [*parts, pages.paragraph(result.latency.how)] if result.latency else parts
 
 
 def _interval(value: float, ends: tuple[float, float]) -> str:
@@ -274,6 +261,12 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
         "训练行更熟悉的概率（.5 = 无）",
     ),
     "gap": ("gap in nats per token", "差距（每词元纳特）"),
+    "canaries": ("planted markers in first place of 64", "在 64 个候选中排第一的标记数"),
+    "exposure": ("exposure of the markers (bits)", "标记暴露度（比特）"),
+    "verbatim": ("answers with 50 words of a training row", "含训练行连续 50 词的回答数"),
+    "refusals": ("refused", "拒答"),
+    "circles": ("goes in circles", "重复循环"),
+    "script": ("other script", "文字不符"),
     "flips": ("Rows whose answer changed, harm first", "答案发生变化的行（先列变差的）"),
     "row": ("row", "行"),
     "line": ("line", "行号"),

@@ -1,0 +1,177 @@
+"""How answers look and how long they took: side effects that no score of the task shows."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.metrics import Answers, kind_of, parse_json, tokens
+from finetuning.evaluation.results import Latency, SideFormat, Speed
+from finetuning.evaluation.targets import MISSING
+from finetuning.statistics import compare_paired
+
+_REFUSALS: Final = re.compile(
+    r"^\W*(?:i(?:'|\u2019)?m sorry|i am sorry|sorry,? (?:but )?i|i (?:can(?:no|')?t|\u2019t|cannot|"
+    r"am not able to|am unable to|won(?:'|\u2019)t) |as an ai\b|as a language model\b|"
+    r"unfortunately,? i (?:can|am)|es tut mir leid|ich kann (?:dir |ihnen )?(?:dabei |damit )?"
+    r"nicht|je suis désolé|je ne peux pas|lo siento|no puedo |抱歉|很抱歉|对不起|我无法|我不能)",
+    re.IGNORECASE,
+)
+
+
+def refuses(text: str) -> bool:
+    """Tell whether an answer begins as refusals do (English, German, French, Spanish, Chinese)."""
+    return bool(_REFUSALS.match(text))
+
+
+def repeats(text: str) -> bool:
+    """Tell whether an answer goes round in circles.
+
+    True where the last run of up to 20 words stands there three times in a row (at least six
+    words in all), or where more than half of 40 and more runs of four words are repeats.
+    """
+    words = tokens(text)
+    for size in range(1, 21):
+        if len(words) < max(3 * size, 6):
+            break
+        tail = words[-size:]
+        rounds = max(3, math.ceil(6 / size))
+        if len(words) >= rounds * size and words[-rounds * size :] == tail * rounds:
+            return True
+    runs = [tuple(words[k : k + 4]) for k in range(len(words) - 3)]
+    return len(runs) >= 40 and len(set(runs)) < len(runs) / 2
+
+
+_SCRIPTS: Final = (
+    ("han", "CJK UNIFIED"),
+    ("kana", "HIRAGANA"),
+    ("kana", "KATAKANA"),
+    ("hangul", "HANGUL"),
+    ("cyrillic", "CYRILLIC"),
+    ("arabic", "ARABIC"),
+    ("hebrew", "HEBREW"),
+    ("devanagari", "DEVANAGARI"),
+    ("greek", "GREEK"),
+    ("thai", "THAI"),
+    ("latin", "LATIN"),
+)
+
+
+def script_of(text: str) -> str | None:
+    """Return the script that most letters of a text belong to, or None without ten letters."""
+    counts: Counter[str] = Counter()
+    for letter in text[:2000]:
+        if letter.isascii():
+            counts["latin"] += letter.isalpha()
+        elif letter.isalpha():
+            name = unicodedata.name(letter, "")
+            counts[next((kind for kind, start in _SCRIPTS if name.startswith(start)), "other")] += 1
+    return counts.most_common(1)[0][0] if counts.total() >= 10 else None
+
+
+HABITS: Final[dict[str, str]] = {
+    "missing": "gives no answer",
+    "truncated": "is cut off at max_tokens",
+    "refusal": "refuses",
+    "repetition": "goes round in circles",
+    "language_switch": "answers in another script than the reference",
+    "broken_json": "is no JSON where JSON was wanted",
+}
+"""What an answer can do beside being wrong, and how a caution says it."""
+
+
+def habits_of(questions: Sequence[Question], answers: Answers) -> dict[str, list[bool]]:
+    """Return for each habit whether each answer has it; a refusal that was wanted does not count.
+
+    ``broken_json`` is there only where the references are JSON.
+    """
+    found = [answers.get(question.id, MISSING) for question in questions]
+    texts = [answer.text or "" for answer in found]
+    references = [question.reference for question in questions]
+    pairs = list(zip(texts, references, strict=True))
+    habits = {
+        "missing": [answer.text is None for answer in found],
+        "truncated": [answer.finish_reason == "length" for answer in found],
+        "refusal": [refuses(text) and not refuses(right) for text, right in pairs],
+        "repetition": [repeats(text) and not repeats(right) for text, right in pairs],
+        "language_switch": [_switches(text, right) for text, right in pairs],
+    }
+    if kind_of(references) in {"json", "tool_calls"}:
+        habits["broken_json"] = [not parse_json(text)[0] for text in texts]
+    return habits
+
+
+def _switches(text: str, reference: str) -> bool:
+    said, wanted = script_of(text), script_of(reference)
+    return said is not None and wanted is not None and said != wanted
+
+
+def look_at(questions: Sequence[Question], answers: Answers) -> SideFormat:
+    """Return the shares of habits among a side's answers, and their length."""
+    habits = habits_of(questions, answers)
+    shares = {f"{name}_fraction": sum(rows) / len(rows) for name, rows in habits.items()}
+    found = [(answers.get(q.id, MISSING).text, q.reference) for q in questions]
+    lengths = [(len(text), len(right)) for text, right in found if text is not None]
+    ratios = sorted(said / max(1, wanted) for said, wanted in lengths)
+    return SideFormat(
+        mean_characters=round(sum(n for n, _ in lengths) / len(lengths), 1) if lengths else 0.0,
+        length_ratio=round(ratios[len(ratios) // 2], 3) if ratios else None,
+        **shares,
+    )
+
+
+def new_habits(
+    questions: Sequence[Question], base: Answers, tuned: Answers, *, alpha: float, margin: float
+) -> list[str]:
+    """Return a caution for each bad habit that the tuned model has more often than the base.
+
+    Args:
+        questions: The rows.
+        base: Answers of the base.
+        tuned: Answers of the tuned model.
+        alpha: Two-sided error rate of each paired test.
+        margin: Difference of the shares that does not matter.
+    """
+    before, after = habits_of(questions, base), habits_of(questions, tuned)
+    cautions: list[str] = []
+    for name, says in HABITS.items():
+        if name not in after:
+            continue
+        pair = compare_paired(list(map(float, before[name])), list(map(float, after[name])))
+        if pair.p < alpha and pair.diff > margin:
+            cautions.append(
+                f"the tuned model {says} on {pair.tuned:.1%} of the rows, the base on "
+                f"{pair.base:.1%} (p = {pair.p:.2g})"
+            )
+    return cautions
+
+
+def measure_speed(sides: dict[str, Answers], decisive: str, *, local: bool) -> Latency | None:
+    """Return the latency of every side that was timed, or None.
+
+    Args:
+        sides: Side → its answers to the test.
+        decisive: The side whose figures stand first.
+        local: Whether any side ran on this machine, in batches.
+    """
+    speeds: dict[str, Speed] = {}
+    for name, answers in sides.items():
+        times = sorted(a.seconds for a in answers.values() if a.seconds is not None)
+        if times:
+            speeds[name] = Speed(p50_ms=_quantile(times, 0.5), p95_ms=_quantile(times, 0.95))
+    if not speeds:
+        return None
+    first = speeds.get(decisive) or next(iter(speeds.values()))
+    how = "wall time of the batch that held the row; sides share batches"
+    if not local:
+        how = "wall time of each request, up to 8 at once"
+    return Latency(p50_ms=first.p50_ms, p95_ms=first.p95_ms, sides=speeds, how=how)
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
