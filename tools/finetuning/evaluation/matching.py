@@ -71,7 +71,7 @@ def calls_of(text: str) -> list[tuple[str, str]] | None:
         return None
     if isinstance(value, dict) and "tool_calls" in value:
         value = cast("dict[str, Any]", value)["tool_calls"]
-    given = cast("list[Any]", value) if isinstance(value, list) else [value]
+    given: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
     calls = [_call(entry) for entry in _objects(given)]
     if not calls or not all(calls) or len(calls) != len(given):
         return None
