@@ -45,9 +45,15 @@ def train(base: Path, prepared: Path, overrides: dict[str, Any]) -> tuple[str, d
     return launch.run_id, {**plan.config, **(state.result or {})}
 
 
+def tried(config: dict[str, Any]) -> str:
+    """Return the rates that the run tried on held-out loss, each with that loss."""
+    probed: list[dict[str, float]] = config.get("probe") or []
+    return ", ".join(f"{row['rate']:g} ({row['held_out_loss']:.3f})" for row in probed) or "-"
+
+
 def prepare(folder: Path) -> Path:
     """Split orders.csv once, general rows mixed into the training part."""
-    from finetuning.data_prep import prepare_data
+    from finetuning.data_prep import Replay, prepare_data
     from finetuning_skill.demo.steps import ASSETS, REPLAY_FRACTION
 
     prepared = prepare_data(
@@ -57,7 +63,7 @@ def prepare(folder: Path) -> Path:
         prompt_column="message",
         completion_column="record",
         redact="mask",
-        replay={"path": str(ASSETS / "general_replay.jsonl"), "fraction": REPLAY_FRACTION},
+        replay=Replay(path=str(ASSETS / "general_replay.jsonl"), fraction=REPLAY_FRACTION),
     )
     return Path(prepared.files["train"]).parent
 
@@ -116,7 +122,8 @@ def main(arguments: list[str]) -> int:
             )
             reached &= task_base == 0.0 and task >= TASK_REACH and general >= GENERAL_REACH
             print(
-                f"seed {seed}: learning_rate {config['learning_rate']:g}, "
+                f"seed {seed}: learning_rate {config['learning_rate']:g} (tried, held-out "
+                f"loss: {tried(config)}), "
                 f"{config['num_train_epochs']:g} epochs, {config['steps']} steps, "
                 f"{seconds:.0f} s; task {task_base:.2f} -> {task:.2f} (reach {TASK_REACH}), "
                 f"general {general_base:.2f} -> {general:.2f} (reach {GENERAL_REACH})",

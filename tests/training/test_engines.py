@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import runpy
 import shlex
@@ -59,7 +60,8 @@ def emit(tmp_path: Path) -> Emit:
             (folder / f"{name}.jsonl").write_text(text)
         method = "sft" if kind == "chat" else kind
         given: dict[str, Any] = {"base_model": "Qwen/Qwen3-8B", "gpu": "H100", "method": method}
-        return configure_training(**{**given, "data": str(folder), **arguments})
+        given |= {"data": str(folder), **arguments}
+        return configure_training(**given)
 
     return call
 
@@ -105,16 +107,15 @@ def test_a_small_rate_stays_a_number_in_yaml() -> None:
 @pytest.mark.parametrize("tuning", ["lora", "qlora", "full"])
 @pytest.mark.parametrize("kind", ["sft", "chat", "dpo", "kto", "grpo", "cpt"])
 def test_trl_parses_its_configuration(emit: Emit, kind: str, tuning: str) -> None:
-    import trl
-    from trl.scripts.grpo import GRPOScriptArguments
-
+    trl: Any = importlib.import_module("trl")
+    grpo: Any = importlib.import_module("trl.scripts.grpo")
     more: dict[str, Any] = {"gpu_memory_gb": 640} if tuning == "full" else {}
     if kind == "grpo":
         more["overrides"] = {"verifier": "checks.py:score"}
     plan = emit(kind, tuning=tuning, engine="trl", **more)
     assert plan.exit_code() == 0
     classes = {"dpo": trl.DPOConfig, "kto": trl.KTOConfig, "grpo": trl.GRPOConfig}
-    script = GRPOScriptArguments if kind == "grpo" else trl.ScriptArguments
+    script = grpo.GRPOScriptArguments if kind == "grpo" else trl.ScriptArguments
     parser = trl.TrlParser(
         (script, classes.get(kind, trl.SFTConfig), trl.ModelConfig, trl.DatasetMixtureConfig)
     )
@@ -268,8 +269,7 @@ def test_a_sky_task_carries_data_base_and_settings(emit: Emit, base: Path) -> No
 
 
 def test_accelerate_reads_the_settings_for_several_processes(emit: Emit, base: Path) -> None:
-    from accelerate.commands.config.config_args import load_config_from_file
-
+    accelerate: Any = importlib.import_module("accelerate.commands.config.config_args")
     plan = emit("sft", engine="torchrun", n_gpus=2)
     assert [Path(path).name for path in plan.files] == [
         "training.json",
@@ -278,11 +278,11 @@ def test_accelerate_reads_the_settings_for_several_processes(emit: Emit, base: P
     ]
     assert plan.next[0].tool == "launch_lora"
     assert (plan.config["engine"], plan.config["num_processes"]) == ("torchrun", 2)
-    found: Any = load_config_from_file(plan.files[1])
+    found: Any = accelerate.load_config_from_file(plan.files[1])
     assert found.num_processes == 2
     assert found.fsdp_config["fsdp_version"] == 2
     cpu = emit("sft", engine="torchrun", base_model=str(base), gpu=None, n_gpus=1)
-    slow: Any = load_config_from_file(cpu.files[1])
+    slow: Any = accelerate.load_config_from_file(cpu.files[1])
     assert slow.use_cpu
 
 

@@ -43,8 +43,9 @@ def configure(tmp_path: Path) -> Configure:
                 rows = [{**row, "label": n % 4 == 0} for n, row in enumerate(rows)]
             text = "".join(json.dumps(row) + "\n" for row in rows)
             (folder / f"{name}.jsonl").write_text(text)
-        given = {"base_model": "Qwen/Qwen3-8B", "gpu": "H100", "method": rows_of}
-        return configure_training(**{**given, "data": str(folder), **arguments})
+        given: dict[str, Any] = {"base_model": "Qwen/Qwen3-8B", "gpu": "H100", "method": rows_of}
+        given |= {"data": str(folder), **arguments}
+        return configure_training(**given)
 
     return call
 

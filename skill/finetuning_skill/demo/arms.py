@@ -28,6 +28,8 @@ _FIXED: Final = (
     "r",
 )
 _LAST_TENTHS: Final = 10
+_START: Final[dict[str, Any]] = {"seed": 0, "probe_learning_rates": None}
+"""No rates are tried: both arms are to train at one rate, and this size's was measured."""
 
 
 class Settings(NamedTuple):
@@ -48,13 +50,13 @@ def choose_settings(base: Path, data: Path, folder: Path) -> Settings:
     Raises:
         RunFailedError: The run was refused or does not fit this machine.
     """
-    first = plan_run(base, data, folder / "training-with-replay", {"seed": 0})
+    first = plan_run(base, data, folder / "training-with-replay", dict(_START))
     estimate = (first.time_seconds or {}).get("p50", 0.0)
     if estimate <= MOST_SECONDS:
         return Settings(first, shortened=False)
     epochs = float(first.config["num_train_epochs"]) * MOST_SECONDS / estimate
     epochs = max(1, int(epochs * _LAST_TENTHS)) / _LAST_TENTHS
-    shorter = {"seed": 0, "num_train_epochs": epochs}
+    shorter = {**_START, "num_train_epochs": epochs}
     return Settings(plan_run(base, data, folder / "training-shortened", shorter), shortened=True)
 
 

@@ -82,7 +82,7 @@ def _format_of(row: Mapping[str, Json]) -> RowFormat | None:
 
 
 def _is_text(value: Json) -> bool:
-    return isinstance(value, str | list) and bool(value)
+    return bool(value) and isinstance(value, str | list)
 
 
 def profile_data(path: Path, base_folder: Path | None, method: str | None = None) -> DataProfile:
