@@ -105,6 +105,10 @@ def _run_other(command: str, values: argparse.Namespace) -> ToolResult:
 
         options = {name: v for name, v in vars(values).items() if name not in _SURFACE}
         return run_demo(**options)
+    if command == "bundle":
+        from finetuning_skill.bundle import bundle
+
+        return bundle(**{name: v for name, v in vars(values).items() if name not in _SURFACE})
     if command == "catalogue":
         from finetuning import providers
 

@@ -17,6 +17,7 @@ from finetuning_skill.arguments import describe
 CLI_ONLY: Final[dict[str, str]] = {
     "demo": "Run the whole job on shipped or own data: raw file to tuned model, verdict, report.",
     "catalogue": "Check the provider catalogue, or ask live signals for newer rows.",
+    "bundle": "Collect wheels, a base and digests for a machine without network.",
     "approve": "Approve a plan that would spend money or send data out (a person does this).",
 }
 _EPILOG: Final = (
@@ -162,6 +163,18 @@ def _fill_demo(parser: argparse.ArgumentParser) -> None:
     _add_surface(parser, None)
 
 
+def _fill_bundle(parser: argparse.ArgumentParser) -> None:
+    from finetuning_skill.bundle import bundle
+
+    text, descriptions = describe(bundle)
+    parser.description = text
+    parser.epilog = "example:\n  fine-tuning bundle carried --extras local --base models/my-base"
+    hints = typing.get_type_hints(bundle, include_extras=True)
+    for name in inspect.signature(bundle).parameters:
+        _add_option(parser, name, hints[name], descriptions.get(name, ""), name == "output_dir")
+    _add_surface(parser, None)
+
+
 def _fill_approve(parser: argparse.ArgumentParser) -> None:
     parser.description = CLI_ONLY["approve"]
     parser.epilog = "example:\n  fine-tuning approve PLAN_ID --max-usd 5"
@@ -188,6 +201,8 @@ def _fill_catalogue(parser: argparse.ArgumentParser) -> None:
 def _fill(parser: argparse.ArgumentParser, command: str) -> None:
     if command == "demo":
         _fill_demo(parser)
+    elif command == "bundle":
+        _fill_bundle(parser)
     elif command == "catalogue":
         _fill_catalogue(parser)
     elif command == "approve":
