@@ -217,10 +217,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--epochs", type=float, default=6.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="6 kills of a shorter run")
+    parser.add_argument("--quick", action="store_true", help="5 kills of a shorter run")
     parser.add_argument("--log", type=Path, help="write each kill there as a line of JSON")
     options = parser.parse_args()
-    kills, epochs = (6, 3.0) if options.quick else (options.kills, options.epochs)
+    kills, epochs = (5, 2.0) if options.quick else (options.kills, options.epochs)
     os.environ.update({"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
     os.environ.update({"TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"})
     with tempfile.TemporaryDirectory() as name:

@@ -44,7 +44,7 @@ def anyio_backend() -> str:
 def reference(settings_for: Settings) -> Iterator[str]:
     """Train without interruption, in this process, and return the run."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    config = settings_for(num_train_epochs=16.0)
+    config = settings_for(num_train_epochs=16.0, save_steps=4)
     run_id = runs.create_run("launch_lora", arguments={"config": config}).run_id
     assert session.main(run_id) == 0
     yield run_id
@@ -58,7 +58,7 @@ def test_a_run_killed_in_the_middle_is_lost_and_resumes_bit_identically(
     settings_for: Settings, reference: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "training.json"
-    config.write_text(json.dumps(settings_for(num_train_epochs=16.0)))
+    config.write_text(json.dumps(settings_for(num_train_epochs=16.0, save_steps=4)))
     killed = launch_lora(str(config))
     assert killed.run_id
     until(killed.run_id, 6)

@@ -99,6 +99,8 @@ class Job:
     def follow(self) -> None:
         """Let the reporter, the guard of the weights and the judge of evaluations listen."""
         self.trainer.remove_callback(transformers.PrinterCallback)
+        # PEFT's model card is an empty form, and costs more than the weights of a small adapter
+        self.trainer.model.create_or_update_model_card = _no_card
         self.trainer.alert = self.reporter.alert
         self.judge = KeepBest(self.trainer, self.config)
         for callback in (self.reporter, GuardWeights(self.trainer), self.judge):
@@ -231,6 +233,10 @@ class Job:
     def _since_launch(self, moment: float | None) -> float | None:
         created = datetime.datetime.fromisoformat(runs.read_run(self.run_id).created_at)
         return None if moment is None else round(moment - created.timestamp(), 2)
+
+
+def _no_card(folder: str) -> None:
+    """Write no model card."""
 
 
 def _last(history: list[dict[str, Any]], name: str) -> float | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -51,6 +52,9 @@ def main(run_id: str) -> int:
         runs.attach(run_id)
         runs.record_progress(run_id, runs.RunProgress(what="loading libraries"))
         job = job_of(run_id)
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         get_ready(job)
         return follow_through(job, stop)
     except StoppedEarly:
@@ -167,4 +171,5 @@ def log_failure(error: Exception) -> None:
 if __name__ == "__main__":
     # the libraries warn about their own future at import; faults come as exceptions
     warnings.simplefilter("ignore")
+    gc.disable()  # what is imported stays: looking for garbage in it costs a second
     sys.exit(main(sys.argv[1]))
