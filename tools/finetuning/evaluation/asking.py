@@ -247,7 +247,9 @@ def read_recorded(
     if others:
         faults.append(f"{side}: {others} recorded rows have another right answer than the data")
     if recording.broken:
-        notes.append(f"{side}: {recording.broken} lines of the recorded file cannot be read")
+        notes.append(
+            f"{side}: {recording.broken} lines of the recorded file hold no answer that can be read"
+        )
     if strays and found:
         notes.append(f"{side}: {strays} recorded answers belong to no row")
     return found, faults, notes

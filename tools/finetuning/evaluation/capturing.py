@@ -49,7 +49,7 @@ _HOW_TO_RUN: Final = frozenset({"dry_run", "plan_id", "at_once"})
 
 @dataclass
 class Capture:
-    """What is asked, what is known, what it costs.
+    """What is asked, known, and paid.
 
     Attributes:
         given: Arguments of the call.
@@ -123,8 +123,8 @@ class Capture:
         """Return what would be sent."""
         left, host = self.left(), host_of(self.target)
         steps = [f"send {len(left)} requests to {host or 'this machine'}"]
+        what = "ask again" if self.given["retry_unsure"] else "leave out"
         if self.unsure:
-            what = "ask again" if self.given["retry_unsure"] else "leave out"
             steps.append(f"{what} {len(self.unsure)} requests that were cut off")
         if self.personal:
             found = ", ".join(f"{count} {name}" for name, count in self.personal.items())
@@ -235,8 +235,7 @@ class Capture:
 
     def _ask_server(self, left: Sequence[int], at_once: int) -> None:
         target = cast("AskedTarget", self.target)
-        store = AnswerStore()
-        groups: dict[str, list[int]] = {}
+        store, groups = AnswerStore(), dict[str, list[int]]()
         for number in left:
             groups.setdefault(key_of(target, self.items[number]), []).append(number)
         kept = store.read(groups)[0] if self.asked is not None else {}

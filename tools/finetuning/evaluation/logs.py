@@ -9,17 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from finetuning.errors import BadInputError
 from finetuning.records import Json, Record
 
-LARGEST_BYTES: Final = 1 << 30
-"""Largest JSON document that is read whole."""
-
 _CUT: Final = frozenset({"length", "max_tokens", "model_length"})
-_ZSTANDARD: Final = 93
 
 
 class Row(NamedTuple):
@@ -133,35 +127,6 @@ def _written(data: Mapping[str, Json]) -> str | None:
 
 
 # --- Inspect: .eval (a zip of JSON) and .json -----------------------------------------------------
-
-
-def zipped_samples(path: Path) -> Iterator[dict[str, Json]]:
-    """Yield the samples of an Inspect log that is a zip."""
-    import zipfile
-
-    with zipfile.ZipFile(path) as packed:
-        entries = [e for e in packed.infolist() if e.filename.startswith("samples/")]
-        if any(entry.compress_type == _ZSTANDARD for entry in entries):
-            raise BadInputError(
-                "recorded",
-                f"{path.name} is packed with Zstandard, which this Python cannot unpack",
-                "an Inspect log as JSON",
-                f"Run: inspect log convert {path.name} --to json --output-dir converted",
-            )
-        if not entries:
-            raise BadInputError(
-                "recorded", f"{path.name} is a zip without samples/", "an Inspect log",
-                "Name the .eval file that inspect eval wrote",
-            )  # fmt: skip
-        for entry in entries:
-            if entry.file_size > LARGEST_BYTES:
-                raise BadInputError(
-                    "recorded",
-                    f"one sample of {path.name} has {entry.file_size} bytes",
-                    f"at most {LARGEST_BYTES}",
-                    "Leave that sample out",
-                )
-            yield as_object(json.loads(packed.read(entry)))
 
 
 def rows_of_inspect(samples: Iterable[dict[str, Json]]) -> Iterator[Row]:

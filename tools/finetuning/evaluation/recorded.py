@@ -7,12 +7,12 @@ logs of Inspect (zip or JSON), results of promptfoo.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
+from finetuning.errors import BadInputError
 from finetuning.evaluation.logs import (
-    LARGEST_BYTES,
     Row,
     as_name,
     as_number,
@@ -21,10 +21,12 @@ from finetuning.evaluation.logs import (
     rows_of_inspect,
     rows_of_lm_eval,
     rows_of_promptfoo,
-    zipped_samples,
 )
 from finetuning.files import read_records
 from finetuning.records import Finding, Json, Record
+
+_LARGEST_BYTES: Final = 1 << 30
+_ZSTANDARD: Final = 93
 
 
 class Recording(NamedTuple):
@@ -33,7 +35,7 @@ class Recording(NamedTuple):
     Attributes:
         tool: Who wrote it: ``own``, ``lm_eval``, ``inspect`` or ``promptfoo``.
         rows: What it holds.
-        broken: Lines that cannot be read.
+        broken: Lines that cannot be read, or hold no answer.
     """
 
     tool: str
@@ -64,7 +66,7 @@ def read_log_file(path: Path) -> Recording | None:
     import zipfile
 
     if zipfile.is_zipfile(path):
-        return Recording("inspect", list(rows_of_inspect(zipped_samples(path))))
+        return Recording("inspect", list(rows_of_inspect(_zipped_samples(path))))
     document = _document(path)
     if document is not None:
         if "samples" in document and "eval" in document:
@@ -85,7 +87,7 @@ def _document(path: Path) -> dict[str, Json] | None:
         first = stream.readline(1 << 20)
         rest = stream.read(1)
         one_line = first.rstrip().endswith(b"}") and rest != b""
-    if one_line or path.stat().st_size > LARGEST_BYTES:
+    if one_line or path.stat().st_size > _LARGEST_BYTES:
         return None
     try:
         value = json.loads(path.read_bytes())
@@ -128,6 +130,9 @@ def _own(path: Path) -> Recording:
             broken += 1
             continue
         data = record.data
+        if "output" not in data and "nll" not in data:
+            broken += 1
+            continue
         sample, output = data.get("sample", 0), data.get("output")
         rows.append(
             Row(
@@ -141,3 +146,51 @@ def _own(path: Path) -> Recording:
             )
         )
     return Recording("own", rows, broken)
+
+
+def _zipped_samples(path: Path) -> Iterator[dict[str, Json]]:
+    """Yield the samples of an Inspect log that is a zip.
+
+    Raises:
+        BadInputError: It holds no samples, or one that cannot be unpacked.
+    """
+    import zipfile
+
+    with zipfile.ZipFile(path) as packed:
+        entries = [e for e in packed.infolist() if e.filename.startswith("samples/")]
+        if not entries:
+            raise _unusable(path, "is a zip without samples/")
+        for entry in entries:
+            if entry.file_size > _LARGEST_BYTES:
+                raise _unusable(path, f"holds a sample of {entry.file_size} bytes")
+            try:
+                if entry.compress_type == _ZSTANDARD:
+                    text = _unpack(path, entry.header_offset, entry.compress_size)
+                else:
+                    text = packed.read(entry)
+                yield as_object(json.loads(text))
+            except (ValueError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+                raise _unusable(path, "holds a sample that cannot be unpacked") from error
+
+
+def _unusable(path: Path, what: str) -> BadInputError:
+    step = f"Run: inspect log convert {path.name} --to json --output-dir converted"
+    return BadInputError("recorded", f"{path.name} {what}", "a whole log of Inspect", step)
+
+
+def _unpack(path: Path, offset: int, size: int) -> bytes:
+    """Return a Zstandard entry of a zip, which Python before 3.14 cannot unpack by itself."""
+    import tempfile
+
+    from finetuning.files.chunks import read_chunks
+
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        header = stream.read(30)  # ends with the lengths of the name and of the extra field
+        name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        stream.seek(offset + 30 + name + extra)
+        data = stream.read(size)
+    with tempfile.NamedTemporaryFile(suffix=".zst") as file:
+        file.write(data)
+        file.flush()
+        return b"".join(read_chunks(Path(file.name)))
