@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from finetuning.pii import TYPES, Span
+from finetuning.pii import TYPES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,6 +31,38 @@ Accept = Callable[[re.Match[str]], Place | None]
 LEFT: Final = r"(?<![A-Za-z0-9_])"
 """No ASCII word character on the left (Chinese text may touch a number)."""
 RIGHT: Final = r"(?![A-Za-z0-9_])"
+
+
+LINK: Final = (
+    r"(?:[ \t]{0,2}(?:(?i:is|was|are|ist|lautet|war|est|es|era|é|number|nummer|num|no|nr|nº|n|id)"
+    r"(?![A-Za-z0-9])[.º°]{0,2}|[:#=：]|为|是|号码?|編?號碼?|编?号)){0,4}[ \t\"'#]{0,3}"
+)
+"""What may stand between a label and its value."""
+
+
+def cued(words: str) -> tuple[str, str]:
+    """Return a trigger and a pattern for any of some cues, whatever their case.
+
+    The pattern begins with a set of letters, which lets Python skip to the next one of them: twice
+    as fast as the same words after an assertion.
+
+    Args:
+        words: Cues separated by ``|``, as regular expressions that begin with a plain letter. One
+            in Latin letters begins a word.
+    """
+    every = _ALTERNATIVE.findall(words)
+    rests: dict[str, list[str]] = {}
+    for word in every:
+        rests.setdefault("".join(sorted({word[0].lower(), word[0].upper()})), []).append(word[1:])
+    either = "|".join(f"(?<=[{first}])(?i:{'|'.join(rest)})" for first, rest in rests.items())
+    pattern = rf"[{''.join(rests)}](?<![A-Za-z0-9_][A-Za-z])(?:{either})"
+    latin = "|".join(word for word in every if word[0].isascii())
+    others = [f"(?i:{word})" for word in every if not word[0].isascii()]
+    return "|".join([rf"(?i:\b(?:{latin}))", *others]), pattern
+
+
+_ALTERNATIVE: Final = re.compile(r"(?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^]]*\]|[^|([])+")
+"""One of several alternatives; a ``|`` inside brackets does not end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +82,6 @@ class Rule:
     trigger: str
     pattern: re.Pattern[str]
     accept: Accept
-
-    def find(self, text: str) -> Iterator[Span]:
-        """Yield the accepted spans of one text, left to right."""
-        for match in self.pattern.finditer(text):
-            place = self.accept(match)
-            if place is not None:
-                yield Span(place[0], place[1], self.type, place[2])
 
 
 def rule(
@@ -91,9 +116,25 @@ def rule(
     return Rule(type_, trigger, compiled, accept or default)
 
 
+_NO_DIGIT: Final = re.compile(r"[^0-9]+")
+_OTHER: Final = re.compile(
+    r"(?:order|track|isbn|\bean\b|invoice|ticket|\bref|sku|parcel|item|article|artikel|bestell|"
+    r"sendung|rechnung|commande|suivi|facture|référence|pedido|seguimiento|rastreio|fatura|version|"
+    r"model|serial|\bbuild|request|订单|快递|单号|条码|货号|发票|工单|型号)"
+    r"(?:(?![.!?] [A-ZÀ-Þ])[^0-9\n。！？])*\Z",
+    re.IGNORECASE,
+)
+"""Words for a number that identifies a thing."""
+
+
 def digits_of(value: str) -> str:
     """Return only the ASCII digits of a value."""
-    return "".join(character for character in value if character in "0123456789")
+    return _NO_DIGIT.sub("", value)
+
+
+def is_other(match: re.Match[str]) -> bool:
+    """Say whether the words before a bare number call it an order, a book or another thing."""
+    return _OTHER.search(match.string[max(0, match.start() - 26) : match.start()]) is not None
 
 
 TAG: Final = re.compile(r"\[(?:" + "|".join(t.upper() for t in TYPES) + r")(?:_[0-9a-f]{12})?\]")

@@ -1,13 +1,12 @@
-"""How to reach a person or a machine: e-mail, phone, IP and MAC addresses."""
+"""How to reach a person: e-mail and phone."""
 
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
-from typing import Final
+from typing import Any, Final
 
-from finetuning.pii.rules import LEFT, RIGHT, Accept, Place, Rule, digits_of, rule
+from finetuning.pii.rules import Accept, Place, Rule, cued, digits_of, is_other, rule
 
 _FILE_ENDINGS: Final = frozenset(
     "png jpg jpeg gif svg webp ico css js ts py java html htm json xml yaml yml toml md txt zip "
@@ -44,6 +43,7 @@ _EMAIL_SPOKEN: Final = (
 )
 _DATE_SHAPE: Final = re.compile(
     r"(?:19|20)\d{2}[-/. ](?:0?[1-9]|1[0-2])[-/. ](?:0?[1-9]|[12]\d|3[01])"
+    r"|(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:19|20)\d\d(?!\d)"
 )
 
 
@@ -54,7 +54,44 @@ def _nanp(match: re.Match[str]) -> Place | None:
     return match.start(), match.end(), 0.75 if match.group()[-5] == " " else 0.9
 
 
-@functools.lru_cache(maxsize=4096)
+_KINDS: Final = (
+    "fixed_line mobile toll_free premium_rate shared_cost personal_number voip pager uan voicemail"
+).split()
+
+
+@functools.cache
+def _plan(region: str) -> tuple[re.Pattern[str], frozenset[int], str]:
+    """Return of a region's numbering plan: numbers in use, their lengths, what is dialled first."""
+    from phonenumbers.phonemetadata import PhoneMetadata
+
+    everywhere = region.isdigit()  # a calling code that belongs to no country, as of freephone
+    source: Any = PhoneMetadata
+    plan: Any = (
+        source.metadata_for_nongeo_region(int(region), None)
+        if everywhere
+        else source.metadata_for_region(region, None)
+    )
+    kinds = [getattr(plan, kind) for kind in _KINDS]
+    used = {one.national_number_pattern for one in kinds if one} - {None}
+    lengths = frozenset(plan.general_desc.possible_length)
+    return (
+        re.compile("|".join(f"(?:{p})" for p in sorted(used))),
+        lengths,
+        plan.national_prefix or "",
+    )
+
+
+def _in_plan(national: str, region: str) -> int:
+    used, lengths, prefix = _plan(region)
+    if used.fullmatch(national):
+        return 2
+    inner = national[len(prefix) :] if prefix and national.startswith(prefix) else national
+    if inner != national and used.fullmatch(inner):
+        return 2
+    return int(len(national) in lengths or len(inner) in lengths)
+
+
+@functools.lru_cache(maxsize=65_536)
 def phone_quality(number: str, region: str | None) -> int:
     """Say how well a number fits the public numbering plans.
 
@@ -65,15 +102,17 @@ def phone_quality(number: str, region: str | None) -> int:
     Returns:
         2 for a number that is in use in that plan, 1 for one of the right length, else 0.
     """
-    import phonenumbers
+    digits = digits_of(number)
+    if region is not None:
+        return _in_plan(digits, region)
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
-    try:
-        parsed = phonenumbers.parse(number, region)
-    except phonenumbers.NumberParseException:
-        return 0
-    if phonenumbers.is_valid_number(parsed):
-        return 2
-    return 1 if phonenumbers.is_possible_number(parsed) else 0
+    for size in (1, 2, 3):  # no country code begins another one
+        regions = COUNTRY_CODE_TO_REGION_CODE.get(int(digits[:size] or 0), ())
+        if regions and digits[0] != "0":
+            names = [digits[:size] if name == "001" else name for name in regions]
+            return max(_in_plan(digits[size:], name) for name in names)
+    return 0
 
 
 def _international(match: re.Match[str]) -> Place | None:
@@ -94,13 +133,29 @@ def _international(match: re.Match[str]) -> Place | None:
         text = shorter
 
 
-_ZERO_REGIONS: Final = ("GB", "DE", "FR", "CN", "JP", "KR", "AU", "IT", "NL", "CH", "AT", "BE")
+_ZERO_REGIONS: Final = (
+    "GB",
+    "DE",
+    "FR",
+    "CN",
+    "JP",
+    "KR",
+    "AU",
+    "IN",
+    "IT",
+    "NL",
+    "CH",
+    "AT",
+    "BE",
+)
 
 
 def _trunk_zero(match: re.Match[str]) -> Place | None:
     """Accept a number written with a leading trunk 0 if some country's plan has it."""
     digits = digits_of(match.group())
     if not 9 <= len(digits) <= 12 or _DATE_SHAPE.match(match.group()):
+        return None
+    if len(digits) == len(match.group()) and is_other(match):
         return None
     if re.fullmatch(r"07\d{9}", digits):  # GB mobiles, the drama range 07700 900 included
         return match.start(), match.end(), 0.85
@@ -118,10 +173,20 @@ def _valid_in(*regions: str) -> Accept:
     return accept
 
 
+def _bare(match: re.Match[str]) -> Place | None:
+    return None if is_other(match) else (match.start(), match.end(), 0.8)
+
+
 def _after_cue(match: re.Match[str]) -> Place | None:
     value = match.group(1)
     digits = digits_of(value)
-    if _DATE_SHAPE.match(value) or re.fullmatch(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", value):
+    if len(digits) > 13 and value[0] != "+":
+        return None
+    if (
+        is_other(match)
+        or _DATE_SHAPE.match(value)
+        or re.fullmatch(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", value)
+    ):
         return None
     return (match.start(1), match.end(1), 0.85) if 7 <= len(digits) <= 15 else None
 
@@ -130,12 +195,12 @@ def _after_cue(match: re.Match[str]) -> Place | None:
 _BEFORE: Final = r"(?<![A-Za-z0-9_+/#=.-])"
 _AFTER: Final = r"(?![A-Za-z0-9_]|[.-]\d|/\d)"
 _PLUS_TRIGGER: Final = r"(?:\+|\b00)[ ]?\(?[1-9]"
-_GROUPS_TRIGGER: Final = r"0[0-9]{1,5}\)?[ .\-/]{1,2}[0-9]{2,8}"
-_CUES: Final = (
-    r"(?i:\b(?:tele)?phone|\btel\b|\bmobile|\bcell|\bfax|\bwhats ?app|\bsms\b|\bcall\b|\btext me|"
-    r"\breach me|\bdial\b|\bnumber is|\bring me|\bhandy|\brufnummer|\btéléphone|\bportable|"
-    r"\bteléfono|\bmóvil|\btelefone|\bcelular|\bmobil)|电话|電話|手机|手機|联系方式|致电|拨打|"
-    r"座机|传真|微信"
+_GROUPS_TRIGGER: Final = r"0[0-9]{1,5}\)?[ .\-/\n]{1,2}[0-9]{2,8}|0[1-9][0-9]{8}"
+_CUE_TRIGGER, _CUE = cued(
+    r"telephone|phone|tel\b|mobile|cell|fax|whats ?app|sms\b|call\b|text me|text\b|reach me|dial\b|"
+    r"number is|ring me|handy|rufnummer|rückruf|rufen|mobil|téléphone|tél\b|portable|appele|"
+    r"joignable|teléfono|móvil|llám|telefon|celular|ligue|estoy en el|estou no|电话|電話|手机|手機|"
+    r"联系方式|致电|拨打|座机|传真|微信|可以打"
 )
 
 EMAIL_RULES: Final[tuple[Rule, ...]] = (
@@ -160,14 +225,15 @@ PHONE_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "phone",
         _GROUPS_TRIGGER,
-        rf"{_BEFORE}\(?0\d{{1,5}}\)?(?:[ .\-/]{{1,2}}\d{{2,8}}){{1,5}}{_AFTER}",
+        r"[(0](?<![A-Za-z0-9_+/#=.-][(0])(?:(?<=0)|0)(?:\d{1,5}\)?(?:[ .\-/\n]{1,2}\d{2,8}){1,5}"
+        rf"|[1-9]\d{{8,9}}){_AFTER}",
         accept=_trunk_zero,
     ),
     rule(
         "phone",
-        r"1[3-9][0-9][ -]?[0-9]{4}[ -]?[0-9]{4}",
-        rf"{_BEFORE}1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}{_AFTER}",
-        0.8,
+        r"1[3-9][0-9][ \n-]{0,2}[0-9]{4}[ \n-]{0,2}[0-9]{4}",
+        rf"{_BEFORE}1[3-9]\d[ \n-]{{0,2}}\d{{4}}[ \n-]{{0,2}}\d{{4}}{_AFTER}",
+        accept=_bare,
     ),
     rule("phone", r"[6-9][0-9]{4}[ -][0-9]{5}", rf"{_BEFORE}[6-9]\d{{4}}[ -]\d{{5}}{_AFTER}", 0.75),
     rule(
@@ -180,77 +246,14 @@ PHONE_RULES: Final[tuple[Rule, ...]] = (
         "phone",
         r"[0-9]{2,3}[ -][0-9]{2,4}[ -][0-9]{2,4}",
         rf"{_BEFORE}(?:[679]\d\d([ -])(?:\d\d\1\d\d\1\d\d|\d{{3}}\1\d{{3}})"
-        rf"|3\d\d([ -])\d{{3}}\2\d{{3,4}}){_AFTER}",
+        rf"|3\d\d([ -])\d{{3}}\2\d{{3,4}}|9\d \d{{3}} \d\d \d\d){_AFTER}",
         accept=_valid_in("ES", "IT"),
     ),
     rule(
         "phone",
-        rf"(?:{_CUES})[^0-9\n]{{0,25}}[0-9]",
-        rf"(?:{_CUES})[^\d\n\0]{{0,25}}?(?<![A-Za-z0-9_-])"
-        rf"(\+?\(?\d(?:[ .\-/()]{{0,2}}\d){{6,14}}){_AFTER}",
+        rf"(?:{_CUE_TRIGGER})[^0-9\n]{{0,25}}[0-9]",
+        rf"{_CUE}[^\d\n\0]{{0,25}}?(?<![A-Za-z0-9_-])"
+        rf"(\+?\(?\d(?:[ .\-/()\n]{{0,2}}\d){{6,14}}){_AFTER}",
         accept=_after_cue,
-    ),
-)
-
-
-def _accept_ip_v4(match: re.Match[str]) -> Place | None:
-    octets = match.group().split(".")
-    if match.group().startswith(("0.", "127.", "255.255.")):
-        return None
-    before = match.string[max(0, match.start() - 24) : match.start()].lower()
-    before = before.rpartition("\0")[2]  # what stands before a redacted value is not context
-    if re.search(r"(?:\bv|version|release|build|ver\.|firmware|section|chapter)[ :=#]*$", before):
-        return None
-    cue = re.search(r"\bip|addr|host|server|from|ping|gateway|dns|@|//", before)
-    if all(len(octet) == 1 for octet in octets):  # 1.2.3.4 is more often a version or a section
-        return (match.start(), match.end(), 0.7) if cue else None
-    return match.start(), match.end(), 0.95 if cue else 0.85
-
-
-def _is_ip_v6(value: str) -> bool:
-    try:
-        address = ipaddress.IPv6Address(value)
-    except ValueError:
-        return False
-    groups = [group for group in value.split(":") if group]
-    has_digit = any(character.isdigit() for character in value)
-    return has_digit and len(groups) >= 2 and not address.is_loopback
-
-
-def _is_mac(value: str) -> bool:
-    digits = re.sub(r"[^0-9a-f]", "", value.lower())
-    return len(set(digits)) > 1
-
-
-_OCTET: Final = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_HEX2: Final = r"[0-9A-Fa-f]{2}"
-
-NETWORK_RULES: Final[tuple[Rule, ...]] = (
-    rule(
-        "ip_v4",
-        r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
-        rf"(?<![A-Za-z0-9_.])(?:{_OCTET}\.){{3}}{_OCTET}(?![A-Za-z0-9_]|\.\d)",
-        accept=_accept_ip_v4,
-    ),
-    rule(
-        "ip_v6",
-        r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{1,36}",
-        r"(?<![A-Za-z0-9_:.])(?=[0-9A-Fa-f]{0,4}:)"
-        r"[0-9A-Fa-f:]{3,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![A-Za-z0-9_:])",
-        0.95,
-        check=_is_ip_v6,
-    ),
-    rule(
-        "mac",
-        r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]",
-        rf"(?<![A-Za-z0-9_:-]){_HEX2}([:-])(?:{_HEX2}\1){{4}}{_HEX2}(?![A-Za-z0-9_:-])",
-        accept=lambda match: (match.start(), match.end(), 0.95) if _is_mac(match.group()) else None,
-    ),
-    rule(
-        "mac",
-        r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
-        rf"{LEFT}[0-9A-Fa-f]{{4}}\.[0-9A-Fa-f]{{4}}\.[0-9A-Fa-f]{{4}}{RIGHT}",
-        0.85,
-        check=lambda value: _is_mac(value) and not value.replace(".", "").isdigit(),
     ),
 )

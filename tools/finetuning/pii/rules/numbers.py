@@ -8,7 +8,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from finetuning.pii.rules import LEFT, RIGHT, Place, Rule, checks, digits_of, rule
+from finetuning.pii.rules import (
+    LEFT,
+    LINK,
+    RIGHT,
+    Place,
+    Rule,
+    checks,
+    cued,
+    digits_of,
+    is_other,
+    rule,
+)
 
 # A number must not be part of a longer one, of an identifier or of a UUID.
 _BEFORE: Final = r"(?<![A-Za-z0-9_.-])"
@@ -17,21 +28,45 @@ _AFTER: Final = r"(?![A-Za-z0-9_]|[-.]\d| \d{4}(?!\d))"
 
 def _accept_iban(match: re.Match[str]) -> Place | None:
     """Cut the candidate to the length of its country, then check mod 97."""
-    length = checks.iban_length(match.group(1))
-    if length is None:
+    start = match.start()
+    value = match.string[start] + match.group(1)
+    length = checks.iban_length(value)
+    places = [place for place, character in enumerate(value) if character not in " -\n"]
+    if length is None or len(places) < length:
         return None
-    compact, end = "", match.start()
-    for character in match.group(1):
-        if len(compact) == length:
-            break
-        end += 1
-        if character not in " -":
-            compact += character
-    if len(compact) != length or not checks.is_iban(compact):
+    whole = value[: places[length - 1] + 1]
+    end = start + len(whole)
+    compact = "".join(whole[place] for place in places[:length])
+    if not checks.is_iban(compact):
         return None
     if match.string[end : end + 1].isalnum() and match.string[end : end + 1].isascii():
         return None
-    return match.start(), end, 0.99
+    named = "iban" in match.string[max(0, start - 12) : start].lower()
+    if not named and (not compact.isupper() or not _IBAN_GROUPS.fullmatch(whole)):
+        return None  # by chance one UUID of a hundred passes
+    return start, end, 0.99
+
+
+_IBAN_GROUPS: Final = re.compile(
+    r"[A-Z0-9]+|[A-Z0-9]{4}(?:[ \n-]{1,2}[A-Z0-9]{4}){2,}.{0,4}", re.DOTALL
+)
+_MAESTRO: Final = frozenset("50 56 57 58 63 67 81".split())
+_CARD_WORD: Final = re.compile(
+    r"card|visa|master|amex|credit|kredit|karte|carte|tarjeta|cartão|信用卡|卡", re.IGNORECASE
+)
+
+
+def _accept_card(match: re.Match[str]) -> Place | None:
+    """Check prefix and digit; a bare number of a rare length must also be called a card."""
+    value = match.group()
+    if not checks.is_card(value):
+        return None
+    if value.isdigit():
+        before = match.string[max(0, match.start() - 32) : match.start()]
+        rare = len(value) not in (15, 16) or value[:2] in _MAESTRO
+        if is_other(match) or (rare and not _CARD_WORD.search(before)):
+            return None
+    return match.start(), match.end(), 0.97
 
 
 def _cued(cue: str, value: str) -> str:
@@ -39,33 +74,38 @@ def _cued(cue: str, value: str) -> str:
     return rf"(?i:{cue})[^0-9\n\0]{{0,20}}?{value}"
 
 
+_ACCOUNT, _ACCOUNT_CUE = cued(
+    "bank account|checking account|savings account|current account|account (?:n|#)|acct|a/c (?:n|"
+    "#)|"
+    "bank acct|kontonummer|konto|numéro de compte|compte bancaire|número de cuenta|cuenta bancaria|"
+    "nº de cuenta|número da conta|conta corrente|conta bancária|conta nº|银行账|银行卡|账号|帐号|"
+    "账户|"
+    "帐户|卡号"
+)
+_LINK_WORDS: Final = r"(?:umber|um|o\.?|r\.?)?(?: hat die Nummer)?"
+
+
 BANK_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "credit_card",
-        r"[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4}",
-        rf"{_BEFORE}(?:\d{{13,19}}|\d{{4}}([ -])\d{{4}}(?:\1\d{{4}}){{2}}(?:\1\d{{1,3}})?"
-        rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}})(?![A-Za-z0-9_]|[-.]\d)",
-        accept=lambda match: (
-            (match.start(), match.end(), 0.97) if checks.is_card(match.group()) else None
-        ),
+        r"[0-9]{4}[ \n-]{0,2}[0-9]{4}[ \n-]{0,2}[0-9]{4}|"
+        r"[0-9]{4}[ \n-]{1,2}[0-9]{6}[ \n-]{1,2}[0-9]{4}",
+        r"\d(?<![A-Za-z0-9_.-]\d)(?:\d{12,18}|"
+        r"\d{3}[ \n-]\d{4}(?:[ \n-]{1,2}\d{4}){2}(?:[ -]\d{1,3})?"
+        r"|\d{3}[ \n-]{1,2}\d{6}[ \n-]{1,2}\d{4,5})(?![A-Za-z0-9_]|[-.]\d)",
+        accept=_accept_card,
     ),
     rule(
         "iban",
         r"(?i)[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{3}",
-        rf"{LEFT}(?=([A-Za-z]{{2}}\d{{2}}(?:[ -]?[A-Za-z0-9]){{11,30}}))",
+        r"[A-Za-z](?<![A-Za-z0-9_][A-Za-z])"
+        r"(?=([A-Za-z]\d{2}(?:[ \n-]?[A-Za-z0-9]){11,30}))",
         accept=_accept_iban,
     ),
     rule(
         "bank_account",
-        r"(?i)(?:(?:account|acct|a/c) ?(?:n|#)|(?:bank|checking|savings) (?:account|acct)"
-        r"|kontonummer|de compte|de cuenta|conta corrente|账号|帐号|账户|帐户|卡号)"
-        r"[^0-9]{0,32}[0-9]",
-        r"(?i:\b(?:(?:bank |checking |savings |current |deposit )?(?:account|acct|a/c)"
-        r"(?: ?(?:number|num|no\.?|nr\.?|#))|(?:bank|checking|savings) (?:account|acct)"
-        r"|kontonummer|numéro de compte|número de cuenta|conta corrente)"
-        r"|(?:银行)?(?:账号|帐号|账户|帐户|卡号))"
-        r"(?:[ \t]{0,2}(?:is|was|:|#|=|：|为|是|ist)){0,2}[ \t\"']{0,3}"
-        rf"(\d(?:[ -]?\d){{5,19}}){RIGHT}",
+        _ACCOUNT,
+        rf"{_ACCOUNT_CUE}{_LINK_WORDS}[号-]?{LINK}(\d(?:[ -]?\d){{5,19}}){RIGHT}",
         0.85,
     ),
     rule(
@@ -100,14 +140,6 @@ def _nine_digits(match: re.Match[str]) -> Place | None:
     return (match.start(1), match.end(1), 0.95) if good else None
 
 
-def _is_cued_ssn(match: re.Match[str]) -> Place | None:
-    return None if digits_of(match.group(1))[0] == "9" else _nine_digits(match)
-
-
-def _is_cued_itin(match: re.Match[str]) -> Place | None:
-    return _nine_digits(match) if digits_of(match.group(1))[0] == "9" else None
-
-
 _SSN_CUE: Final = r"\bssn\b|\bsocial(?: security)?\b|\bitin\b|\btax(?:payer)? id"
 _NINO_BAD: Final = ("BG", "GB", "NK", "KN", "TN", "NT", "ZZ")
 
@@ -123,7 +155,7 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         "us_ssn",
         rf"(?i){_SSN_CUE}",
         _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
-        accept=_is_cued_ssn,
+        accept=lambda match: None if match.group(1)[0] == "9" else _nine_digits(match),
     ),
     rule(
         "us_itin",
@@ -136,7 +168,7 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         "us_itin",
         rf"(?i){_SSN_CUE}",
         _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
-        accept=_is_cued_itin,
+        accept=lambda match: _nine_digits(match) if match.group(1)[0] == "9" else None,
     ),
     rule(
         "uk_nino",
@@ -191,10 +223,34 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
     ),
 )
 
-_LINK: Final = (
-    r"(?:[ \t]{0,2}(?:(?i:is|was|number|no\.?|nr\.?|id)\b|[:#=：]|为|是)){0,3}[ \t\"'#]{0,3}"
+_MEDICAL, _MEDICAL_CUE = cued(
+    r"mrn\b|medical record(?:s)?|patient (?:id|number|no\b|identifier)|chart (?:id|number|no\b)|"
+    r"medical (?:id|number)|patientennummer|patienten-?(?:id|nr)\b|fallnummer|aufnahmenummer|"
+    r"dossier (?:médical|patient)|numéro de dossier|n° de patient|historia clínica|"
+    r"n\.?º de (?:paciente|historia)|número de (?:paciente|historia clínica)|prontuário|"
+    r"nº do paciente|número do (?:paciente|prontuário)|病历|住院号|门诊号|病案号|就诊卡"
 )
-"""What may stand between a label and its value."""
+_PLAN, _PLAN_CUE = cued(
+    r"plan (?:member |beneficiary )?(?:id|number|no\b)|insurance (?:policy )?(?:id|number|no\b)|"
+    r"health (?:plan|insurance)(?: (?:id|number|no\b))?|policy number of my health insurance|"
+    r"member (?:id|number|no\b|#)|subscriber (?:id|number|no\b|#)|beneficiary (?:id|number|no\b|#)|"
+    r"medicare (?:id|number|no\b|#)|medicaid (?:id|number|no\b|#)|mbi\b|nhs (?:number|no\b)|kvnr\b|"
+    r"krankenversicherten(?:nummer|-?nr)|versicherten(?:nummer|-?nr)|"
+    r"numéro (?:de mutuelle|d['’]adhérent|d['’]assuré)|n° d['’](?:adhérent|assuré)|mutuelle|"
+    r"número de (?:asegurado|afiliado|póliza)|n\.?º de (?:afiliado|asegurado)|tarjeta sanitaria|"
+    r"número do convênio|convênio|carteirinha(?: do plano(?: de saúde)?)?|plano de saúde|"
+    r"cartão sus|医保|社保"
+)
+_PASSPORT, _PASSPORT_CUE = cued(
+    "passport|reisepass(?:nummer)?|passnummer|pass-nr|passeport|pasaporte|passaporte|护照|護照"
+)
+_LICENCE, _LICENCE_CUE = cued(
+    r"driv(?:er|ers|er's|ers'|er’s|ing)[ -]licen[cs]e|dl\b|dl#|führerschein(?:nummer|-nr)?|"
+    r"permis de conduire|numéro de permis|licencia de conducir|permiso de conducir|carn[eé]t? de "
+    r"conducir|"
+    r"cnh\b|habilitação|carteira de (?:habilitação|motorista)|licen[cs]e (?:number|no\b)|"
+    r"驾驶证|驾照|駕照"
+)
 
 
 def _has_four_digits(value: str) -> bool:
@@ -204,50 +260,37 @@ def _has_four_digits(value: str) -> bool:
 RECORD_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "medical_record",
-        r"(?i)\bmrn\b|medical|patient|chart|病历|住院|门诊|病案",
-        r"(?:(?i:\bmrn\b|\bmedical record(?:s)?|\bpatient (?:id|number|no\.?)|\bpatient identifier|"
-        r"\bchart (?:id|number|no\.?)|\bmedical (?:id|number))|病历号|住院号|门诊号|病案号|病历)"
-        rf"{_LINK}([A-Z]{{0,4}}[- ]?\d[\d-]{{3,13}}\d){RIGHT}",
+        _MEDICAL,
+        rf"{_MEDICAL_CUE}{LINK}([A-Z]{{0,4}}[- ]?\d[\d-]{{3,13}}\d){RIGHT}",
         0.93,
     ),
     rule(
         "health_plan",
-        r"(?i)(?:plan|insurance|member|policy|subscriber|beneficiary|medicare|medicaid|nhs)"
-        r" (?:id|n|#)|health (?:plan|insurance)|\bmbi\b|医保|社保",
-        r"(?:(?i:\b(?:health )?(?:plan|insurance) (?:member |beneficiary |policy )?"
-        r"(?:id|number|no\.?)|"
-        r"\b(?:member|subscriber|beneficiary|medicare|medicaid)(?: (?:id|number|no\.?|#))|"
-        r"\bhealth (?:plan|insurance)|\bmbi\b|\bnhs (?:number|no\.?))|医保(?:卡)?号|社保(?:卡)?号)"
-        rf"{_LINK}(?=[A-Za-z0-9 -]{{0,14}}\d[A-Za-z0-9 -]{{0,4}}\d)"
-        rf"([A-Z0-9](?:[- ]?[A-Z0-9]){{5,17}}){RIGHT}",
+        _PLAN,
+        rf"{_PLAN_CUE}(?:卡)?{LINK}(?=[A-Za-z0-9 -]{{0,14}}\d[A-Za-z0-9 -]{{0,4}}\d)"
+        rf"([A-Z0-9](?:(?:-| (?=\d))?[A-Z0-9]){{5,17}}){RIGHT}",
         0.9,
         check=_has_four_digits,
     ),
     rule(
         "health_plan",
         r"[1-9][A-Z][A-Z0-9][0-9]-?[A-Z][A-Z0-9][0-9]-?[A-Z]{2}[0-9]{2}",
-        r"(?<![A-Za-z0-9-])[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]"
+        r"[1-9](?<![A-Za-z0-9-][1-9])[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]"
         r"[AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d\d(?![A-Za-z0-9-])",
         0.9,
     ),
     rule(
         "passport",
-        r"(?i)passport|reisepass|passeport|pasaporte|passaporte|护照|護照",
-        r"(?:(?i:\bpassport|\breisepass(?:nummer)?|\bpasseport|\bpasaporte|\bpassaporte)|护照|護照)"
-        rf"(?:号码|号|號碼)?{_LINK}([A-Z]{{0,2}}[ ]?\d{{6,9}}"
-        r"|[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}"
+        _PASSPORT,
+        rf"{_PASSPORT_CUE}{LINK}([A-Z]{{0,3}}[ ]?\d{{6,9}}"
+        r"|(?=[A-Z]{0,8}\d)[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}"
         rf"|\d{{2}}[A-Z]{{2}}\d{{5}}){RIGHT}",
         0.93,
-        check=_has_four_digits,
     ),
     rule(
         "driving_licence",
-        r"(?i)licen[cs]e|\bdl\b|führerschein|permis|licencia|habilitação|\bcnh\b|驾驶证|驾照|駕照",
-        r"(?:(?i:\bdriv(?:er|ers|er's|ers'|er’s|ing)[ -]licen[cs]e|"
-        r"\bdl(?: ?(?:number|no\.?|#)|[:#])|"
-        r"\bführerschein(?:nummer)?|\bpermis de conduire|\blicencia de conducir|\bcnh\b|"
-        r"\blicen[cs]e (?:number|no\.?))|驾驶证|驾照|駕照)"
-        rf"(?:号码|号|號碼)?{_LINK}([A-Z0-9](?:[- ]?[A-Z0-9]){{5,18}}){RIGHT}",
+        _LICENCE,
+        rf"{_LICENCE_CUE}(?:(?:档案)?编)?{LINK}([A-Z0-9](?:(?:-| (?=\d))?[A-Z0-9]){{5,18}}){RIGHT}",
         0.88,
         check=_has_four_digits,
     ),

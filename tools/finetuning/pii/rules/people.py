@@ -1,7 +1,8 @@
-"""Who a person is in words: name, date of birth, postal address; found through cues.
+"""Who a person is in words: name and date of birth; found through cues.
 
 What has no cue is often missed: free text names people in ways no list foresees, so recall of
-these rules is partial, and the coverage matrix of ``scan_pii`` says so.
+these rules is partial, and the coverage matrix of ``scan_pii`` says so. A name is a run of words
+with capitals; the words before it, or those after it, or a list of names decide.
 """
 
 from __future__ import annotations
@@ -9,223 +10,227 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from finetuning.pii.rules import RIGHT, Accept, Place, Rule, checks, rule
+from finetuning.pii.rules import Place, Rule, checks, cued, rule
 
-_WORD: Final = (
-    r"[A-ZÀ-ÖØ-ÞŁŠŽ][a-zà-öø-ÿłšž]{1,20}(?:['’-][A-ZÀ-Þ][a-zà-öø-ÿ]{1,20})?"
-    r"|[OD]['’][A-Z][a-z]{2,15}|Mc[A-Z][a-z]{2,15}"
+_LOW: Final = "[a-zà-öø-ÿłšž]"
+_WORD_REST: Final = (
+    rf"(?:{_LOW}{{1,20}}(?:['’-][A-ZÀ-Þ]?{_LOW}{{1,20}}){{0,2}}"
+    r"|['’][A-Z][a-z]{2,15}|c[A-Z][a-z]{2,15})"
 )
-_JOINT: Final = r"(?:de|da|do|dos|van|von|der|den|la|le|el|al|bin|di)(?= )"
-_NAME: Final = rf"(?:{_WORD})(?:[ ](?:[A-Z]\.?(?![A-Za-z])|{_JOINT}|{_WORD})){{0,3}}"
-_TITLE_WORDS: Final = (
-    r"Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Herr|Frau|Monsieur|Madame|Mme|Mlle|Señora?|Sra?|Signora?"
-)
-_STRONG_CUE: Final = (
-    r"my (?:full |legal )?name is|my name['’]s|\bname['’]?s? is|i am called|people call me|"
-    r"je m['’]appelle|mon nom est|mi nombre es|me llamo|ich heiße|ich heisse|mein name ist|"
-    r"meu nome é|me chamo|mi chiamo"
-)
-_WEAK_CUE: Final = (
-    r"\bi am|\bi['’]m|\bthis is|\bspeaking with|\bspeak (?:to|with)|\btalk(?:ed|ing)? to|\bcontact|"
-    r"\bdear|\bhi|\bhello|\bhey|\bsincerely|\bregards|\bcheers|\bthanks|\bthank you|\bbest|\byours|"
-    r"\bsigned|\battn|\bfrom|\bsigned by|\bask for|\bcc|\bich bin|\bje suis|\bsoy|\bsou"
-)
-_LABEL: Final = (
-    r"\b(?:(?:full|first|last|given|family|middle|customer|patient|client|contact|employee|user|"
-    r"account holder|card ?holder|legal|maiden|guest|passenger|beneficiary)[ _-]?)?(?:sur)?name"
-    r"|\b(?:patient|customer|client|caller|guest|tenant|employee|applicant|passenger|recipient|"
-    r"account holder|card ?holder|attendee|beneficiary|emergency contact|next of kin)"
+_CAP: Final = "[A-ZÀ-ÖØ-ÞŁŠŽ]"
+_JOINT: Final = r"(?:d[aeo]s?|del?|van|von|der|den|la|le|el|al|bin|di|du)(?= )"
+_RUN: Final = (
+    rf"{_CAP}(?<![A-Za-zÀ-ÿ0-9].)(?:{_WORD_REST}|\.(?= ))"
+    rf"(?: (?:[A-Z]\.?(?![A-Za-zÀ-ÿ])|(?:{_JOINT} ){{0,2}}{_CAP}{_WORD_REST})){{0,8}}"
 )
 
+# What stands before a name, as words in lower case; the letter says what else must hold.
+_BEFORE: Final[dict[str, str]] = {
+    cue: kind
+    for kind, cues in {
+        # n: any one word is a name
+        "n": "my name is|name is|full name is|legal name is|name's|i am called|people call me|"
+        "je m'appelle|je m’appelle|mon nom est|mi nombre es|me llamo|ich heiße|ich heisse|"
+        "mein name ist|meu nome é|me chamo|mi chiamo|mr|mrs|ms|miss|mx|dr|prof|professor|herr|frau|"
+        "herrn|monsieur|madame|mme|mlle|señor|señora|sr|sra|signor|signora|senhor|senhora|dona",
+        # c: with a colon; two words, or one that is known
+        "c": "name|nom|nombre|nome|prénom|customer|client|kunde|kundin|cliente|patient|patientin|"
+        "contact|kontakt|ansprechpartner|ansprechpartnerin|interlocuteur|contacto|responsável|"
+        "caller|"
+        "guest|tenant|employee|applicant|passenger|recipient|account holder|card holder|cardholder|"
+        "attendee|beneficiary|emergency contact|next of kin|persona de contacto|empfänger|paciente|"
+        "destinataire|destinatario|author|user|mitarbeiter|employé|signed|attn",
+        # f: with a colon or "is"; one word will do
+        "f": "first name|last name|given name|family name|surname|middle name|maiden name|vorname|"
+        "nachname|apellido|apellidos|sobrenome",
+        # s: on the line above, with at most a comma
+        "s": "regards|sincerely|wishes|cheers|thanks|yours|best|grüßen|grüße|gruß|cordialement|"
+        "vous|"
+        "sentiments|salutations|saludo|saludos|atentamente|atenciosamente|abraços|abraço|"
+        "cumprimentos|faithfully|truly|respectfully",
+        # p: two words, or one that is known
+        "p": "this is|i am|i'm|i’m|ich bin|je suis|soy|sou|dear|hi|hello|hey|hallo|liebe|lieber|"
+        "geehrte|"
+        "geehrter|bonjour|cher|chère|hola|estimada|estimado|querida|querido|olá|oi|prezado|prezada|"
+        "spoke with|spoke to|speak with|speak to|speaking with|talk to|talked to|talked with|met "
+        "with|"
+        "forward it to|forward to|colleague|kollege|kollegin|collègue|compañero|compañera|colega|"
+        "held by|signed by|written by|behalf of|ask for|auftrag von|hier avec|parlé avec|"
+        "transmettre à|"
+        "part de|hablé con|reenvíelo a|nombre de|falei com|encaminhe para|assigned to|reports to",
+        # x: what follows is a company
+        "x": "works for|works at|work for|work at|employed by|bei|chez|trabaja en|trabalha na|"
+        "trabalha no",
+        # w: two words one of which is known, or what a person does behind it
+        "w": "contact|cc|from|mit|an|avec|con|com|it to|them to|it with|manager|met|called|thanks|"
+        "thank you|with|to|by",
+    }.items()
+    for cue in cues.split("|")
+}
+_STRONG: Final = frozenset("ncfs")
+_AFTER: Final = (
+    r"(?:has|had) (?:already |just |not |also )?(?:approved|asked|called|written|told|confirmed|"
+    r"signed|"
+    r"sent|left|joined|agreed|replied|requested|mentioned|reported)|(?:wrote|said|asked|told|"
+    r"called|"
+    r"replied|confirmed|agreed) |hat (?:die|den|das|uns|mir|mich|schon|sich|gestern|heute|es) |"
+    r"weiter\b|gesprochen|telefoniert|"
+    r"a (?:déjà|validé|dit|écrit|appelé|confirmé|demandé|signé|répondu)|ya (?:aprobó|dijo|confirmó|"
+    r"firmó|envió)|(?:aprobó|dijo|escribió|llamó|confirmó|firmó|envió|pidió) |já (?:aprovou|disse|"
+    r"confirmou|assinou|enviou)|(?:aprovou|disse|escreveu|ligou|confirmou|assinou|enviou|pediu) "
+)
+_ACTS: Final = re.compile(rf" (?:{_AFTER})")
+_TAIL: Final = re.compile(r"([,:.!]?)([ \n]{1,3}[\"'(]?|[ ]?[\"']?[:=][ \t]{0,2}[\"']?)$")
 
-def _trim(value: str) -> str:
-    """Drop trailing words that cannot be part of a name."""
-    words = value.split(" ")
-    while words and words[-1].rstrip(".") in checks.NOT_NAMES:
-        words.pop()
-    return " ".join(words)
 
-
-def _is_known(value: str) -> bool:
+def _is_known(words: list[str]) -> bool:
     """Say whether the name begins with a given name, or pairs an ambiguous one with a family."""
-    words = value.split(" ")
-    if words[0] in checks.GIVEN:
+    first = words[0].partition("-")[0]
+    if words[0] in checks.GIVEN or first in checks.GIVEN:
         return True
     may_be_given = words[0] in checks.AMBIGUOUS_GIVEN or words[0] in checks.FAMILY
     return may_be_given and len(words) > 1 and words[-1] in checks.FAMILY
 
 
-def _accept(minimum_words: int, confidence: float) -> Accept:
-    def accept(match: re.Match[str]) -> Place | None:
-        value = _trim(match.group(1))
-        words = value.split(" ")
-        if not value or words[0] in checks.NOT_NAMES:
-            return None
-        known = _is_known(value)
-        if not known and len(words) < minimum_words:
-            return None
-        start = match.start(1)
-        return start, start + len(value), 0.9 if known else confidence
-
-    return accept
-
-
-def _accept_weak(match: re.Match[str]) -> Place | None:
-    value = _trim(match.group(1))
-    if not value or not (_is_known(value) or value in checks.AMBIGUOUS_GIVEN):
-        return None
-    return match.start(1), match.start(1) + len(value), 0.75
+def _kind_before(before: str) -> str:
+    """Return the kind of the cue that ends a text, or "" for none."""
+    tail = _TAIL.search(before)
+    if tail is None:
+        return ""
+    words = before[: tail.start()].lower().split()[-4:]
+    mark = (tail.group(1) + tail.group(2)).strip(" \n\"'(\t")
+    for size in range(len(words), 0, -1):
+        cue = " ".join(words[-size:]).lstrip("\"'([{")
+        kind = _BEFORE.get(cue, "")
+        if kind == "s" or (kind and kind != "c" and "\n" in tail.group(2)):
+            return kind if kind == "s" and "\n" in tail.group(2) else ""
+        if kind == "c":
+            return kind if mark in {":", "="} else _UNMARKED.get(cue, "")
+        if kind:
+            return kind
+    return ""
 
 
-def _accept_pair(match: re.Match[str]) -> Place | None:
-    """Find a known given name inside a run of capitalised words, and what follows it."""
-    start = match.start()
+_UNMARKED: Final[dict[str, str]] = dict.fromkeys(
+    "customer client patient caller kunde cliente paciente guest patientin kundin".split(), "p"
+)
+_CUE_WORDS: Final = "|".join(sorted((cue.replace(" ", r"\s+") for cue in _BEFORE), key=len))
+_GIVEN_ANY: Final = "|".join(sorted(checks.GIVEN | checks.AMBIGUOUS_GIVEN))
+_NAME_TRIGGER: Final = (
+    rf"(?i:\b(?:{_CUE_WORDS}))[ ]?[\"']?[,:.!=]?[ \t\n]{{0,3}}[\"'(]?{_CAP}"
+    rf"|(?:{_GIVEN_ANY})(?:['’-][^ \n]{{1,44}})? [^ \n]"
+    rf"|[^ \n] (?:{'|'.join(sorted(checks.FAMILY))})\b|[^ \n] (?:{_AFTER})"
+)
+
+
+_MAY_BEGIN: Final = checks.AMBIGUOUS_GIVEN - {"Will", "Mark"}
+
+
+def _cut(words: list[str]) -> list[str]:
+    """Return the first words of a run that can be one name."""
+    kept: list[str] = []
+    capitals = 0
+    for word in words:
+        stops = word in checks.NOT_NAMES and (kept or word not in _MAY_BEGIN)
+        if stops or capitals == 4:
+            break
+        kept.append(word)
+        capitals += word[0].isupper()
+    while kept and kept[-1][0].islower():
+        kept.pop()
+    return kept
+
+
+def _judge(words: list[str], before: str, after: str) -> float:
+    """Return how sure it is that words with capitals are a name; 0 for not."""
+    kind = _kind_before(before)
+    known = _is_known(words)
+    listed = known or (len(words) > 1 and words[-1] in checks.FAMILY)
+    acts = len(words) > 1 and _ACTS.match(after) is not None
+    if kind == "x" or (before.endswith("在") and after.startswith("工作")):
+        return 0.0
+    if not kind or kind == "w":
+        if len(words) < 2:
+            return 0.75 if kind and known else 0.0
+        if known:
+            return 0.85 if words[-1] in checks.FAMILY else 0.65
+        return 0.6 if listed or acts else 0.0
+    if len(words) > 1 or kind in "nfs":
+        return 0.9 if known else 0.65 if kind == "p" else 0.8
+    return 0.75 if known or words[0] in checks.AMBIGUOUS_GIVEN else 0.0
+
+
+def _accept_name(match: re.Match[str]) -> Place | None:
+    """Find the first name inside a run of words with capitals."""
+    text, start = match.string, match.start()
     words = match.group().split(" ")
-    for position, word in enumerate(words[:-1]):
-        value = _trim(" ".join(words[position : position + 4]))
-        if " " in value and _is_known(value):
-            sure = value.split(" ")[-1] in checks.FAMILY
-            return start, start + len(value), 0.85 if sure else 0.65
+    for at, word in enumerate(words):
+        name = _cut(words[at:]) if word[0].isupper() else []
+        for size in (len(name), 2)[: 1 + (len(name) > 2)] if name else ():
+            end = start + sum(map(len, name[:size])) + size - 1
+            sure = _judge(name[:size], text[max(0, start - 40) : start], text[end : end + 24])
+            if sure:
+                return start, end, sure
         start += len(word) + 1
     return None
 
 
-_GIVEN_ANY: Final = "|".join(sorted(checks.GIVEN | checks.AMBIGUOUS_GIVEN))
-_ANY_NAME: Final = "|".join(sorted(checks.GIVEN | checks.AMBIGUOUS_GIVEN | checks.FAMILY))
-_HAN_NAME: Final = rf"(?:欧阳|司马|上官|诸葛|[{checks.CHINESE_FAMILY}])[一-鿿]{{1,2}}"
+_HAN_NAME: Final = rf"(?:欧阳|司马|上官|诸葛|[{checks.CHINESE_FAMILY}])[一-鿿]{{1,2}}?"
+_HAN_TITLE: Final = "先生|女士|小姐|医生|老师|经理"
+_HAN_END: Final = (
+    rf"(?=[，。！？,.!?\s:：、；)）\"]|$|{_HAN_TITLE}|已经|谈|说|写信|来电|联系|沟通|签|女|男)"
+)
 
 NAME_RULES: Final[tuple[Rule, ...]] = (
+    rule("person_name", _NAME_TRIGGER, _RUN, accept=_accept_name),
     rule(
         "person_name",
-        rf"(?i:{_STRONG_CUE})[ :]{{1,3}}[A-ZÀ-ÞŁŠŽ]",
-        rf"(?i:{_STRONG_CUE})[ :]{{1,3}}({_NAME})",
-        accept=_accept(1, 0.85),
-    ),
-    rule(
-        "person_name",
-        rf"(?i:{_WEAK_CUE})[,:!.]?[ \n]{{1,3}}(?:{_ANY_NAME})",
-        rf"(?i:{_WEAK_CUE})[,:!.]?[ \n]{{1,3}}((?!I\b){_NAME})",
-        accept=_accept_weak,
-    ),
-    rule(
-        "person_name",
-        rf"(?:{_TITLE_WORDS})\.? [A-ZÀ-ÞŁŠŽ]",
-        rf"(?<![A-Za-z])(?:{_TITLE_WORDS})\.? ({_NAME})",
-        accept=_accept(1, 0.8),
-    ),
-    rule(
-        "person_name",
-        rf"(?i:{_LABEL})[\"']?[ \t]{{0,2}}[:=]",
-        rf"(?i:{_LABEL})[\"']?[ \t]{{0,2}}[:=][ \t]{{0,2}}[\"']?({_NAME})",
-        accept=_accept(2, 0.8),
-    ),
-    rule(
-        "person_name",
-        r"(?i)(?:first|last|given|family|sur|middle|maiden)[ _-]?name",
-        rf"(?i:\b(?:first|last|given|family|middle|maiden)[ _-]?name|\bsurname)[\"']?[ \t]{{0,2}}"
-        rf"(?:[:=]|is)[ \t]{{0,2}}[\"']?({_NAME})",
-        accept=_accept(1, 0.8),
-    ),
-    rule(
-        "person_name",
-        rf"(?:{_GIVEN_ANY}) [A-ZÀ-ÞŁŠŽ]",
-        rf"(?<![A-Za-zÀ-ÿ]){_NAME}(?:[ ](?:[A-Z]\.?(?![A-Za-z])|{_WORD})){{0,8}}",
-        accept=_accept_pair,
-    ),
-    rule(
-        "person_name",
-        r"我叫|名叫|名字是|姓名|联系人|收件人|患者|病人|客户|持卡人",
-        r"(?:我叫|名叫|名字是|姓名|联系人|收件人|患者|病人|客户|持卡人)[:： 是为]{0,3}"
-        rf"({_HAN_NAME})(?![一-鿿]{{0,2}}(?:的|们|信息|服务|资料))",
+        r"我叫|名叫|名字是|姓名|联系人|收件人|患者|病人|客户|持卡人|经办人|负责人|我是|转给|转交|"
+        r"代表|同事|敬礼",
+        r"(?:我叫|名叫|名字是|姓名|联系人|收件人|患者|病人|客户|持卡人|经办人|负责人|我是|转给|"
+        r"转交给?|代表|同事|敬礼)"
+        rf"[:： \n是为]{{0,3}}({_HAN_NAME}){_HAN_END}",
         0.85,
     ),
     rule(
         "person_name",
-        r"先生|女士|小姐|医生|老师|经理",
-        rf"(?<![一-鿿])({_HAN_NAME}|[{checks.CHINESE_FAMILY}])(?:先生|女士|小姐|医生|老师|经理)",
+        r"(?:和|与|跟|同)[一-鿿]{2,4}(?:谈|说|联系|沟通|商量|确认|见面)",
+        rf"(?:和|与|跟|同)({_HAN_NAME})(?=谈|说|联系|沟通|商量|确认|见面)",
+        0.7,
+    ),
+    rule(
+        "person_name",
+        rf"{_HAN_TITLE}|已经|表示|来电",
+        rf"(?<![一-鿿])({_HAN_NAME}|[{checks.CHINESE_FAMILY}](?={_HAN_TITLE}))(?={_HAN_TITLE}|"
+        rf"已经|表示|来电)",
         0.75,
     ),
 )
 
-_STREET: Final = (
-    r"(?:street|avenue|road|boulevard|lane|drive|court|terrace|circle|parkway|highway|square|"
-    r"crescent|gardens|grove|mews|place|way|close|trail|alley|plaza|row|loop|"
-    r"st|ave|rd|blvd|ln|dr|ct|ter|cir|pkwy|hwy|sq|pl)"
-)
-_UNIT: Final = (
-    r"(?:,? (?:(?i:apt|apartment|suite|ste|unit|floor|flat|fl)\.? ?[A-Za-z0-9-]{1,6}"
-    r"|#[ ]?\d{1,5}))?"
-)
-_TOWN: Final = r"[A-ZÀ-Þ][a-zà-ÿ.'’-]{1,20}(?: [A-ZÀ-Þ][a-zà-ÿ.'’-]{1,20}){0,2}"
-_UK_POSTCODE: Final = r"[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}"
-_TAIL: Final = (
-    rf"(?:,?[ \n]{{1,2}}{_TOWN})?"
-    rf"(?:,?[ \n]{{1,2}}(?:[A-Z]{{2}}[ ]{{1,2}}\d{{5}}(?:-\d{{4}})?|{_UK_POSTCODE}))?"
-)
+_MONTHS: Final[dict[str, int]] = {
+    name: number
+    for number, names in enumerate(
+        (
+            "jan january januar janvier enero janeiro",
+            "feb february februar février fevrier febrero fevereiro",
+            "mar march märz mars marzo março",
+            "apr april avril abril",
+            "may mai mayo maio",
+            "jun june juni juin junio junho",
+            "jul july juli juillet julio julho",
+            "aug august août aout agosto",
+            "sep sept september septembre septiembre setembro",
+            "oct october okt oktober octobre octubre outubro",
+            "nov november novembre noviembre novembro",
+            "dec december dez dezember décembre decembre diciembre dezembro",
+        ),
+        start=1,
+    )
+    for name in names.split()
+}
+"""Names and short names of the months in English, German, French, Spanish and Portuguese."""
 
-ADDRESS_RULES: Final[tuple[Rule, ...]] = (
-    rule(
-        "postal_address",
-        r"[0-9][A-Za-z]? (?:[NSEW]{1,2}\.? )?(?:[A-Z0-9][A-Za-z0-9.'’-]* ){1,4}"
-        rf"(?i:{_STREET})\b",
-        rf"(?<![A-Za-z0-9.,$€£-])\d{{1,6}}[A-Za-z]? (?:[NSEW]{{1,2}}\.? )?"
-        rf"(?:(?:[A-Z][A-Za-z.'’-]{{1,20}}|\d{{1,3}}(?:st|nd|rd|th)) ){{1,4}}?"
-        rf"(?:{_STREET.title()})\b\.?(?: [NS]?[EW]\b| [NS]\b)?{_UNIT}{_TAIL}",
-        0.85,
-    ),
-    rule(
-        "postal_address",
-        r"(?i)p\.? ?o\.? box [0-9]",
-        rf"(?i:\bp\.? ?o\.? box) \d{{1,7}}{_TAIL}",
-        0.85,
-    ),
-    rule(
-        "postal_address",
-        r"(?:straße|strasse|str\.|weg|platz|allee|gasse|ufer|damm|ring) [0-9]",
-        r"[A-ZÄÖÜ][a-zäöüß-]{1,25}(?:[ -](?:[A-ZÄÖÜ][a-zäöüß-]{1,20}))?[ -]?"
-        r"(?:(?<=[a-zß -])(?:[Ss]traße|[Ss]trasse|[Ss]tr\.|[Ww]eg|[Pp]latz|[Aa]llee|[Gg]asse|"
-        r"[Uu]fer|[Dd]amm|[Rr]ing)) \d{1,4}[ ]?[a-z]?(?![A-Za-z0-9])"
-        rf"(?:,?[ \n]{{1,2}}(?:D-)?\d{{5}} {_TOWN})?",
-        0.85,
-    ),
-    rule(
-        "postal_address",
-        r"(?i)[0-9](?: bis| ter)?,? "
-        r"(?:rue|avenue|boulevard|place|chemin|allée|impasse|quai|cours)\b",
-        r"(?<![A-Za-z0-9])\d{1,4}(?: bis| ter)?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Pp]lace|"
-        r"[Cc]hemin|[Aa]llée|[Ii]mpasse|[Qq]uai|[Cc]ours)"
-        r"(?: (?:de|du|des|la|le|les|l['’]|d['’])){0,2}[ ]?"
-        r"[A-Za-zÀ-ÿ'’-]{2,30}(?: [A-ZÀ-Þ][A-Za-zà-ÿ'’-]{1,30}){0,4}"
-        rf"(?:,?[ \n]{{1,2}}\d{{5}} {_TOWN})?",
-        0.85,
-    ),
-    rule(
-        "postal_address",
-        r"(?i)(?:calle|avenida|av\.|rua|via|plaza|travessa|praça) ",
-        r"(?<![A-Za-z])(?:[Cc]alle|[Aa]venida|[Rr]ua|[Vv]ia|[Pp]laza|[Tt]ravessa|[Pp]raça) "
-        r"(?:(?:de|da|do|dos|del|la|las|los|el) ){0,2}[A-ZÀ-Þ][A-Za-zà-ÿ'’]{1,20}"
-        r"(?: (?:(?:de|da|do|dos|del) )?[A-ZÀ-Þ][A-Za-zà-ÿ'’]{1,20}){0,3},? "
-        r"(?:n[ºo°]\.? ?)?\d{1,5}(?!\d)"
-        rf"(?:,?[ \n]{{1,2}}\d{{5}}(?:-\d{{3}})? {_TOWN})?",
-        0.8,
-    ),
-    rule(
-        "postal_address",
-        r"(?:路|街|道|巷|弄|胡同|村|区)[一-鿿0-9]{0,12}[0-9]+ ?(?:号|弄|室|栋|幢)",
-        r"(?:[一-鿿]{2,8}(?:省|自治区))?(?:[一-鿿]{2,6}市)?(?:[一-鿿]{1,6}(?:区|县|镇))?"
-        r"[一-鿿]{1,10}(?:路|街|大道|道|巷|弄|胡同|村|区)[一-鿿]{0,6}\d{1,5} ?(?:号|弄|栋|幢)"
-        r"(?:[一-鿿A-Za-z0-9-]{0,12}(?:室|单元|楼|层|号))?",
-        0.85,
-    ),
-    rule(
-        "postal_address",
-        r"(?i)post ?code",
-        rf"(?i:\bpost ?code)(?: is|:)? ({_UK_POSTCODE}){RIGHT}",
-        0.85,
-    ),
-)
-
-_MONTH: Final = "(?i:" + "|".join(sorted(checks.MONTHS, key=len, reverse=True)) + r")\.?"
+_MONTH: Final = "(?i:" + "|".join(sorted(_MONTHS, key=len, reverse=True)) + r")\.?"
 _DATE: Final = re.compile(
     r"(?P<y1>(?:19|20)\d\d)(?:[-/.]|年 ?)(?P<m1>\d{1,2})(?:[-/.]|月 ?)(?P<d1>\d{1,2})(?:日|号)?"
     r"|(?P<a>\d{1,2})[-/. ]{1,2}(?P<b>\d{1,2})[-/. ]{1,2}(?P<y2>(?:19|20)\d\d|\d\d)"
@@ -236,10 +241,10 @@ _DATE: Final = re.compile(
     re.ASCII,
 )
 _NEAR_DIGIT: Final = re.compile(r"[^\d\0]{0,40}\d", re.ASCII)
-_BIRTH_CUE: Final = (
-    r"(?i:\bdate of birth|\bbirth ?date|\bd\.?o\.?b\b\.?|\bbirthday|\bborn|\bgeburtsdatum|"
-    r"\bgeboren|\bnée? le|\bdate de naissance|\bfecha de nacimiento|\bnacid[oa]|"
-    r"\bdata de nascimento|\bnascid[oa])|出生日期|出生年月|出生于|生日|出生"
+_BIRTH, _BIRTH_CUE = cued(
+    r"date of birth|birth ?date|d\.?o\.?b\b\.?|birthday|born|geburtsdatum|geb\.|geboren|née? le|"
+    r"date de naissance|fecha de nacimiento|f\. nacimiento|nacid[oa]|nací|data de nascimento|"
+    r"nascimento|nascid[oa]|nasci\b|出生|生日|生于"
 )
 
 
@@ -254,7 +259,7 @@ def _is_day(match: re.Match[str]) -> bool:
         year = part.get(f"y{number}")
         if year is not None:
             word = part.get(f"M{number}")
-            month = str(checks.MONTHS[word.lower().rstrip(".")]) if word else part[f"m{number}"]
+            month = str(_MONTHS[word.lower().rstrip(".")]) if word else part[f"m{number}"]
             return checks.is_date(year, month, part[f"d{number}"])
     return False  # pragma: no cover - one of the five forms always names the year
 
@@ -272,12 +277,16 @@ def _accept_birth(match: re.Match[str]) -> Place | None:
     return found.start(), found.end(), 0.93
 
 
+def _accept_born(match: re.Match[str]) -> Place | None:
+    return (match.start(), match.end() - len(" geboren"), 0.93) if _is_day(match) else None
+
+
 BIRTH_RULES: Final[tuple[Rule, ...]] = (
+    rule("date_of_birth", _BIRTH, _BIRTH_CUE, accept=_accept_birth),
     rule(
         "date_of_birth",
-        r"(?i)birth|\bd\.?o\.?b\b|\bborn\b|gebor|geburt|\bnée?\b|naiss|nacim|nacid|nascim|nascid|"
-        r"出生|生日",
-        _BIRTH_CUE,
-        accept=_accept_birth,
+        "[0-9] geboren",
+        rf"(?:{_DATE.pattern}) geboren(?! am)",
+        accept=_accept_born,
     ),
 )

@@ -51,17 +51,22 @@ _PREFIX_TRIGGER: Final = (
 
 def _looks_random(value: str) -> bool:
     """Say whether a value mixes letters and digits (a word or a placeholder does not)."""
-    has_digit = any(character.isdigit() for character in value)
-    has_letter = any(character.isalpha() for character in value)
-    return has_digit and has_letter and len(set(value)) >= 6
+    return _MIXED.match(value) is not None and len(set(value)) >= 6
+
+
+_MIXED: Final = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])")
+_CASES: Final = re.compile(r"[A-Za-z]*[a-z][A-Z][a-z]*[A-Z]")
+"""Capitals in the middle, at least twice: letters drawn at random, not words."""
 
 
 def _accept_key(match: re.Match[str]) -> Place | None:
-    body = re.split(r"[_-]", match.group(), maxsplit=1)[-1]
+    body = max(re.split(r"[_.:-]", match.group()), key=len)
     if match.group().startswith(("AKIA", "ASIA", "ABIA", "ACCA")):
         body = match.group()[4:]
         return (match.start(), match.end(), 0.98) if len(set(body)) >= 5 else None
-    return (match.start(), match.end(), 0.98) if _looks_random(body) else None
+    if not _looks_random(body) and not _CASES.match(body):
+        return None
+    return match.start(), match.end(), 0.98
 
 
 def _is_jwt(value: str) -> bool:
@@ -82,7 +87,8 @@ def _accept_assigned(match: re.Match[str]) -> Place | None:
 
 
 _DB_SCHEMES: Final = (
-    r"(?:jdbc:)?(?:postgres(?:ql)?|mysql|mariadb|mongodb|redis|rediss|amqps?|mssql|sqlserver|oracle|"
+    r"(?:jdbc:)?(?:postgres(?:ql)?|mysql|mariadb|mongodb|redis|rediss|amqps?|mssql|sqlserver|"
+    r"oracle|"
     r"clickhouse|cockroachdb|snowflake|db2|couchdb|cassandra|neo4j|bolt|nats|kafka)"
     r"(?:\+[a-z0-9]{1,20})?"
 )
@@ -165,7 +171,7 @@ SECRET_RULES: Final[tuple[Rule, ...]] = (
 
 # "is" may be followed by a state ("is wrong"), so a bare word after it is not a password.
 _PASSWORD_CUE: Final = (
-    r"(?i:\b(?:[a-z]{0,20}[_-])?(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|"
+    r"(?i:\b(?:[a-z]{0,20}[_-])?(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|mdp|clave|"
     r"mot de passe|contraseña|senha|wachtwoord)\b)|密码|口令|パスワード"
 )
 _NOT_PASSWORDS: Final = frozenset(
@@ -174,7 +180,7 @@ _NOT_PASSWORDS: Final = frozenset(
     "true false undefined changeit hidden redacted must should and the for was been not here "
     "below above manager policy field length unknown never always encrypted hashed stored sent "
     "prompt input type text value confirm new old same empty blank your yours valid needed "
-    "different please enter correct ist war est".split()
+    "different please enter correct ist war est deve debe muss doit müssen devem".split()
 )
 _CODE: Final = re.compile(
     r"[(){}<>$]|^[\[\]|,]|^\*+$|^[xX•.…_-]+$|^(?:os|process|env|config|self|this)\."
@@ -186,10 +192,12 @@ def _accept_password(match: re.Match[str]) -> Place | None:
     if len(value) < 4 or value.lower() in _NOT_PASSWORDS or _CODE.search(value):
         return None
     link = match.group(1).strip(" \t\"'`")
+    if not link and not value[0].isascii():
+        return None
     firm = link in {":", "=", ":=", "=>", "：", "＝"}
     mixed = bool(re.search(r"[^A-Za-z]", value)) or bool(re.search(r"[a-z][A-Z]", value))
-    has_digit = any(character.isdigit() for character in value)
-    if not (firm or (mixed if link else has_digit)):
+    odd = re.search(r"[0-9]|[A-Za-z][#%&*+!@^][A-Za-z0-9]", value) is not None
+    if not (firm or (mixed if link else odd)):
         return None
     start = match.start(2)
     return start, start + len(value), 0.9 if mixed else 0.6
@@ -199,10 +207,11 @@ PASSWORD_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "password",
         rf"(?:{_PASSWORD_CUE})[\"'`]?[ \t]{{0,3}}"
-        r"(?:[:=：＝是为]|(?i:is|was|ist|est|es)[ \t:]|[ \t]{0,3}[\"'`]?"
+        r"(?:[:=：＝是为]|(?i:is|was|ist|lautet|war|est|es|era|é)[ \t:]|[ \t]{0,3}[\"'`]?"
         "[^\\s0-9\x80-\U0010ffff]{0,63}[0-9\x80-\U0010ffff])",
         rf"(?:{_PASSWORD_CUE})[\"'`]?"
-        r"([ \t]{0,3}(?:(?i:is now|is|was|ist|est|es)(?=[ \t:])|:=|=>|=|:|：|是|为)?"
+        r"([ \t]{0,3}(?:(?i:is now|is|was|ist|lautet|war|est|es|era|é)(?=[ \t:])|:=|=>|=|:|：|是|"
+        r"为)?"
         r"[ \t]{0,3}[:=]?[ \t]{0,3}[\"'`]?)([^\s\0\"'`,，。]{4,64})",
         accept=_accept_password,
     ),
