@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from finetuning import settings
-from finetuning.errors import FineTuningError, RunFailedError
+from finetuning.errors import BadInputError, FineTuningError, RunFailedError
 from finetuning.records import NextCall, ToolResult
 from finetuning_skill import arguments as argument_checks
 from finetuning_skill.table import TOOLS, UNAUDITED, Tool, command_line, tool
@@ -114,6 +114,8 @@ def call(name: str, arguments: Mapping[str, Any], *, surface: Surface = "library
     """
     settings.enforce_offline()
     checked = check(name, arguments)
+    if surface == "mcp":
+        _refuse_code(name, arguments)
     if name not in UNAUDITED:
         from finetuning import audit
 
@@ -125,6 +127,22 @@ def call(name: str, arguments: Mapping[str, Any], *, surface: Surface = "library
         raise
     _audit(name, arguments, surface, {"exit_code": result.exit_code(), **_traces(result)})
     return result
+
+
+def _refuse_code(name: str, arguments: Mapping[str, Any]) -> None:
+    """Stop a call of an assistant that names a function to run, such as a verifier.
+
+    Raises:
+        BadInputError: Only a person at a terminal names code.
+    """
+    for given in arguments.values():
+        if isinstance(given, dict) and cast("dict[str, Any]", given).get("verifier"):
+            raise BadInputError(
+                name,
+                "a verifier is named, and an assistant may not say which code runs",
+                "a call without it",
+                "A person runs: fine-tuning configure-training … --overrides with the verifier",
+            )
 
 
 def start(name: str, arguments: Mapping[str, Any]) -> RunRow:

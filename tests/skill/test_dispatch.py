@@ -103,6 +103,21 @@ def test_a_run_that_goes_on_is_answered_with_its_handle(rows: Path) -> None:
     assert run.run_id in handle.summary()
 
 
+@pytest.mark.parametrize(
+    ("tool", "given"),
+    [
+        ("launch_lora", {"config": {"verifier": "os:system"}}),
+        (
+            "configure_training",
+            {"base_model": "x", "data": "y", "overrides": {"verifier": "a.py:f"}},
+        ),
+    ],
+)
+def test_an_assistant_cannot_name_code_to_run(tool: str, given: dict[str, object]) -> None:
+    with pytest.raises(BadInputError, match="may not say which code runs"):
+        dispatch.call(tool, given, surface="mcp")
+
+
 def test_the_job_reports_progress_and_its_exit_code(
     rows: Path, write_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
