@@ -80,16 +80,17 @@ class LabelledLogProbs(Function):
         """Return the gradients of ``hidden`` and, where the head is trained, of ``weight``."""
         gradient, *rest = ctx.saved_tensors
         scale = (upstream / ctx.temperature)[:, None]
-        head = LabelledLogProbs._head(scale, *rest) if rest else None
+        head = LabelledLogProbs._head(scale, ctx.temperature, *rest) if rest else None
         return (gradient * scale).to(gradient.dtype), head, None, None
 
     @staticmethod
-    def _head(scale: Any, hidden: Any, weight: Any, labels: Any) -> Any:
+    def _head(scale: Any, temperature: float, hidden: Any, weight: Any, labels: Any) -> Any:
         total = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         step = max(1, _TILE // weight.shape[0])
         for start in range(0, len(labels), step):
             part = slice(start, start + step)
-            less = torch.softmax((hidden[part] @ weight.T).float(), dim=-1).neg_()
+            logits = (hidden[part] @ weight.T).float().div_(temperature)
+            less = torch.softmax(logits, dim=-1).neg_()
             at = labels[part, None]
             less.scatter_add_(1, at, less.new_ones(at.shape)).mul_(scale[part])
             total.addmm_(less.T, hidden[part].float())

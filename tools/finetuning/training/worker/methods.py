@@ -30,18 +30,14 @@ from finetuning.training.worker.trainer import (
 
 if TYPE_CHECKING:
 
-    class _Trainer:
-        """TRL's trainers, which ours only make light."""
-
-    class DPOTrainer(_Trainer):
+    class DPOTrainer:
         """trl.DPOTrainer."""
 
-    class KTOTrainer(_Trainer):
+    class KTOTrainer:
         """trl.KTOTrainer."""
 
-    class GRPOTrainer(_Trainer):
+    class GRPOTrainer:
         """trl.GRPOTrainer."""
-
 else:
     DPOTrainer, KTOTrainer, GRPOTrainer = trl.DPOTrainer, trl.KTOTrainer, trl.GRPOTrainer
 
@@ -49,22 +45,33 @@ BETAS: Final = {"dpo": 0.1, "kto": 0.1, "grpo": 0.0}
 """Pull towards the base where none is set (TRL's own defaults, 1.16)."""
 
 
-class PreferenceTrainer(Light, DPOTrainer):
-    """DPO that scores the answers only; without an adapter the base is what it was at the start."""
+class _Scored(Light):
+    """Answers to given prompts, scored against the base."""
+
+    def _prepare_dataset(self, dataset: Any, *rest: Any) -> Any:
+        prepared = cast("Any", super())._prepare_dataset(dataset, *rest)
+        if not len(prepared):
+            raise BadInputError(
+                "max_length",
+                f"{rest[1].max_length} tokens cut the answer off in all {len(dataset)} rows",
+                "room for an answer",
+                "Configure again with a longer max_length",
+            )
+        return prepared
+
+    def _precompute_ref_logps(self, *arguments: Any, **named: Any) -> Any:
+        self._lighten()
+        return cast("Any", super())._precompute_ref_logps(*arguments, **named)
+
+
+class PreferenceTrainer(_Scored, DPOTrainer):
+    """DPO that scores the answers only, in batches of as many pairs of similar length."""
 
     same_size = True
 
-    def _precompute_ref_logps(self, *arguments: Any, **named: Any) -> Any:
-        self._lighten()
-        return cast("Any", super())._precompute_ref_logps(*arguments, **named)
 
-
-class JudgementTrainer(Light, KTOTrainer):
+class JudgementTrainer(_Scored, KTOTrainer):
     """TRL's KTO: single answers, each marked as wanted or not."""
-
-    def _precompute_ref_logps(self, *arguments: Any, **named: Any) -> Any:
-        self._lighten()
-        return cast("Any", super())._precompute_ref_logps(*arguments, **named)
 
 
 class RewardTrainer(Light, GRPOTrainer):

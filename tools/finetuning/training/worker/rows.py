@@ -142,9 +142,6 @@ def audit_answers(dataset: Any, config: TrainingConfig, audit: MaskAudit) -> Non
         dataset: The rows as TRL prepared them.
         config: The run's settings.
         audit: Gets the counts.
-
-    Raises:
-        BadInputError: No row has an answer left to learn from.
     """
     names = [
         n for n in ("chosen_ids", "rejected_ids", "completion_ids") if n in dataset.column_names
@@ -157,14 +154,8 @@ def audit_answers(dataset: Any, config: TrainingConfig, audit: MaskAudit) -> Non
         audit.rows_truncated += max(lengths) > config.max_length
         audit.tokens += sum(kept)
         audit.labelled_tokens += sum(kept) - prompt * len(kept)
-    audit.rows_without_labels = audit.rows - len(dataset)
-    if names and not audit.labelled_tokens:
-        raise BadInputError(
-            Path(config.train_file).name,
-            f"max_length={config.max_length} cuts the answer off in all {audit.rows} rows",
-            "at least one label",
-            "Configure again with a longer max_length",
-        )
+    if names:
+        audit.rows_without_labels = audit.rows - len(dataset)
 
 
 def _all_masked(

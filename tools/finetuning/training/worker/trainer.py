@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import resource
 import sys
 import time
@@ -68,6 +69,7 @@ _UNMEASURED: Final = ("entropy", "mean_token_accuracy", "logits/chosen", "logits
 
 def calm(threads: int) -> None:
     """Keep the libraries to this many threads and to errors; progress goes to the run store."""
+    os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -241,9 +243,8 @@ class Light(_Stock):
             same_size=self.same_size,
         )
         rows = self._remove_unused_columns(self.train_dataset, description="Training")
-        return BucketLoader(
-            rows, sampler, self.data_collator, pinned=self.args.dataloader_pin_memory
-        )
+        pinned = self.args.dataloader_pin_memory
+        return BucketLoader(rows, sampler, self.data_collator, pinned=pinned)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the metrics that are measured."""
@@ -267,9 +268,8 @@ class LoraTrainer(Light, SFTTrainer):
         if eval_dataset is not None:
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         started = time.monotonic()
-        loss = self._token_mean(self.eval_dataset)
         metrics = {
-            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_loss": self._token_mean(self.eval_dataset),
             f"{metric_key_prefix}_runtime": round(time.monotonic() - started, 4),
         }
         self.log(metrics)
