@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import select
 import signal
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 SILENCE: Final = timedelta(seconds=300)  # a process that ends is noticed within a second
 _HERE: Final = "finetuning.training.worker.distributed"
-
-
-# --- the process that watches -----------------------------------------------------------------
 
 
 def watch(run_id: str, *, module: str = _HERE) -> int:
@@ -76,9 +74,6 @@ def _with_torchrun(run_id: str, config: TrainingConfig, module: str) -> int:
     environment = dict(os.environ)
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    runs.record_progress(
-        run_id, runs.RunProgress(what=f"starting {config.num_processes} processes")
-    )
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # inherited by each process: they end when this one is gone
@@ -87,8 +82,8 @@ def _with_torchrun(run_id: str, config: TrainingConfig, module: str) -> int:
     ) as launcher:
 
         def ask_to_stop(number: int, frame: object) -> None:
-            if launcher.stdin is not None:
-                os.write(launcher.stdin.fileno(), b"s")
+            with contextlib.suppress(BrokenPipeError):  # it is ending already
+                os.write(launcher.stdin.fileno() if launcher.stdin else 2, b"s")
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask_to_stop)
@@ -110,11 +105,8 @@ def _broken(folder: Path, run_id: str, code: int | None) -> str:
     return str(error)
 
 
-# --- each process -----------------------------------------------------------------------------
-
-
 def main(run_id: str) -> int:
-    """Train one process's share of a run and return its exit code."""
+    """Train one process's share of a run, as torchrun starts it; return its exit code."""
     settings.enforce_offline()
     rank = int(os.environ["RANK"])
     stop = StopSignal()
@@ -141,7 +133,7 @@ def train(
         run_id: The run.
         rank: Number of this process.
         stop: Gets the reporter, to ask it for a stop.
-        tell: Gets the numbers of each step (a cluster that wants to show them).
+        tell: Gets the numbers of each step.
     """
     folder = Path(runs.read_run(run_id).folder)
     if rank:
@@ -253,28 +245,25 @@ def _with_ray(run_id: str, config: TrainingConfig) -> int:
     ray: Any = require("ray", feature="engine=ray", extra="scale")
     train_api: Any = importlib.import_module("ray.train")
     torch_api: Any = importlib.import_module("ray.train.torch")
-    gpus = bool(
-        ray.init(include_dashboard=False, log_to_driver=True) and ray.cluster_resources().get("GPU")
-    )
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers read the wish to stop in the store
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    kept = ("FINE_TUNING_", "HF_", "OMP_", "MKL_", "TRANSFORMERS_", "TOKENIZERS_")
+    environment = {name: v for name, v in os.environ.items() if name.startswith(kept)}
+    ray.init(include_dashboard=False)
+    gpus = bool(ray.cluster_resources().get("GPU"))
+    folder = Path(runs.read_run(run_id).folder).resolve()
     trainer = torch_api.TorchTrainer(
         in_ray,
-        train_loop_config={"run_id": run_id, "environment": _environment()},
+        train_loop_config={"run_id": run_id, "environment": environment},
         torch_config=torch_api.TorchConfig(
             backend="nccl" if gpus else "gloo", timeout_s=int(SILENCE.total_seconds())
         ),
         scaling_config=train_api.ScalingConfig(num_workers=config.num_processes, use_gpu=gpus),
-        run_config=train_api.RunConfig(
-            name="ray", storage_path=str(Path(runs.read_run(run_id).folder).resolve())
-        ),
+        run_config=train_api.RunConfig(name="ray", storage_path=str(folder)),
     )
     result = trainer.fit()
-    runs.record_alert(run_id, code="ray_metrics", message=f"Ray's last: {result.metrics}")
+    (folder / "ray.json").write_text(json.dumps(result.metrics), encoding="utf-8")
     return 0
-
-
-def _environment() -> dict[str, str]:
-    kept = ("FINE_TUNING_", "HF_", "OMP_", "MKL_", "TRANSFORMERS_", "TOKENIZERS_")
-    return {name: value for name, value in os.environ.items() if name.startswith(kept)}
 
 
 def in_ray(given: dict[str, Any]) -> None:
@@ -284,9 +273,18 @@ def in_ray(given: dict[str, Any]) -> None:
         RunFailedError: This process could not train.
     """
     os.environ.update(given["environment"])
-    train_api: Any = importlib.import_module("ray.train")
-    rank = train_api.get_context().get_world_rank()
-    code = train(given["run_id"], rank, _Flag(), tell=train_api.report)
+    api: Any = importlib.import_module("ray.train")
+    rank, last = api.get_context().get_world_rank(), dict[str, float]()
+
+    def tell(numbers: dict[str, float]) -> None:
+        last.update(numbers)
+        api.report(numbers)
+
+    code = train(given["run_id"], rank, _Flag(), tell)
+    adapter = Path(runs.read_run(given["run_id"]).folder) / "adapter"
+    whole = rank == 0 and adapter.is_dir()
+    # Ray keeps the numbers of reports that carry files (Ray Train 2.60): the adapter goes along
+    api.report(last, checkpoint=api.Checkpoint.from_directory(str(adapter)) if whole else None)
     if code not in {0, EXIT_STOPPED}:
         raise RunFailedError(
             "training", f"process {rank} ended with {code}", "0", "Read the log of the run"
