@@ -17,6 +17,7 @@ unless all resumes are identical and a fifth of the kills land inside a write.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -226,9 +227,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         os.environ.update({"FINE_TUNING_HOME": f"{name}/home", "FINE_TUNING_ROOTS": name})
         began = time.monotonic()
-        import finetuning.training.worker.ahead  # once for all children
-        import finetuning.training.worker.session  # noqa: F401
-
+        for module in ("environment", "worker.ahead", "worker.session"):  # once for all children
+            importlib.import_module(f"finetuning.training.{module}")
         loaded = time.monotonic() - began
         bench = Bench(settings(Path(name), options.seed, epochs), options.seed)
         print(

@@ -225,8 +225,8 @@ async def test_a_caller_who_waits_for_a_run_is_told_how_far_it_is(
     runs.record_progress(run_id, runs.RunProgress(step=3, total_steps=12, what="training"))
     told: list[tuple[float, float | None, str | None]] = []
 
-    async def tell(done: float, total: float | None, what: str | None) -> None:
-        told.append((done, total, what))
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
 
     async with Client(server.build_server()) as client:
         arguments = {"run_id": run_id, "wait_seconds": 1.1}

@@ -6,12 +6,13 @@ import contextlib
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
 
 
 @contextlib.contextmanager
-def files_up_to(size: int) -> Iterator[None]:
+def files_up_to(size: int) -> Generator[None]:
     """Let no file of this process grow beyond ``size`` bytes: writes fail as on a full disk."""
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -325,11 +326,23 @@ def test_rewards_are_judged_upwards_and_pairs_against_even_odds() -> None:
     assert found_in([{"loss": 0.0}], method="grpo") == []
 
 
+def test_every_alert_is_explained_in_the_knowledge_file() -> None:
+    root = Path(__file__).parents[2]
+    pattern = (
+        r'(?:alert\(|record_alert\([^)]*?code=|_tell\(\s*job,|yield \(?)\s*"([a-z]+(?:_[a-z]+)+)"'
+    )
+    sources = sorted((root / "tools" / "finetuning" / "training").rglob("*.py"))
+    codes = {code for path in sources for code in re.findall(pattern, path.read_text("utf-8"))}
+    assert {"zero_loss", "checkpoint_skipped", "replay_made", "stopped_early"} <= codes
+    told = (root / "training.md").read_text(encoding="utf-8")
+    assert {code for code in codes if f"`{code}`" not in told} == set()
+
+
 # --- the files of a checkpoint ------------------------------------------------------------------
 
 
 def test_nested_state_comes_back_as_it_was_and_holds_no_pickle(tmp_path: Path) -> None:
-    state = {
+    state: dict[str, Any] = {
         "state": {0: {"step": torch.tensor(3.0), "m": torch.ones(2, 3, dtype=torch.bfloat16)}},
         "groups": [{"lr": 0.1 + 0.2, "betas": (0.9, 0.999), "fused": None, "params": [0]}],
         "words": (3, (1, 2), None),

@@ -18,7 +18,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from finetuning import estimate, files, runs
 from finetuning.errors import BadInputError
@@ -180,10 +180,10 @@ def _memory(trainer: Any, config: TrainingConfig) -> dict[str, Json]:
 def _labels(trainer: Any, folder: Path) -> dict[str, Json]:
     """Check how answers end, and write one example with its labels marked."""
     tokenizer, rows = trainer.processing_class, trainer.train_dataset
-    stops = {tokenizer.eos_token_id}
+    stops: set[Any] = {tokenizer.eos_token_id}
     settings = getattr(trainer.model, "generation_config", None)
-    found = getattr(settings, "eos_token_id", None)
-    stops |= set(found) if isinstance(found, list) else {found}
+    found: Any = getattr(settings, "eos_token_id", None)
+    stops.update(cast("list[Any]", found) if isinstance(found, list) else [found])
     ended = sum(
         next((label for label in reversed(labels) if label != _IGNORED), None) in stops
         for labels in rows["labels"]
