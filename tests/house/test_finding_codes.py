@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +12,7 @@ from finetuning.data_prep.convert.codes import CONVERT_CODES, NOTES
 from finetuning.data_prep.quality import QUALITY_CODES
 from finetuning.data_prep.validate.reports import CODES
 from finetuning.files import Code
-from finetuning.training import hazards
+from finetuning.training.config import read_tables
 
 TEXT = (Path(__file__).parents[2] / "data-prep.md").read_text(encoding="utf-8")
 
@@ -62,20 +60,8 @@ def test_table_of_repairs_is_the_list_of_the_code() -> None:
     assert _rows(_section("Repairs and losses in a conversion")) == expected
 
 
-def _hazard_codes() -> set[str]:
-    """Codes in the source of the training findings: ``_finding("code", …)`` and ``code="…"``."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(inspect.getsource(hazards))):
-        if isinstance(node, ast.Call):
-            first = node.args[:1] if ast.unparse(node.func) == "_finding" else []
-            named = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-            for value in [*first, *named]:
-                if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    found.add(value.value)
-    return found
-
-
 def test_every_training_finding_is_explained() -> None:
     text = (Path(__file__).parents[2] / "training.md").read_text(encoding="utf-8")
     section = text.split("### Findings")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == _hazard_codes()
+    listed = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert listed == set(read_tables()["findings"])

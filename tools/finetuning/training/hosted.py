@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from finetuning import estimate, files, tokens
 from finetuning.errors import BadInputError, UnknownNameError
@@ -13,6 +13,9 @@ from finetuning.records import Finding, Json, NextCall, Record
 from finetuning.training.config import Tuning, read_tables
 from finetuning.training.hazards import finding
 from finetuning.training.rates import Choice, choose_learning_rate, explain
+
+if TYPE_CHECKING:
+    from finetuning.providers import Availability
 
 _BATCH: Final = 16
 _MOST_STEPS: Final = 1000
@@ -45,20 +48,10 @@ def plan_hosted(
             settings' names is known.
         UnknownNameError: The provider has no such model.
     """
-    from finetuning.providers import availability
     from finetuning.providers.catalogue import base_of, find_model, load_provider
 
     method, tuning = str(fixed["method"]), str(fixed["tuning"])
-    if provider not in read_tables()["hosted"] and provider not in _ids():
-        raise UnknownNameError("engine", "provider", provider, _ids())
-    state = availability(provider, model)
-    if state.status == "closed":
-        raise BadInputError(
-            "engine",
-            f"{provider} takes no job for {model}: {state.why}",
-            "a provider that is open",
-            "Run: fine-tuning compare-providers",
-        )
+    state = _open(provider, model)
     entry, row = load_provider(provider), find_model(provider, model)
     methods = row.methods or tuple(entry.billing)
     if method not in methods:
@@ -88,14 +81,39 @@ def plan_hosted(
     found: list[Finding] = []
     if state.status == "existing_only":
         found.append(finding("existing_customers_only", provider=provider, why=state.why))
-    target = next(iter(entry.limits.formats), None) if entry.limits else None
-    calls: list[NextCall] = []
-    if target:
-        arguments: dict[str, Json] = {"path": str(train), "target": target, "model": row.id}
-        why = "checks the rows against the provider's own format"
-        calls.append(NextCall(tool="validate_jsonl", args=arguments, why=why))
     facts = {"n_examples": rows, "training_tokens": round(mean * rows)}
-    return HostedPlan(config, settings.why, found, facts, calls)
+    formats = entry.limits.formats if entry.limits else ()
+    return HostedPlan(config, settings.why, found, facts, _checks(train, formats, row.id))
+
+
+def _open(provider: str, model: str) -> Availability:
+    """Return who can start jobs there.
+
+    Raises:
+        UnknownNameError: Nothing is known of the provider, or it has no such model.
+        BadInputError: It is closed; the message has the date.
+    """
+    from finetuning.providers import availability
+
+    if provider not in _ids():
+        raise UnknownNameError("engine", "provider", provider, _ids())
+    state = availability(provider, model)
+    if state.status == "closed":
+        raise BadInputError(
+            "engine",
+            f"{provider} takes no job for {model}: {state.why}",
+            "a provider that is open",
+            "Run: fine-tuning compare-providers",
+        )
+    return state
+
+
+def _checks(train: Path, formats: tuple[str, ...], model: str) -> list[NextCall]:
+    if not formats:
+        return []
+    arguments: dict[str, Json] = {"path": str(train), "target": formats[0], "model": model}
+    why = "checks the rows against the provider's own format"
+    return [NextCall(tool="validate_jsonl", args=arguments, why=why)]
 
 
 def _ids() -> tuple[str, ...]:
