@@ -36,7 +36,7 @@ VARIABLES: Final[dict[str, str]] = {
     "TOGETHER_API_KEY": "Key of Together AI; read only by the call that needs it.",
     "FIREWORKS_API_KEY": "Key of Fireworks AI; read only by the call that needs it.",
     "TIKTOKEN_CACHE_DIR": "Folder with tiktoken rank files, if the person keeps them there.",
-    "FINE_TUNING_GGUF_CONVERTER": "Path of llama.cpp's convert_hf_to_gguf.py, if it is not on PATH.",
+    "FINE_TUNING_GGUF_CONVERTER": "Path of llama.cpp's convert_hf_to_gguf.py, if not on PATH.",
     "HF_HUB_OFFLINE": "1 keeps the Hugging Face libraries off the network.",
     "HF_ENDPOINT": "Mirror asked instead of huggingface.co.",
     "HF_HOME": "Folder of the Hugging Face libraries.",
