@@ -208,7 +208,7 @@ def _state(run: RunRow, since_step: int | None, limit: int | None, compare: list
         metrics_total=len(metrics),
         next_since_step=int(shown[-1]["step"]) if more else None,
         alerts=runs.alerts_of(run.run_id),
-        preflight=report_of(Path(run.folder)) if training else None,
+        preflight=report_of(Path(run.folder), rows=run.result is None) if training else None,
         checkpoints=_checkpoints(run) if training else [],
         adapter_dir=(run.result or {}).get("adapter_dir"),
         test_looks=_test_looks(run) if training else 0,

@@ -131,13 +131,13 @@ def inspect(trainer: Any, config: TrainingConfig, folder: Path, lines: Sequence[
         file.write(json.dumps(report, indent=1))
 
 
-def report_of(folder: Path) -> dict[str, Any] | None:
-    """Return what the pre-flight of a run found, None before it was made."""
+def report_of(folder: Path, *, rows: bool = True) -> dict[str, Any] | None:
+    """Return what the pre-flight of a run found (with its ``rows``), None before it was made."""
     try:
         report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return report
+    return {name: found for name, found in report.items() if rows or name != "surprising_rows"}
 
 
 def _check_world(found: int, asked: int) -> None:

@@ -44,15 +44,11 @@ if TYPE_CHECKING:
         def is_world_process_zero(self) -> bool: ...
         def _clip_grad_norm(self, model: Any) -> Any: ...
         def _get_output_dir(self, trial: Any) -> str: ...
-        def _save_checkpoint(self, model: Any, trial: Any) -> None: ...
-        def _save_optimizer_and_scheduler(self, output_dir: str) -> None: ...
-        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None: ...
 else:
     _Callback = transformers.TrainerCallback
     _Trainer = object
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_SHARDED: Final = ("is_fsdp_enabled", "is_deepspeed_enabled")
 
 
 def disk_is_full(error: BaseException) -> bool:
@@ -238,17 +234,11 @@ class Guarded(_Trainer):
         self.alert("checkpoint_not_saved", message, step)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if any(getattr(self, name, False) for name in _SHARDED):
-            super()._save_optimizer_and_scheduler(output_dir)
-            return
         states = {each: getattr(self, each).state_dict() for each in ("optimizer", "lr_scheduler")}
         write_state(Path(output_dir), "optimizer", states)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
-            return
-        if any(getattr(self, name, False) for name in _SHARDED):
-            super()._load_optimizer_and_scheduler(checkpoint)
             return
         states = read_state(Path(checkpoint), "optimizer")
         for name, state in states.items():
