@@ -35,6 +35,7 @@ def test_an_epoch_holds_every_row_once_and_every_process_has_as_many_batches(
     lengths: list[int], batch: int, processes: int, epoch: int, same_size: bool
 ) -> None:
     seen: Counter[int] = Counter()
+    batches: list[list[int]] = []
     for process in range(processes):
         sampler = BucketSampler(
             lengths, batch, seed=5, processes=processes, process=process, same_size=same_size

@@ -157,6 +157,17 @@ def test_preferences_widen_the_margin(start: Start) -> None:
     assert "entropy" not in job.trainer.state.log_history[0], "not measured, so not logged"
 
 
+def test_a_token_across_the_border_is_not_quoted_in_the_log(
+    start: Start,
+    orders: list[dict[str, str]],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    orders[0] = {"prompt": "send 1", "completion": "8 vases"}
+    start("dpo", num_train_epochs=1.0)
+    assert "send" not in capfd.readouterr().err + caplog.text
+
+
 def test_single_judgements_lower_the_loss(start: Start) -> None:
     job = start("kto")
     job.train()

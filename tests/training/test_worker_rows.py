@@ -13,7 +13,7 @@ import pytest
 from finetuning.errors import BadInputError
 from finetuning.training.config import TrainingConfig
 from finetuning.training.worker import IGNORED
-from finetuning.training.worker.rows import load_examples
+from finetuning.training.worker.rows import load_data, load_examples
 
 CHAT = (
     "{% for m in messages %}{% if m.role == 'assistant' %}"
@@ -175,3 +175,77 @@ def test_a_tokenizer_without_an_end_token_is_refused(
     settings = config()
     with pytest.raises(BadInputError, match="no end-of-text token"):
         load_examples(Path(settings.train_file), settings, tokenizer)
+
+
+def test_texts_are_cut_into_pieces_and_none_of_them_is_lost(
+    base: Path, write_lines: Callable[..., Path], config: Callable[..., TrainingConfig]
+) -> None:
+    tokenizer = tokenizer_of(base)
+    path = write_lines("texts.jsonl", json.dumps({"text": "send vases " * 9}), '{"text": "Rome"}')
+    settings = config(method="cpt", row_format="trl_text", max_length=8)
+    examples, audit = load_examples(path, settings, tokenizer)
+    whole = tokenizer("send vases " * 9)["input_ids"]
+    pieces = [token for each in examples[:-1] for token in each.input_ids]
+    assert pieces == [*whole, tokenizer.eos_token_id]
+    assert all(each.labels == each.input_ids for each in examples)
+    assert max(len(each.input_ids) for each in examples) == 8
+    assert audit.lines == [1] * (len(examples) - 1) + [2]
+    assert audit.as_dict()["labelled_fraction"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("method", "form", "good", "bad"),
+    [
+        ("cpt", "trl_text", {"text": "send"}, {"text": ""}),
+        (
+            "dpo",
+            "trl_preference",
+            {"prompt": "a", "chosen": "b", "rejected": "c"},
+            {"prompt": "a", "chosen": "b"},
+        ),
+        (
+            "kto",
+            "trl_kto",
+            {"prompt": "a", "completion": "b", "label": False},
+            {"prompt": "a", "completion": "b", "label": "yes"},
+        ),
+        ("grpo", "trl_prompt", {"prompt": "a", "answer": 4}, {"answer": 4}),
+    ],
+)
+def test_each_method_knows_its_rows_and_counts_the_others_as_damaged(
+    base: Path,
+    write_lines: Callable[..., Path],
+    config: Callable[..., TrainingConfig],
+    method: str,
+    form: str,
+    good: dict[str, Any],
+    bad: dict[str, Any],
+) -> None:
+    settings = config(method=method, row_format=form)
+    path = write_lines("rows.jsonl", json.dumps(good))
+    rows, audit = load_examples(path, settings, tokenizer_of(base))
+    assert len(rows) == audit.rows == 1
+    path = write_lines("rows.jsonl", json.dumps(good), json.dumps(bad))
+    with pytest.raises(BadInputError, match=rf"rows\.jsonl:2: 1 rows are not {form}"):
+        load_examples(path, settings, tokenizer_of(base))
+
+
+def test_general_rows_make_up_their_share_of_the_mix_the_same_way_each_time(
+    base: Path, write_lines: Callable[..., Path], config: Callable[..., TrainingConfig]
+) -> None:
+    general = [json.dumps({"prompt": "send", "completion": f"vases {n}"}) for n in range(5)]
+    path = write_lines("general.jsonl", *general)
+    settings = config(replay_file=str(path), replay_fraction=0.25, validation_file=None)
+    tokenizer = tokenizer_of(base)
+    train, _, audit = load_data("no-run", settings, tokenizer)
+    plain, _, _ = load_data("no-run", config(validation_file=None), tokenizer)
+    assert train[: len(plain)] == plain
+    assert len(train) - len(plain) == round(len(plain) / 3) == 11, "a quarter of the mix"
+    assert audit.lines[len(plain) :] == [0] * 11, "they stand in another file"
+    again, _, _ = load_data("no-run", settings, tokenizer)
+    assert again == train
+    other, _, _ = load_data("no-run", settings.model_copy(update={"seed": 7}), tokenizer)
+    assert other != train
+    texts = write_lines("texts.jsonl", '{"text": "send vases to Rome"}')
+    mixed = settings.model_copy(update={"replay_file": str(texts)})
+    assert len(load_data("no-run", mixed, tokenizer)[0]) == len(train)

@@ -125,13 +125,14 @@ class AdaptedProduct(Function):
 def _one_product(layer: Any, name: str) -> None:
     """Let an adapted layer compute one product while its adapter is on."""
     stock, base = layer.forward, layer.base_layer
-    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    scaling = layer.scaling[name]
 
     def forward(x: Any, *rest: Any, **named: Any) -> Any:
         if rest or named or layer.disable_adapters or layer.merged or x.dtype != base.weight.dtype:
             return stock(x, *rest, **named)
-        rows = AdaptedProduct.apply(x.reshape(-1, x.shape[-1]), base, down, up, scaling)
+        # looked up on each call: a sharded model replaces its weights
+        down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+        rows = x.reshape(-1, x.shape[-1])
+        rows = AdaptedProduct.apply(rows, base, down, up, layer.scaling[name])
         return rows.view(*x.shape[:-1], rows.shape[-1])
 
     layer.forward = forward
@@ -178,11 +179,11 @@ def light_head(model: Any, *, temperature: float = 1.0) -> bool:
         if mask is not None and bool((mask[:, 1:] <= mask[:, :-1]).all()):
             named["attention_mask"] = None
         hidden = model.base_model(*given, **{**named, "use_cache": False}).last_hidden_state
-        labels = labels[:, 1:]
+        labels, weight = labels[:, 1:], head.weight
+        if hasattr(weight, "full_tensor"):  # sharded
+            weight = weight.full_tensor()
         marked = labels != -100
-        scored = LabelledLogProbs.apply(
-            hidden[:, :-1][marked], head.weight, labels[marked], temperature
-        )
+        scored = LabelledLogProbs.apply(hidden[:, :-1][marked], weight, labels[marked], temperature)
         log_probs = scored.new_zeros(marked.shape).masked_scatter(marked, scored)
         nothing = torch.zeros_like(log_probs, requires_grad=False)
         return trl.trainer.utils.FusedCausalLMOutput(

@@ -7,7 +7,7 @@ shapes below and nothing else; at run time the names are the real ones.
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import logging
 import os
 import resource
 import sys
@@ -70,6 +70,7 @@ _UNMEASURED: Final = ("entropy", "mean_token_accuracy", "logits/chosen", "logits
 def calm(threads: int) -> None:
     """Keep the libraries to this many threads and to errors; progress goes to the run store."""
     os.environ["TQDM_DISABLE"] = "1"
+    logging.getLogger("trl").setLevel(logging.ERROR)  # its warnings quote rows
     torch.set_num_threads(threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -114,7 +115,6 @@ def shared_settings(
         per_epoch = max(1, rows * config.num_generations // (batch * config.num_processes))
     total = max(1, round(per_epoch * config.num_train_epochs))
     on_gpu = torch.cuda.is_available()
-    liger = on_gpu and importlib.util.find_spec("liger_kernel") is not None
     return {
         "output_dir": str(folder),
         "learning_rate": config.learning_rate,
@@ -129,10 +129,9 @@ def shared_settings(
         "gradient_checkpointing": config.gradient_checkpointing,
         "use_cpu": not on_gpu,
         "bf16": config.precision == "bf16" and (on_gpu or config.tuning == "full"),
-        "use_liger_kernel": liger,
+        "use_liger_kernel": on_gpu and transformers.utils.is_liger_kernel_available(),
         "dataloader_pin_memory": on_gpu,
         "logging_steps": 1,
-        "logging_first_step": True,
         "logging_nan_inf_filter": False,
         "eval_strategy": "steps" if validation else "no",
         "eval_steps": config.eval_steps or per_epoch,
