@@ -359,6 +359,16 @@ def test_offline_nothing_is_asked_and_it_is_said(
     assert hub == []
 
 
+def test_without_being_asked_nothing_is_looked_up(
+    configure: Configure, hub: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_ENDPOINT")
+    (finding,) = [each for each in configure("sft").findings if each.code == "base_not_pinned"]
+    assert "nobody asked the hub" in finding.message
+    assert "'base_revision': 'main'" in finding.fix
+    assert hub == []
+
+
 def test_a_gated_model_comes_with_the_one_command_that_mends_it(
     configure: Configure, hub: list[str]
 ) -> None:
@@ -383,6 +393,7 @@ def test_a_hub_that_refuses_or_answers_nonsense_leaves_the_base_unpinned() -> No
 def test_an_endpoint_that_is_no_web_address_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "file:///etc")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    assert find_out("Qwen/Qwen3-8B", COMMIT).not_pinned_because is None
     assert "ValueError" in str(find_out("Qwen/Qwen3-8B").not_pinned_because)
 
 

@@ -47,13 +47,13 @@ class Base(Model, defer_build=True):
 def find_out(base_model: str, revision: str | None = None) -> Base:
     """Return what is known of a base model, from its folder, the hub's cache or the hub.
 
-    The hub (``HF_ENDPOINT`` or huggingface.co) is asked for the commit of a name that is not on
-    this machine, and only unless ``FINE_TUNING_OFFLINE`` or ``HF_HUB_OFFLINE`` is 1; nothing but
-    the model's name is sent.
+    The hub is asked for the commit of a name that is not on this machine where somebody wants it:
+    a branch or tag is named, or a mirror is set (``HF_ENDPOINT``). Nothing but the model's name is
+    sent, and nothing at all with ``FINE_TUNING_OFFLINE`` or ``HF_HUB_OFFLINE`` at 1.
 
     Args:
         base_model: Folder, name in ``<home>/bases`` or id on the hub.
-        revision: Commit, tag or branch on the hub; None: the main branch.
+        revision: Commit, tag or branch on the hub; None: whatever is here.
 
     Raises:
         BadInputError: The folder came from another commit than the one named.
@@ -124,11 +124,17 @@ def _asked(name: str, revision: str | None) -> Base:
     """Ask the hub for the commit of a name."""
     if not _ID.fullmatch(name):
         return Base(name=name, folder=None, revision=revision, not_pinned_because="no hub id")
+    if revision and _COMMIT.fullmatch(revision):
+        return Base(name=name, folder=None, revision=revision)
+    mirror = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    why = None
     if settings().offline or os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE", "YES"}:
-        pinned = revision if revision and _COMMIT.fullmatch(revision) else None
-        why = None if pinned else "offline mode is on"
+        why = "offline mode is on"
+    elif not (revision or mirror):
+        why = "nobody asked the hub"
+    if why:
         return Base(name=name, folder=None, revision=revision, not_pinned_because=why)
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
+    endpoint = mirror or HUB
     try:
         told = _get(f"{endpoint}/api/models/{name}/revision/{revision or 'main'}")
     except (OSError, ValueError) as error:
