@@ -379,3 +379,40 @@ def test_rank_below_the_answers_is_named(
     data = str(write_lines("t.jsonl", *map(json.dumps, rows)))
     assert codes(configure(data=data, overrides={"r": 2}))["rank_small_for_data"] == "warning"
     assert "rank_small_for_data" not in codes(configure(data=data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"method": "dpoo"}, UnknownNameError, "dpo"),
+        ({"tuning": "loro"}, UnknownNameError, "lora"),
+        ({"engine": "axolotl"}, UnknownNameError, "unknown engine"),
+        ({"learning_rat": 1}, UnknownNameError, "learning_rate"),
+        ({"r": 0}, BadInputError, "r is 0"),
+        ({"method": "dpo"}, BadInputError, "method dpo is asked for, but the rows are trl_prompt"),
+    ],
+)
+def test_a_config_written_by_hand_is_checked_in_the_same_words(
+    configure: Configure, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    config = configure().config
+    with pytest.raises(error, match=message):
+        load_config({**config, **changes}, where="test")
+
+
+@pytest.mark.parametrize(("text", "what"), [("{", "is not JSON"), ("[]", "holds a list")])
+def test_a_file_that_is_no_config_is_named(
+    write_lines: Callable[..., Path], text: str, what: str
+) -> None:
+    with pytest.raises(BadInputError, match=what):
+        load_config(str(write_lines("config.json", text)), where="test")
+
+
+def test_rows_of_nothing_known_name_the_command_that_prepares_them(
+    write_lines: Callable[..., Path],
+) -> None:
+    path = write_lines("rows.jsonl", '{"a": 1}')
+    with pytest.raises(BadInputError, match="prepare-data .* --target trl_preference"):
+        profile_data(path, None, "dpo")
+    with pytest.raises(BadInputError, match="none of 1 rows"):
+        profile_data(path, None)

@@ -58,7 +58,7 @@ def codes(plan: TrainingPlan) -> dict[str, str]:
     ("method", "tuning", "rate"),
     [
         ("sft", "lora", 7.1e-4),
-        ("sft", "full", 5e-5),
+        ("sft", "full", 4.73e-5),
         ("dpo", "lora", 5e-6),
         ("dpo", "qlora", 5e-6),
         ("dpo", "full", 1e-6),
@@ -413,6 +413,12 @@ def test_a_snapshot_in_the_hubs_cache_is_used_with_its_commit(
     assert find_out("owner/tiny", "f" * 40).folder is None
     monkeypatch.setenv("FINE_TUNING_ROOTS", str(tmp_path / "elsewhere"))
     assert find_out("owner/tiny").folder is None, "outside the folders that may be read"
+
+
+def test_the_shipped_base_goes_by_its_name(prepared: Path) -> None:
+    plan = configure_training("demo", str(prepared))
+    assert Path(plan.config["base_model"], "config.json").is_file()
+    assert find_out("demo").name == "base"
 
 
 def test_a_downloaded_folder_knows_its_commit(base: Path) -> None:

@@ -58,9 +58,11 @@ def find_out(base_model: str, revision: str | None = None) -> Base:
     Raises:
         BadInputError: The folder came from another commit than the one named.
     """
-    from finetuning.training.weights import find_base
+    from finetuning.training.weights import demo_base, find_base
 
     folder = find_base(base_model) or _cached(base_model, revision)
+    if folder is None and base_model == "demo":
+        folder = demo_base()  # as inspect_environment names it
     if folder is None:
         return _with_licence(_asked(base_model, revision))
     name, commit = _origin(folder)

@@ -89,6 +89,7 @@ def choose_learning_rate(
         return _scaled(choice, lora.value) if shape.parameters < TINY_PARAMETERS else choice
     if kind == "lora":
         return lora
+    lora = _lora_rate(shape, _SHORT_RUN_STEPS)  # the factor of short runs is LoRA's alone
     case = "rate_full" if shape.parameters >= TINY_PARAMETERS else "rate_full_tiny"
     rate = lora.value / _LORA_OVER_FULL
     if case == "rate_full":
