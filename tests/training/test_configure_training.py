@@ -412,7 +412,7 @@ def test_rows_of_nothing_known_name_the_command_that_prepares_them(
     write_lines: Callable[..., Path],
 ) -> None:
     path = write_lines("rows.jsonl", '{"a": 1}')
-    with pytest.raises(BadInputError, match="prepare-data .* --target trl_preference"):
+    with pytest.raises(BadInputError, match=r"prepare-data .* --target trl_preference"):
         profile_data(path, None, "dpo")
     with pytest.raises(BadInputError, match="none of 1 rows"):
         profile_data(path, None)
