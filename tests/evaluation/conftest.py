@@ -162,7 +162,10 @@ class Vendor(BaseHTTPRequestHandler):
             choice = {"text": body["prompt"].split()[-1] + mood, "finish_reason": "stop"}
             return {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
         if "/chat/completions" in self.path:
-            text = body["messages"][-1]["content"].split()[-1]
+            text = (
+                cast("VendorServer", self.server).fixed
+                or body["messages"][-1]["content"].split()[-1]
+            )
             message = {"role": "assistant", "content": text}
             choice = {"index": 0, "finish_reason": "stop", "message": message}
             usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
@@ -213,6 +216,7 @@ class VendorServer(ThreadingHTTPServer):
         self.hold_after: int | None = None
         self.held = threading.Semaphore(0)
         self.moods = [""]
+        self.fixed = ""
         self.lock = threading.Lock()
 
     @property

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from finetuning.evaluation.assembly import assemble
-from finetuning.evaluation.inputs import Call, Question
+from finetuning.evaluation.call import Call
+from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.material import Answered, gather
 from finetuning.evaluation.memorised import (
     canary_job,
@@ -60,6 +61,10 @@ def call(data: Path, **options: Any) -> Call:
         "margin": 0.02,
         "alpha": 0.05,
         "cluster_column": None,
+        "judge": None,
+        "review": "none",
+        "reviews_file": None,
+        "label_agreement": None,
         "log": None,
         "max_tokens": 8,
         "language": "en",

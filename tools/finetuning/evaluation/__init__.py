@@ -18,7 +18,7 @@ from finetuning.evaluation.results import WHERE, Arm, EvalComparison, RemotePlan
 from finetuning.records import NextCall, Usd
 
 if TYPE_CHECKING:
-    from finetuning.evaluation.inputs import Call
+    from finetuning.evaluation.call import Call
     from finetuning.evaluation.material import Material
     from finetuning.evaluation.sending import Item, Sending
     from finetuning.evaluation.targets import Side
@@ -42,6 +42,10 @@ def compare_eval(
     metrics: str | list[str] = "auto",
     general: str = "builtin",
     train: str | None = None,
+    judge: str | None = None,
+    review: Literal["none", "blind_ab"] = "none",
+    reviews_file: str | None = None,
+    label_agreement: float | None = None,
     margin: float = 0.02,
     alpha: float = 0.05,
     cluster_column: str | None = None,
@@ -78,6 +82,10 @@ def compare_eval(
             or a file of prompt/completion, messages or text rows.
         train: Training rows (file or folder), to look for test rows among them and for
             memorisation.
+        judge: Target that says of each row which answer is better, asked in both orders.
+        review: blind_ab writes an offline sheet on which a person chooses, sides shuffled.
+        reviews_file: File that was saved from that sheet, to be analysed.
+        label_agreement: How often two people agree on the right answer, 0..1: the ceiling.
         margin: Difference that does not matter, 0..1 in the metric's unit.
         alpha: Two-sided error rate, between 0 and 1.
         cluster_column: Column that names rows which belong together (customer, document).
@@ -104,7 +112,7 @@ def compare_eval(
     Source: arXiv 2411.00640, arXiv 2503.01747 (checked 2026-11-20); knowledge: evaluation.md
     """
     given = dict(locals())
-    from finetuning.evaluation.inputs import Call
+    from finetuning.evaluation.call import Call
 
     return run_comparison(Call(**given))
 
@@ -113,6 +121,7 @@ def run_comparison(call: Call) -> EvalComparison:
     """Return the verdict of one call (see ``compare_eval``), or the plan of a dry run."""
     from finetuning.evaluation.asking import ask_all
     from finetuning.evaluation.assembly import assemble
+    from finetuning.evaluation.blind import give_opinions, judge_target
     from finetuning.evaluation.material import TUNED, Answered, gather
     from finetuning.evaluation.report import provenance_of, read_training, write_all
     from finetuning.evaluation.sending import refuse_offline, require_approval
@@ -128,7 +137,8 @@ def run_comparison(call: Call) -> EvalComparison:
     sending = _sending(call, material)
     if call.dry_run or (call.dry_run is None and sending.hosts and call.plan_id is None):
         return plan_only(sending, call)
-    refuse_offline(WHERE, [side.target for side in material.sides])
+    judges = [judge_target(call.judge)] if call.judge else []
+    refuse_offline(WHERE, [*judges, *(side.target for side in material.sides)])
     require_approval(sending, call.plan_id)
     outcome = ask_all(material.sides, call.max_tokens)
     answered = Answered(call, material, outcome)
@@ -139,11 +149,14 @@ def run_comparison(call: Call) -> EvalComparison:
             "provenance": provenance_of(answered),
         }
     )
+    result = give_opinions(result, answered, folder)
     return write_all(result, answered, training.lines, folder)
 
 
 def _sending(call: Call, material: Material) -> Sending:
-    from finetuning.evaluation.sending import Sending
+    from finetuning.evaluation.blind import judge_prices, judge_target
+    from finetuning.evaluation.judging import price_judge
+    from finetuning.evaluation.sending import Sending, host_of
 
     cost, said = price_sides(
         material.sides,
@@ -151,13 +164,25 @@ def _sending(call: Call, material: Material) -> Sending:
         call.price_in_usd_per_mtok,
         call.price_out_usd_per_mtok,
     )
+    steps, hosts = describe_steps(material, call.max_tokens), list(material.competitors.remote)
+    if call.judge:
+        judge = judge_target(call.judge)
+        rows = material.test.questions
+        host = host_of(judge)
+        place = host or "this machine"
+        steps.append(f"judge: ask {place} at most {2 * len(rows)} times, with both answers")
+        if host:
+            hosts = sorted({*hosts, host})
+            more = price_judge(rows, call.max_tokens, judge_prices(call, judge))
+            cost = None if cost is None or more is None else cost + more
+            said = said or call.price_in_usd_per_mtok is not None
     return Sending(
         tool=WHERE,
         arguments=call.bound(),
         files=list(material.files.values()),
-        steps=describe_steps(material, call.max_tokens),
+        steps=steps,
         cost_usd=cost,
-        hosts=material.competitors.remote,
+        hosts=hosts,
         price_from_caller=said,
     )
 

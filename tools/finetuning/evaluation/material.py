@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from finetuning.errors import BadInputError
-from finetuning.evaluation.inputs import Call, Question, QuestionSet, held_out_file, read_questions
+from finetuning.evaluation.call import Call
+from finetuning.evaluation.inputs import Question, QuestionSet, held_out_file, read_questions
 from finetuning.evaluation.memorised import canary_job, memorisation_job
 from finetuning.evaluation.metrics import Answers, Metric, choose_metrics, short_references
 from finetuning.evaluation.results import WHERE, Arm

@@ -185,6 +185,32 @@ class Latency(Speed, defer_build=True):
     how: str
 
 
+class Preference(Model, defer_build=True):
+    """Which answers a judge, or a person who did not know the sides, preferred."""
+
+    by: str = Field(description="The judge's target, or `person`.")
+    n: int = Field(description="Rows with a verdict.")
+    wins: int = Field(description="Rows on which tuned is preferred.")
+    ties: int
+    losses: int
+    no_verdict: int = Field(default=0, description="Rows whose verdict could not be read.")
+    win_rate: float = Field(description="Wins and half of the ties, 0..1; .5 = no difference.")
+    diff: float = Field(description="Share of wins less share of losses.")
+    ci95: Pair
+    p: float
+    win_rate_same_length: float | None = Field(
+        default=None, description="Win rate expected if both answers were equally long."
+    )
+    first_place: Fraction | None = Field(
+        default=None, description="Rows won by the place alone, first in both orders."
+    )
+    second_place: Fraction | None = None
+    kappa: float | None = Field(default=None, description="Agreement with people beyond chance.")
+    kappa_n: int = 0
+    calls: int = 0
+    cost_usd: Usd | None = None
+
+
 class Flip(Model, defer_build=True, populate_by_name=True):
     """One row whose answer changed; harm first, never its text."""
 
@@ -226,6 +252,9 @@ class EvalComparison(ToolResult, defer_build=True):
     contamination: Contamination | None = None
     memorisation: Memorisation | None = None
     training: TrainingNote | None = None
+    judge: Preference | None = None
+    review: Preference | None = None
+    review_file: str | None = None
     format: dict[str, SideFormat] = Field(default_factory=dict[str, SideFormat])
     latency: Latency | None = None
     flips: list[Flip] = Field(default_factory=list["Flip"])

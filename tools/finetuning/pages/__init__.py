@@ -26,6 +26,7 @@ from finetuning.pages.drawing import standalone_svg, write_png
 from finetuning.pages.planning import TimelineRow, heat_map, timeline_chart, tornado_chart
 
 __all__ = [
+    "SHEET_STYLE",
     "BannerKind",
     "Series",
     "TimelineRow",
@@ -42,6 +43,7 @@ __all__ = [
     "page",
     "paragraph",
     "review_sheet",
+    "sheet_data",
     "standalone_svg",
     "table",
     "timeline_chart",
@@ -53,7 +55,7 @@ _NO_TEXT: Final = frozenset(
     "role from type id tool_call_id tools schemaVersion preferenceLabel url data format".split()
 )
 
-_STYLE: Final = """<style>
+SHEET_STYLE: Final = """<style>
 #bar { position: sticky; top: 0; background: var(--ground); padding: .4rem 0; z-index: 1;
   border-bottom: 1px solid var(--line); }
 #bar progress { width: 100%; height: .5rem; accent-color: var(--s0); }
@@ -79,6 +81,7 @@ kbd { border: 1px solid var(--line); border-radius: .2rem; padding: 0 .3rem; fon
 #state { font-weight: 600; } input[type=file] { max-width: 14rem; font: inherit; }
 @media (max-width: 30rem) { kbd { display: none; } .keys button { flex: 1 1 28%; } }
 </style>"""
+"""Looks of every sheet on which a person decides."""
 
 _BODY: Final = """<div id="bar"><span id="count" role="status"></span>
 <progress id="done" value="0" max="1"></progress>
@@ -199,6 +202,13 @@ def text_fields(value: Any, path: tuple[str | int, ...] = (), who: str = "") -> 
         yield [list(path), " · ".join([*([who] if who else []), *named]) or keys[-1]]
 
 
+def sheet_data(data: dict[str, Any]) -> str:
+    """Return a fragment that holds data for a sheet's script, safe inside a page."""
+    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return f'<script type="application/json" id="data">{text}</script>'
+
+
 def review_sheet(data: dict[str, Any]) -> str:
     """Return a page on which a person approves, edits or rejects rows.
 
@@ -213,12 +223,10 @@ def review_sheet(data: dict[str, Any]) -> str:
         {**row, "fields": list(text_fields(row["row"]))}
         for row in cast("list[dict[str, Any]]", data["rows"])
     ]
-    text = json.dumps({**data, "rows": rows}, ensure_ascii=False).replace("<", "\\u003c")
-    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    holder = f'<script type="application/json" id="data">{text}</script>'
+    holder = sheet_data({**data, "rows": rows})
     subtitle = (
         f"{len(rows)} rows for {data['target']}, the riskiest first. Approve, edit or reject; "
         "in a text, Ctrl+Enter keeps the edit and Esc drops it."
     )
-    sections = [_STYLE, _BODY if rows else "<p>There is no row to review.</p>", holder]
+    sections = [SHEET_STYLE, _BODY if rows else "<p>There is no row to review.</p>", holder]
     return page("Review", sections, subtitle=subtitle, script=_SCRIPT if rows else "")

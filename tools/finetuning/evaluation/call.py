@@ -1,0 +1,121 @@
+"""The arguments of one comparison, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from finetuning.errors import BadInputError
+from finetuning.evaluation.results import WHERE, Arm
+from finetuning.records import Json, page
+
+MOST_ARMS: Final = 4
+MOST_TOKENS: Final = 32_768
+_HOW_TO_RUN: Final = frozenset({"dry_run", "plan_id"})
+_HOW_TO_SHOW: Final = frozenset({"language", "output_dir", "overwrite", "limit", "offset"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Arguments of compare_eval, by their names."""
+
+    data: str
+    base: str
+    tuned: str | None
+    arms: Sequence[Arm] | None
+    metrics: str | Sequence[str]
+    general: str
+    train: str | None
+    margin: float
+    alpha: float
+    cluster_column: str | None
+    judge: str | None
+    review: Literal["none", "blind_ab"]
+    reviews_file: str | None
+    label_agreement: float | None
+    log: str | None
+    max_tokens: int
+    language: Literal["en", "zh"]
+    output_dir: str | None
+    overwrite: bool
+    dry_run: bool | None
+    plan_id: str | None
+    price_in_usd_per_mtok: Decimal | None
+    price_out_usd_per_mtok: Decimal | None
+    limit: int | None
+    offset: int
+
+    def check(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            BadInputError: One is out of range.
+        """
+        page([], self.limit, self.offset, where=WHERE)
+        if not (0 <= self.margin <= 1 and 0 < self.alpha < 1):
+            raise BadInputError(
+                WHERE,
+                f"margin={self.margin}, alpha={self.alpha}",
+                "margin 0..1 and alpha between 0 and 1",
+                "Leave them out to use 0.02 and 0.05",
+            )
+        if not 1 <= self.max_tokens <= MOST_TOKENS:
+            raise BadInputError(
+                f"{WHERE}: max_tokens",
+                f"{self.max_tokens}",
+                f"1 to {MOST_TOKENS}",
+                "Leave it out to use 512",
+            )
+
+        if self.label_agreement is not None and not 0 < self.label_agreement <= 1:
+            raise BadInputError(
+                f"{WHERE}: label_agreement",
+                f"{self.label_agreement}",
+                "a share above 0 and up to 1",
+                "Leave it out where nobody measured how often two people agree",
+            )
+        needs = self.judge or self.reviews_file or self.review != "none"
+        if needs and self.tuned is None:
+            raise BadInputError(
+                WHERE,
+                "a judge or a review without tuned",
+                "two sides to compare",
+                "Name tuned, or leave judge, review and reviews_file out",
+            )
+        if len(self.arms or ()) > MOST_ARMS:
+            raise BadInputError(
+                f"{WHERE}: arms",
+                f"{len(self.arms or ())} arms",
+                f"at most {MOST_ARMS}: the best of many looks good by chance",
+                "Choose the most promising ones on other rows first",
+            )
+
+    def chosen_arms(self) -> list[Arm]:
+        """Return the arms as checked objects, whether they came as objects or as JSON."""
+        return [Arm.model_validate(arm) for arm in self.arms or []]
+
+    def bound(self) -> dict[str, Json]:
+        """Return the arguments that a plan is bound to: all that shape what is sent."""
+        return self._given(_HOW_TO_RUN | _HOW_TO_SHOW)
+
+    def again(self, **changes: Json) -> dict[str, Json]:
+        """Return the arguments of the same call with some changed, as JSON."""
+        return {**self._given(_HOW_TO_RUN), **changes}
+
+    def _given(self, without: frozenset[str]) -> dict[str, Json]:
+        found: dict[str, Json] = {}
+        for name in (entry.name for entry in fields(self)):
+            value: Any = getattr(self, name)
+            if name not in without and value is not None and value != []:
+                found[name] = _plain(value)
+        if self.arms:
+            found["arms"] = [arm.model_dump(exclude_none=True) for arm in self.chosen_arms()]
+        return found
+
+
+def _plain(value: Any) -> Json:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value
