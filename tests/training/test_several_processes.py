@@ -155,9 +155,9 @@ def world_of_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     for name, value in {**place, "MASTER_PORT": str(port)}.items():
         monkeypatch.setenv(name, value)
+    torch.distributed.init_process_group("gloo")
     yield
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    torch.distributed.destroy_process_group()
     accelerate.AcceleratorState._reset_state(reset_partial_state=True)
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning import runs, settings
-from finetuning.errors import BadInputError, FineTuningError, RunFailedError, require
+from finetuning.errors import FineTuningError, RunFailedError, require
 from finetuning.training.config import TrainingConfig, parse_config
 from finetuning.training.worker import (
     EXIT_FAILED,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from finetuning.training.worker.job import Job
 
 SILENCE: Final = timedelta(seconds=300)  # a process that ends is noticed within a second
+_SHARE: Final = "share"
 _HERE: Final = "finetuning.training.worker.distributed"
 
 
@@ -70,7 +71,7 @@ def watch(run_id: str, *, module: str = _HERE) -> int:
 
 def _with_torchrun(run_id: str, config: TrainingConfig, module: str) -> int:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=0"]
-    command += [f"--nproc-per-node={config.num_processes}", "-m", module, run_id]
+    command += [f"--nproc-per-node={config.num_processes}", "-m", module, run_id, _SHARE]
     environment = dict(os.environ)
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -108,20 +109,34 @@ def _broken(folder: Path, run_id: str, code: int | None) -> str:
 def main(run_id: str) -> int:
     """Train one process's share of a run, as torchrun starts it; return its exit code."""
     settings.enforce_offline()
-    rank = int(os.environ["RANK"])
     stop = StopSignal()
-    threading.Thread(target=_listen, args=(rank,), daemon=True).start()
+    threading.Thread(target=_listen, args=(False,), daemon=True).start()
+    rank = _meet()
+    if rank == 0:
+        threading.Thread(target=_listen, args=(True,), daemon=True).start()
     return train(run_id, rank, stop)
 
 
-def _listen(rank: int) -> None:
-    """Pass on the wish to stop (to process 0), and end with the process that watches."""
-    (poll := select.poll()).register(0, select.POLLHUP | (select.POLLIN if rank == 0 else 0))
+def _listen(leads: bool) -> None:
+    """End with the process that watches; process 0 also takes its wish to stop."""
+    (poll := select.poll()).register(0, select.POLLHUP | (select.POLLIN if leads else 0))
     while True:
         poll.poll()
-        if rank != 0 or not os.read(0, 1):
+        if not leads or not os.read(0, 1):
             os._exit(EXIT_FAILED)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _meet() -> int:
+    """Join the other processes that the launcher started and return this one's number."""
+    torch: Any = importlib.import_module("torch")
+    on_gpu = torch.cuda.is_available()
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    torch.distributed.init_process_group(backend, timeout=SILENCE)
+    rank = int(torch.distributed.get_rank())
+    if on_gpu:
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+    return rank
 
 
 def train(
@@ -156,7 +171,6 @@ def train(
 def _share(run_id: str, rank: int, stop: Any, tell: Callable[..., None] | None) -> int:
     torch: Any = importlib.import_module("torch")
     job = session.job_of(run_id)
-    _join(torch, job.config)
     if rank == 0:
         session.get_ready(job)
         torch.distributed.barrier()
@@ -174,28 +188,6 @@ def _share(run_id: str, rank: int, stop: Any, tell: Callable[..., None] | None) 
         with contextlib.suppress(NotFiniteError):  # process 0 meets the same number and says so
             job.train()
     return 0
-
-
-def _join(torch: Any, config: TrainingConfig) -> None:
-    """Meet the other processes, as many as were asked for.
-
-    Raises:
-        BadInputError: The launcher started another number of processes.
-    """
-    distributed, on_gpu = torch.distributed, torch.cuda.is_available()
-    if not distributed.is_initialized():
-        if on_gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-        distributed.init_process_group(backend, timeout=SILENCE)
-    found = distributed.get_world_size()
-    if found != config.num_processes:
-        raise BadInputError(
-            "num_processes",
-            f"the launcher started a world of {found}",
-            f"{config.num_processes} processes",
-            f"Call launch_lora with engine={config.engine!r}, which starts them itself",
-        )
 
 
 def _train_together(job: Job, torch: Any, rank: int, tell: Callable[..., None] | None) -> None:
@@ -245,11 +237,12 @@ def _with_ray(run_id: str, config: TrainingConfig) -> int:
     ray: Any = require("ray", feature="engine=ray", extra="scale")
     train_api: Any = importlib.import_module("ray.train")
     torch_api: Any = importlib.import_module("ray.train.torch")
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers read the wish to stop in the store
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     kept = ("FINE_TUNING_", "HF_", "OMP_", "MKL_", "TRANSFORMERS_", "TOKENIZERS_")
     environment = {name: v for name, v in os.environ.items() if name.startswith(kept)}
     ray.init(include_dashboard=False)
+    # after Ray, which sets its own; the workers read the wish to stop in the run store
+    signal.signal(signal.SIGTERM, lambda *_: None)
     gpus = bool(ray.cluster_resources().get("GPU"))
     folder = Path(runs.read_run(run_id).folder).resolve()
     trainer = torch_api.TorchTrainer(
@@ -293,5 +286,4 @@ def in_ray(given: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    entry = main if "TORCHELASTIC_RUN_ID" in os.environ else watch
-    sys.exit(entry(sys.argv[1]))
+    sys.exit((main if _SHARE in sys.argv else watch)(sys.argv[1]))
