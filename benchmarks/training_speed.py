@@ -166,8 +166,8 @@ def held_out_loss(model: Any, folder: Path, rows: int) -> float:
     return total / count
 
 
-def measure(mode: str, folder: Path, rows: int, held_out: int) -> None:
-    """Train in one mode and print tokens per CPU second, memory and loss as JSON."""
+def measure(mode: str, folder: Path, rows: int, held_out: int) -> dict[str, Any]:
+    """Train in one mode and return tokens per CPU second, memory and loss."""
     import warnings
 
     import torch
@@ -195,13 +195,12 @@ def measure(mode: str, folder: Path, rows: int, held_out: int) -> None:
     trainer.train()
     # a loader may fetch one batch ahead, so batches are counted by the steps that used them
     tokens = sum(seen[1 : len(ends)])
-    answer = {
+    return {
         "tokens_per_second": tokens / (ends[-1] - ends[0]),
         "steps": len(ends),
         "peak_mb": peak_mb(),
         "loss": held_out_loss(trainer.model, folder, held_out) if held_out else None,
     }
-    print(json.dumps(answer))
 
 
 def child(folder: Path, *arguments: str) -> str:
@@ -234,6 +233,25 @@ def judge(found: dict[str, dict[str, Any]]) -> bool:
     return by_default >= reach[0] and by_best >= reach[1] and ratio <= REACH_LOSS
 
 
+def show(mode: str, answer: dict[str, Any]) -> None:
+    """Print what one mode came to."""
+    loss = "" if answer["loss"] is None else f", held-out loss {answer['loss']:.4f}"
+    print(
+        f"{mode:21} {answer['tokens_per_second']:7.0f} tokens per CPU second, "
+        f"{answer['steps']} steps, peak {answer['peak_mb']:.0f} MB{loss}",
+        flush=True,
+    )
+
+
+def quick(folder: Path) -> int:
+    """Run two modes on a smaller model in this process; nothing is judged."""
+    os.environ |= {"FINE_TUNING_HOME": str(folder / "home"), "FINE_TUNING_ROOTS": str(folder)}
+    chat_corpus.write_base(folder / "base", BASE_SEED, hidden=64, layers=1)
+    for mode in WHOLE:
+        show(mode, measure(mode, folder, 24, 8))
+    return 0
+
+
 def main() -> int:
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description="Training tokens per CPU second.")
@@ -246,7 +264,8 @@ def main() -> int:
     parser.add_argument("--base", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        measure(args.one[0], Path(args.one[1]), int(args.one[2]), int(args.one[3]))
+        found = measure(args.one[0], Path(args.one[1]), int(args.one[2]), int(args.one[3]))
+        print(json.dumps(found))
         return 0
     if args.base:
         hidden, layers = int(args.base[1]), int(args.base[2])
@@ -254,26 +273,21 @@ def main() -> int:
         print(made)
         return 0
     modes = args.modes or [*STOCK, "ours"]
-    rows, peer_rows, held_out, size = args.rows, args.peer_rows, args.held_out, ("256", "6")
-    if args.quick:
-        modes, rows, peer_rows, held_out, size = ["padding_free", "ours"], 24, 24, 8, ("64", "1")
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         chat_corpus.write_chats(folder / "train.jsonl", 2_000, CORPUS_SEED)
         chat_corpus.write_chats(folder / "held_out.jsonl", 200, HELD_OUT_SEED)
-        print(f"{child(folder, '--base', str(folder / 'base'), *size)} parameters")
+        if args.quick:
+            return quick(folder)
+        print(f"{child(folder, '--base', str(folder / 'base'), '256', '6')} parameters")
         for mode in modes:
             whole = mode in WHOLE
-            counts = (rows, held_out) if whole else (peer_rows, 0)
+            counts = (args.rows, args.held_out) if whole else (args.peer_rows, 0)
             answer = json.loads(child(folder, "--one", mode, str(folder), *map(str, counts)))
             found[mode] = answer
-            loss = "" if answer["loss"] is None else f", held-out loss {answer['loss']:.4f}"
-            print(
-                f"{mode:21} {answer['tokens_per_second']:7.0f} tokens per CPU second, "
-                f"{answer['steps']} steps, peak {answer['peak_mb']:.0f} MB{loss}"
-            )
-    if args.quick or args.modes:
+            show(mode, answer)
+    if args.modes:
         return 0
     good = judge(found)
     print("reaches" if good else "BELOW REACH")
