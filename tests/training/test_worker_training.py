@@ -332,9 +332,11 @@ def test_resuming_after_damage_uses_the_checkpoint_before_and_says_so(
     folder = Path(runs.read_run(whole).folder) / "checkpoints"
     newest = folder / "checkpoint-8" / "optimizer.safetensors"
     newest.write_bytes(newest.read_bytes()[:100])
-    resumed = queue(config, resume_from=str(folder))
+    resumed = queue({**config, "weight_decay": 0.0, "goal": "x"}, resume_from=str(folder))
     assert session.main(resumed) == 0
-    (alert,) = runs.alerts_of(resumed)
+    alert, changed = runs.alerts_of(resumed)
+    assert changed["code"] == "settings_changed"
+    assert changed["message"].startswith("goal: not as in the run")
     assert alert["code"] == "checkpoint_skipped"
     assert "optimizer.safetensors has changed" in alert["message"]
     result, reference = runs.read_run(resumed).result, runs.read_run(whole).result

@@ -16,7 +16,7 @@ from finetuning.runs import RunProgress, RunRow, RunStatus
 
 _GRACE_SECONDS: Final = 20.0
 _KILL_SECONDS: Final = 5.0
-_TELL_SECONDS: Final = 1.0
+_TELL_SECONDS, _HASHED_BYTES = 1.0, 64 << 20
 _COMPARED: Final = ("train_loss", "eval_loss", "best_eval", "best_step")
 _JUDGED_BY: Final = {"method", "validation_file", "max_validation_rows"}
 
@@ -233,7 +233,7 @@ def _checkpoints(run: RunRow) -> list[Checkpoint]:
     from finetuning.training.weights import fault_of, list_checkpoints, step_of
 
     return [
-        Checkpoint(step=step_of(path), path=str(path), fault=fault_of(path))
+        Checkpoint(step=step_of(path), path=str(path), fault=fault_of(path, _HASHED_BYTES))
         for path in list_checkpoints(Path(run.folder) / "checkpoints")
     ]
 

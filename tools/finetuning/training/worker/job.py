@@ -115,7 +115,9 @@ class Job:
         try:
             self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except StoppedInEvaluation:
-            self.trainer.save_now()
+            step = self.trainer.state.global_step
+            if weights.fault_of(self.checkpoint_folder / f"checkpoint-{step}") is not None:
+                self.trainer.save_now()
             self.reporter.on_train_end(None, self.trainer.state, None)
 
     def _adopt(self, checkpoint: Path) -> None:
@@ -126,10 +128,26 @@ class Job:
         steps = {weights.step_of(checkpoint), *([best.step] if best else [])}
         for step in sorted(steps):
             adopt(checkpoint.with_name(f"checkpoint-{step}"), self.checkpoint_folder)
+        self._tell_changes(checkpoint.parents[1] / "args.json")
         every = self.trainer.args.eval_steps
         if self.trainer.args.eval_strategy != "no" and state["global_step"] % every == 0:
             last = {name for row in history if row["step"] == state["global_step"] for name in row}
             self.trainer.args.eval_on_start = metric_of(self.config)[0] not in last
+
+    def _tell_changes(self, arguments: Path) -> None:
+        """Say which settings differ from those of the run that is gone on with."""
+        if not arguments.is_file():
+            return
+        text = arguments.read_text(encoding="utf-8")
+        before = TrainingConfig.model_validate(json.loads(text)["config"]).model_dump()
+        now = TrainingConfig.model_validate(runs.arguments_of(self.run_id)["config"]).model_dump()
+        changed = sorted(name for name in before if before[name] != now[name])
+        if changed:
+            self.reporter.alert(
+                "settings_changed",
+                f"{', '.join(changed)}: not as in the run that is gone on with; learning rate and "
+                "optimizer go on as its checkpoint has them",
+            )
 
     def _checkpoint_to_resume(self) -> Path | None:
         if self.resume_folder is None:

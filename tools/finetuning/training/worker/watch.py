@@ -34,6 +34,7 @@ _DIVERGED: Final = (2.0, 0.5, 3)
 _EXPLODED: Final = (10.0, 10, 50)
 """Gradient norm as a multiple of the median of the last 50, once 10 were seen (a spike is 2 to
 10 ×, same source); norms below the clipping threshold are never worth an alert."""
+_TOLD_AGAIN: Final = 5
 _RISING: Final = (1.01, 2)
 """Evaluations in a row that lie this far above the best one."""
 
@@ -192,7 +193,7 @@ class Reporter(TrainerCallback):
         self.first_step_at: float | None = None
         self._chance = chance_of(config, vocabulary)
         self._rows: list[dict[str, Any]] = []
-        self._told: set[str] = set()
+        self._told: list[str] = []
         self._flushed_at = 0.0
         self._began_at, self._began_step = time.monotonic(), 0
         self._loss: float | None = None
@@ -242,9 +243,9 @@ class Reporter(TrainerCallback):
         self.write_log(state)
 
     def alert(self, code: str, message: str, step: int | None = None) -> None:
-        """Raise an alert, once per code (a checkpoint that is not written, each time)."""
-        if code not in self._told or code == "checkpoint_not_saved":
-            self._told.add(code)
+        """Raise an alert, once per code (a checkpoint that is not written, a few times)."""
+        if self._told.count(code) < (_TOLD_AGAIN if code == "checkpoint_not_saved" else 1):
+            self._told.append(code)
             with _store_may_be_full():
                 runs.record_alert(self.run_id, code=code, message=message, step=step)
 
