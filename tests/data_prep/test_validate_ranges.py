@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from hypothesis import strategies as st
 
 from finetuning.data_prep.targets import TARGETS, Method
 from finetuning.data_prep.validate import ValidationResult, ranges, validate_jsonl, whole
+from finetuning.data_prep.validate.chat import texts_of
 from finetuning.data_prep.validate.chat_rules import CHAT_RULES
 from finetuning.data_prep.validate.quick import quick_check
 from finetuning.data_prep.validate.reports import FindingTally, limits_for
 from finetuning.data_prep.validate.scan import LineScan, check_tools
-from finetuning.data_prep.validate.typed import QUICK_CHATS, Found, Job, texts_of, write_frame
+from finetuning.data_prep.validate.typed import QUICK_CHATS, Found, Job, copied, write_frame
 from finetuning.errors import BadInputError
 from finetuning.files.chunks import split_lines
 from finetuning.runs import listen
@@ -223,6 +225,7 @@ def _with_helpers(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(whole, "helper_count", counted)
 
 
+@pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("count_tokens", [False, True])
 def test_helper_processes_change_nothing(
     tmp_path: Path, count_tokens: bool, monkeypatch: pytest.MonkeyPatch
@@ -242,7 +245,20 @@ def _helper_ids() -> set[int]:
         ["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, check=True
     )
     mine = {int(pid) for pid in found.stdout.split()}
-    return {pid for pid in mine if b"validate.ranges" in _command(pid)}
+    copies = {pid for pid in mine if _command(pid) == _command(os.getpid())}
+    return copies | {pid for pid in mine if b"validate.ranges" in _command(pid)}
+
+
+@pytest.fixture(params=["copied", "started"])
+def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let helpers be copies of this process, or new ones as beside other threads."""
+
+    def none(_work: object) -> None:
+        return None
+
+    if request.param == "started":
+        monkeypatch.setattr(ranges, "copied", none)
+    return request.param
 
 
 def _command(pid: int) -> bytes:
@@ -252,6 +268,14 @@ def _command(pid: int) -> bytes:
         return b""
 
 
+def test_no_copy_is_made_beside_another_thread(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(copied, lambda _source, _sink: None).result() is None
+        path = _big(tmp_path / "big.jsonl", n_rows=300)
+        assert next(ranges.scan_ranges(_job(path, "openai_chat"), 0, 1)).n_rows == 300
+
+
+@pytest.mark.usefixtures("made")
 def test_what_a_killed_helper_had_in_hand_is_done_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +296,7 @@ def test_what_a_killed_helper_had_in_hand_is_done_here(
     assert [found.line for found in result.findings] == [7, 750, 1_500]
 
 
+@pytest.mark.usefixtures("made")
 def test_no_helper_is_left_after_an_interrupt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +323,7 @@ def test_a_helper_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.usefixtures("made")
 def test_a_file_that_changes_under_the_helpers_stops_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
 import unicodedata
 from collections.abc import Mapping
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
+
+import msgspec
 
 from finetuning.data_prep.validate.chat_rules import CallBook, ChatRules, tool_names
 from finetuning.data_prep.validate.parts import MAX_IMAGES, check_content
 from finetuning.data_prep.validate.reports import RowReport, describe, pointer, shown
+from finetuning.data_prep.validate.typed import (
+    AnswerTurn,
+    ChatRow,
+    ResultTurn,
+    SystemTurn,
+    UserTurn,
+)
 from finetuning.records import Json
 
 End = Literal["answer", "user", "any"]
@@ -217,3 +228,39 @@ def check_chat_row(
         check_messages(row["messages"], "/messages", rules, report, tools=tools, end=end)
     if "system" in rules.row_keys and "system" in row:
         report.text(row["system"], "/system", empty="warning")
+
+
+_ROLES: Final[dict[type, str]] = {
+    SystemTurn: "system",
+    UserTurn: "user",
+    AnswerTurn: "assistant",
+    ResultTurn: "tool",
+}
+
+
+def texts_of(row: Any) -> tuple[list[str], int]:
+    """Return the texts of a typed row that cost tokens, and its number of messages.
+
+    They are those that ``tokens.example_texts`` finds in the decoded row.
+    """
+    if type(row) is not ChatRow:
+        values = (getattr(row, name) for name in row.__struct_fields__)
+        return [value for value in values if isinstance(value, str) and value], 0
+    texts: list[str] = []
+    for message in cast("list[Any]", row.messages):
+        texts.append(_ROLES[type(message)])
+        content = message.content
+        if content:
+            texts.append(content)
+        if message.name is not msgspec.UNSET:
+            texts.append(message.name)
+        for call in (message.tool_calls if type(message) is AnswerTurn else msgspec.UNSET) or ():
+            texts += [call.function.name, call.function.arguments]
+    if tools := bytes(row.tools):
+        texts.append(_spelt(tools))
+    return [text for text in texts if text], len(row.messages)
+
+
+@functools.lru_cache(maxsize=256)
+def _spelt(raw: bytes) -> str:
+    return json.dumps(msgspec.json.decode(raw), ensure_ascii=False)

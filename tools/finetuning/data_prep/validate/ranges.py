@@ -1,19 +1,22 @@
 """Checks a large file range by range, alone or with helpers; a range is megabytes of whole lines.
 
-Helpers run this module with ``python -m`` and speak over pipes: no state of this process is
-copied, threads do no harm, and a helper ends when its pipe does. What a helper that was killed
-had in hand, the parent does itself. The checks in full are imported when a line needs them.
+Helpers are copies of this process where it has no other thread, else they run this module with
+``python -m``; they speak over pipes, and end when those do. What a helper that was killed had in
+hand, the parent does itself. The checks in full are imported when a line needs them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import select
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from finetuning.data_prep.validate.quick import QuickCheck, quick_check
 from finetuning.data_prep.validate.skim import BLOCK_BYTES, Skimmed, Skimmer
@@ -21,6 +24,7 @@ from finetuning.data_prep.validate.typed import (
     Job,
     Part,
     Span,
+    copied,
     identity,
     read_frame,
     spans,
@@ -32,11 +36,15 @@ if TYPE_CHECKING:
 
     from finetuning.data_prep.validate.scan import PartScan
 
-RANGE_BYTES: Final = 4 << 20
-COUNTED_RANGE_BYTES: Final = 1 << 20
-"""Bytes of a range; smaller where tokens are counted, so that no process waits long."""
-_LONG_LINE_BYTES: Final = 8 << 20
-_IN_HAND: Final = 2
+RANGE_BYTES, COUNTED_RANGE_BYTES = 4 << 20, 1 << 20
+"""Bytes of a range; fewer where tokens are counted, so that no process waits long."""
+_LONG_LINE_BYTES, _IN_HAND = 8 << 20, 2
+
+
+def _tools(raw: bytes) -> tuple[frozenset[str], int] | None:
+    from finetuning.data_prep.validate.scan import check_tools
+
+    return check_tools(raw)
 
 
 class RangeScan:
@@ -47,8 +55,7 @@ class RangeScan:
         self._job = job
         self._stream = Path(job.path).open("rb", buffering=0)  # noqa: SIM115 - closed below
         self._same = identity(self._stream) == job.identity
-        check = quick_check(job.target, job.method, _tools)
-        self._skimmer = Skimmer(cast("QuickCheck", check))
+        self._skimmer = Skimmer(cast("QuickCheck", quick_check(job.target, job.method, _tools)))
         self._slow: PartScan | None = None
         self._buffer = bytearray(BLOCK_BYTES)
 
@@ -124,18 +131,20 @@ class RangeScan:
         part.n_lines += skimmed.n_lines
 
     def _counted(self, skimmed: Skimmed, part: Part) -> None:
-        """Take the lines one by one, to count the tokens of each."""
-        doubtful = dict(skimmed.doubtful)
-        rows = iter(skimmed.rows)
+        """Count the tokens of the rows, and take the lines in their order where one needs it."""
         scanner = self._scanner()
+        counted = scanner.tokens(skimmed.rows)
+        part.n_rows += len(counted)
+        part.own_shape = part.own_shape or bool(counted)
+        if not skimmed.doubtful and scanner.fits(counted):
+            return
+        doubtful, tokens = dict(skimmed.doubtful), iter(counted)
         for at in range(skimmed.n_lines):
             number = part.n_lines + at + 1
             if at in doubtful:
                 scanner.line(part, number, doubtful[at])
             else:
-                part.n_rows += 1
-                part.own_shape = True
-                scanner.tokens(part, number, next(rows))
+                scanner.length(part, number, next(tokens))
 
     def _lines(self, chunks: Iterator[bytes], part: Part) -> None:
         """Check lines in full, whatever ends them, at bounded memory."""
@@ -166,10 +175,16 @@ class _Helper:
     """A process that checks ranges for this one."""
 
     def __init__(self, job: Job) -> None:
+        self.in_hand: deque[Span] = deque()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._copy, self._sink, self._source = copied(_serve) or (0, *self._start())
+        self.alive = True
+        self._send(job)
+
+    def _start(self) -> tuple[IO[bytes], IO[bytes]]:
         import subprocess
 
-        self.in_hand: deque[Span] = deque()
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-P", "-m", RangeScan.__module__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -177,10 +192,7 @@ class _Helper:
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # faster to start, and smaller
             process_group=0,  # an interrupt is for the parent, which closes the pipes
         )
-        self._sink = cast("IO[bytes]", self._process.stdin)
-        self._source = cast("IO[bytes]", self._process.stdout)
-        self.alive = True
-        self._send(job)
+        return cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
 
     def _send(self, message: Any) -> None:
         try:
@@ -195,8 +207,6 @@ class _Helper:
 
     def ready(self) -> bool:
         """Say whether a result can be taken without waiting."""
-        import select
-
         return bool(select.select([self._source], [], [], 0)[0])
 
     def take(self) -> tuple[int, Part] | None:
@@ -209,20 +219,21 @@ class _Helper:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            return
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._copy, signal.SIGKILL)
+            os.waitpid(self._copy, 0)
+        self._source.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._sink.close()
 
 
 def scan_ranges(job: Job, start: int, helpers: int) -> Iterator[Part]:
-    """Yield what was found in the ranges of a file, in their order.
-
-    Args:
-        job: What to check.
-        start: First byte of the first line.
-        helpers: Processes beside this one.
-    """
-    own = RangeScan(job)
-    crew: list[_Helper] = []
+    """Yield what was found in the ranges of a file from ``start`` on, in their order."""
+    own, crew = RangeScan(job), list[_Helper]()
     try:
         crew = [_Helper(job) for _ in range(helpers)]
         with Path(job.path).open("rb", buffering=0) as stream:
@@ -271,15 +282,8 @@ def _collect(helper: _Helper, done: dict[int, Part], again: deque[Span]) -> None
     helper.in_hand.clear()
 
 
-def _tools(raw: bytes) -> tuple[frozenset[str], int] | None:
-    from finetuning.data_prep.validate.scan import check_tools
-
-    return check_tools(raw)
-
-
-def _serve() -> None:
-    """Check the ranges that come over standard input until it ends."""
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
+def _serve(source: IO[bytes], sink: IO[bytes]) -> None:
+    """Check the ranges that come until there are no more."""
     job: Job | None = read_frame(source, Job)
     if job is None:
         return
@@ -290,6 +294,6 @@ def _serve() -> None:
 
 if __name__ == "__main__":
     try:
-        _serve()
+        _serve(sys.stdin.buffer, sys.stdout.buffer)
     except BrokenPipeError:  # the parent is gone
         os._exit(0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
 from finetuning.data_prep.targets import TARGETS, Method, Target, method_for
+from finetuning.data_prep.validate.chat import texts_of
 from finetuning.data_prep.validate.chat_rules import tool_names
 from finetuning.data_prep.validate.quick import quick_check
 from finetuning.data_prep.validate.reports import (
@@ -23,12 +26,19 @@ from finetuning.data_prep.validate.reports import (
 from finetuning.data_prep.validate.rows import check_row
 from finetuning.data_prep.validate.skim import text_quotes
 from finetuning.data_prep.validate.texts import check_texts, read_row, walk
-from finetuning.data_prep.validate.typed import Job, Part, texts_of
+from finetuning.data_prep.validate.typed import Job, Part
 from finetuning.errors import NotAllowedError
 from finetuning.files import resolve_read
 from finetuning.files.chunks import MAX_LINE_BYTES
 from finetuning.records import Json
-from finetuning.tokens import TokenStats, TokenTally, counter_for, example_texts, overhead_tokens
+from finetuning.tokens import (
+    TokenStats,
+    TokenTally,
+    counter_for,
+    example_texts,
+    frame_tokens,
+    overhead_tokens,
+)
 
 
 def _tokenizer_folder(model: str | None) -> Path | None:
@@ -75,11 +85,20 @@ class BillTally:
             self.billed += overhead_tokens(prompt)
         return tokens
 
-    def add_texts(self, texts: list[str], n_messages: int) -> int:
-        """Count a row of a format that is billed once, by its texts; return its tokens."""
-        tokens = self._tally.add_texts(texts, n_messages)
-        self._bill(tokens)
-        return tokens
+    def add_typed(self, rows: Sequence[Any]) -> list[int]:
+        """Count typed rows of a format that is billed once; return the tokens of each."""
+        read = list(map(texts_of, rows))
+        counts = self._counter.count([text for texts, _ in read for text in texts])
+        sums = [0, *itertools.accumulate(counts)]
+        ends = [0, *itertools.accumulate(len(texts) for texts, _ in read)]
+        found = [
+            sums[end] - sums[start] + frame_tokens(messages)
+            for (_, messages), (start, end) in zip(read, itertools.pairwise(ends), strict=True)
+        ]
+        self._tally.merge(Counter(found))
+        for tokens in found:
+            self._bill(tokens)
+        return found
 
     def _bill(self, tokens: int) -> None:
         self.billed += tokens if self._cut is None else min(tokens, self._cut)
@@ -161,19 +180,14 @@ class LineScan:
     def count(self, number: int, row: dict[str, Json]) -> None:
         """Count the tokens of a row."""
         if self.bill is not None:
-            self._long(number, self.bill.add(row))
+            self.check_tokens(number, self.bill.add(row))
 
-    def _long(self, number: int, tokens: int) -> None:
+    def check_tokens(self, number: int, tokens: int) -> None:
         """Report a row over the limit of the model."""
         exact = self.bill is None or self.bill.exact
         long = check_length(number, tokens, self.limits, exact=exact)
         if long is not None:
             self.tally.add([long])
-
-    def count_typed(self, number: int, row: Any) -> None:
-        """Count the tokens of a typed row without fault."""
-        if self.bill is not None:
-            self._long(number, self.bill.add_texts(*texts_of(row)))
 
 
 class PartScan:
@@ -196,9 +210,18 @@ class PartScan:
         part.own_shape = part.own_shape or self._scan.own_shape
         self._move(part)
 
-    def tokens(self, part: Part, number: int, row: Any) -> None:
-        """Count the tokens of a typed row without fault."""
-        self._scan.count_typed(number, row)
+    def tokens(self, rows: Sequence[Any]) -> list[int]:
+        """Count the tokens of typed rows without fault."""
+        return [] if self._bill is None else self._bill.add_typed(rows)
+
+    def fits(self, tokens: Sequence[int]) -> bool:
+        """Say that rows of so many tokens need no look at their length."""
+        limit = self._scan.limits.row_tokens
+        return limit is None or max(tokens, default=0) <= limit
+
+    def length(self, part: Part, number: int, tokens: int) -> None:
+        """Check the length of a row."""
+        self._scan.check_tokens(number, tokens)
         self._move(part)
 
     def finish(self, part: Part) -> None:

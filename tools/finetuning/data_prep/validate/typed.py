@@ -6,11 +6,13 @@ Helper processes start with this module and msgspec alone.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
-from collections.abc import Iterator
-from typing import IO, Any, Final, Literal, NamedTuple, cast
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Final, Literal, NamedTuple, NoReturn
 
 import msgspec
 
@@ -106,14 +108,6 @@ class ResultTurn(Strict, gc=False, tag_field="role", tag="tool"):
     name: Name = _UNSET
 
 
-_ROLES: Final[dict[type, str]] = {
-    SystemTurn: "system",
-    UserTurn: "user",
-    AnswerTurn: "assistant",
-    ResultTurn: "tool",
-}
-
-
 class ChatRow(Strict, gc=False):
     """A row of ``messages``."""
 
@@ -169,30 +163,6 @@ QUICK_CHATS: Final[dict[str, ChatKeys]] = {
     "mistral_chat": ChatKeys(calls=False),
 }
 """Chat formats with a quick check; a test compares the keys with the rules in full."""
-
-
-def texts_of(row: Any) -> tuple[list[str], int]:
-    """Return the texts of a typed row that cost tokens, and its number of messages.
-
-    They are those that ``tokens.example_texts`` finds in the decoded row.
-    """
-    if type(row) is not ChatRow:
-        values = (getattr(row, name) for name in row.__struct_fields__)
-        return [value for value in values if isinstance(value, str) and value], 0
-    texts: list[str] = []
-    for message in cast("list[Any]", row.messages):
-        texts.append(_ROLES[type(message)])
-        content = message.content
-        if content:
-            texts.append(content)
-        if message.name is not _UNSET:
-            texts.append(message.name)
-        for call in (message.tool_calls if type(message) is AnswerTurn else _UNSET) or ():
-            texts += [call.function.name, call.function.arguments]
-    tools = bytes(row.tools)
-    if tools:
-        texts.append(json.dumps(msgspec.json.decode(tools), ensure_ascii=False))
-    return [text for text in texts if text], len(row.messages)
 
 
 Found = tuple[int, str | None, str, str, str]
@@ -287,3 +257,43 @@ def read_frame(stream: IO[bytes], kind: Any) -> Any:
     size = int.from_bytes(stream.read(8), "little")
     data = stream.read(size)
     return msgspec.msgpack.decode(data, type=kind) if size and len(data) == size else None
+
+
+Work = Callable[[IO[bytes], IO[bytes]], None]
+
+
+def copied(work: Work) -> tuple[int, IO[bytes], IO[bytes]] | None:
+    """Copy this process, in milliseconds, for ``work`` with a pipe to it and one from it.
+
+    Returns the copy's number and the pipes; None where other threads of Python run, or not Linux.
+    """
+    if sys.platform != "linux" or threading.active_count() > 1:
+        return None
+    (read, sink), (source, write) = os.pipe(), os.pipe()
+    with warnings.catch_warnings():  # numpy ends its own threads before the copy is made
+        warnings.simplefilter("ignore", DeprecationWarning)
+        number = os.fork()
+    if not number:
+        _work_apart(work, read, write)
+    os.close(read)
+    os.close(write)
+    return number, os.fdopen(sink, "wb"), os.fdopen(source, "rb")
+
+
+def _work_apart(work: Work, read: int, write: int) -> NoReturn:
+    import signal
+
+    try:
+        os.setpgid(0, 0)  # an interrupt is for the first one, which closes the pipes
+        signal.set_wakeup_fd(-1)
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        low, high = sorted((read, write))
+        for first, end in ((3, low), (low + 1, high), (high + 1, os.sysconf("SC_OPEN_MAX"))):
+            os.closerange(first, end)
+        work(os.fdopen(read, "rb"), os.fdopen(write, "wb"))
+    finally:
+        os._exit(0)
