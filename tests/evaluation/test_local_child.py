@@ -19,6 +19,7 @@ from finetuning.evaluation.local import (
     LocalModel,
     describe,
     encode,
+    kept,
     load_model,
 )
 from finetuning.evaluation.local.__main__ import answer_jobs, batches_of, pad_left
@@ -45,7 +46,7 @@ def questions(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
 
 def ask(model: LocalModel, rows: list[dict[str, Any]], tokens: int = 12) -> dict[str, Any]:
     job = {"sides": list(model.adapters), "generate": True, "nll": True, "questions": rows}
-    return answer_jobs(model, {"test": job}, tokens, _silent)
+    return answer_jobs(model, {"test": job}, tokens, _silent, remember=False)
 
 
 def _silent(_done: int, _total: int, _what: str) -> None:
@@ -244,3 +245,66 @@ def test_the_child_ends_when_nobody_waits_for_it(tmp_path: Path) -> None:
     child.stdin.close()
     assert child.wait(timeout=60) == 3
     assert not response.exists()
+
+
+def test_a_second_adapter_on_a_base_that_answered_before_asks_only_its_own_side(
+    tiny_models: Tiny, isolated_environment: Path
+) -> None:
+    rows = questions(tiny_models.rows[:6])
+    told: list[str] = []
+
+    def once(folder: Path) -> dict[str, Any]:
+        told.clear()
+        model = load_model(str(tiny_models.base), {"base": None, "tuned": str(folder)})
+        job = {"sides": ["base", "tuned"], "generate": True, "nll": True, "questions": rows}
+        tell = lambda done, total, what: told.append(f"{done}/{total} {what}")  # noqa: E731
+        return answer_jobs(model, {"test": job}, 8, tell, remember=True)
+
+    first = once(tiny_models.good)
+    assert "12/12 answering test" in told
+    second = once(tiny_models.bad)
+    assert "6/6 answering test" in told, "the base's answers were kept"
+    assert second["base"] == first["base"]
+    alone = load_model(str(tiny_models.base), {"bad": str(tiny_models.bad)})
+    job = {"sides": ["bad"], "generate": True, "nll": True, "questions": rows}
+    fresh = answer_jobs(alone, {"test": job}, 8, _silent, remember=False)["bad"]["test"]
+    assert texts(second["tuned"]["test"]) == texts(fresh)
+    again = once(tiny_models.good)
+    assert told == []
+    assert again == first
+    kept = list((isolated_environment / "answers").iterdir())
+    assert len(kept) == 3
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    kept[0].write_text("{broken", encoding="utf-8")
+    mended = once(tiny_models.good)
+    assert all(texts(mended[side]["test"]) == texts(first[side]["test"]) for side in first)
+
+
+def test_other_questions_weights_or_limits_are_other_answers(
+    tiny_models: Tiny, isolated_environment: Path
+) -> None:
+    model = load_model(str(tiny_models.base), {"base": None, "good": str(tiny_models.good)})
+    job = {"sides": ["base"], "generate": True, "nll": False, "questions": questions([])}
+    keys = {
+        kept.key_of(model, "base", job, 8),
+        kept.key_of(model, "good", job, 8),
+        kept.key_of(model, "base", job, 9),
+        kept.key_of(model, "base", job | {"nll": True}, 8),
+        kept.key_of(model, "base", job | {"questions": questions(tiny_models.rows[:1])}, 8),
+    }
+    assert len(keys) == 5
+    assert kept.key_of(model, "base", dict(job), 8) in keys
+    assert kept.read("absent") is None
+    (isolated_environment / "answers").write_text("a file where the folder should be")
+    kept.keep("x", {})
+    assert kept.read("x") is None
+
+
+def test_only_the_newest_answers_stay(isolated_environment: Path) -> None:
+    for number in range(kept.MOST_FILES + 5):
+        kept.keep(f"{number:03}", {"1": [number]})
+        path = isolated_environment / "answers" / f"{number:03}.json"
+        os.utime(path, (number, number))
+    assert len(list((isolated_environment / "answers").iterdir())) == kept.MOST_FILES
+    assert kept.read("000") is None
+    assert kept.read(f"{kept.MOST_FILES + 4:03}") is not None

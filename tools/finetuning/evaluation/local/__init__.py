@@ -132,6 +132,15 @@ class LocalModel:
         """The base model itself, without PEFT's wrapper."""
         return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
 
+    def merge(self, side: str) -> None:
+        """Merge a side's adapter for good, where no other side is asked (exact in fp32 alone)."""
+        import torch
+
+        name = self.adapters[side]
+        if name != BASE_ROWS and self.plain.dtype == torch.float32:
+            self.model.set_adapter(name)
+            self.model.merge_adapter(adapter_names=[name])
+
     @contextlib.contextmanager
     def rows_of(self, sides: Sequence[str]) -> Generator[dict[str, Any]]:
         """Give the keyword arguments that make each row use its side's adapter.
@@ -142,13 +151,14 @@ class LocalModel:
         names = [self.adapters[side] for side in sides]
         if not hasattr(self.model, "peft_config"):
             yield {}
-        elif self.mixed:
+        elif self.mixed and len({*names}) > 1:
             yield {"adapter_names": names}
         elif names[0] == BASE_ROWS:
             with self.model.disable_adapter():
                 yield {}
         else:
-            self.model.set_adapter(names[0])
+            if self.model.active_adapters != [names[0]]:  # setting one undoes a merge
+                self.model.set_adapter(names[0])
             yield {}
 
 

@@ -24,6 +24,7 @@ from finetuning.evaluation.local import (
     LocalModel,
     describe,
     encode,
+    kept,
     load_model,
 )
 
@@ -67,8 +68,13 @@ def batches_of(
 
 
 def answer_jobs(
-    model: LocalModel, jobs: Mapping[str, Mapping[str, Any]], max_tokens: int, report: Report
-) -> dict[str, dict[str, dict[str, list[Any]]]]:
+    model: LocalModel,
+    jobs: Mapping[str, Mapping[str, Any]],
+    max_tokens: int,
+    report: Report,
+    *,
+    remember: bool,
+) -> kept.Answers:
     """Return side → job → id → [text, finish_reason, seconds, output_tokens, nll].
 
     Args:
@@ -76,16 +82,23 @@ def answer_jobs(
         jobs: name → sides, questions, generate, nll.
         max_tokens: Most tokens to write per answer.
         report: Gets done, total and what, for progress.
+        remember: Take answers that are kept from before, and keep the new ones.
     """
-    answers: dict[str, dict[str, dict[str, list[Any]]]] = {side: {} for side in model.adapters}
+    answers, keys = kept.recall(model, jobs, max_tokens, remember=remember)
+    if len({side for _, side in keys}) == 1:
+        model.merge(next(iter(keys))[1])
     for name, job in jobs.items():
-        items = [encode(model.tokenizer, question) for question in job["questions"]]
-        for side in job["sides"]:
+        asked = [side for side in job["sides"] if (name, side) in keys]
+        items = [encode(model.tokenizer, question) for question in job["questions"] if asked]
+        for side in asked:
             answers[side][name] = {e.id: [None, "missing", None, None, None] for e in items}
         if job["generate"]:
-            _write_answers(model, items, job["sides"], name, max_tokens, answers, report)
+            _write_answers(model, items, asked, name, max_tokens, answers, report)
         if job["nll"]:
-            _score_references(model, items, job["sides"], name, answers, report)
+            _score_references(model, items, asked, name, answers, report)
+        for side in asked:
+            if remember:
+                kept.keep(keys[name, side], answers[side][name])
     return answers
 
 
@@ -95,7 +108,7 @@ def _write_answers(
     sides: Sequence[str],
     job: str,
     max_tokens: int,
-    answers: dict[str, dict[str, dict[str, list[Any]]]],
+    answers: kept.Answers,
     report: Report,
 ) -> None:
     """Greedy decoding, stopped at the end-of-text token; a prompt too long has no answer."""
@@ -159,7 +172,7 @@ def _score_references(
     items: Sequence[Encoded],
     sides: Sequence[str],
     job: str,
-    answers: dict[str, dict[str, dict[str, list[Any]]]],
+    answers: kept.Answers,
     report: Report,
 ) -> None:
     """Mean negative log-likelihood of the reference's tokens by teacher forcing."""
@@ -241,7 +254,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         report(0, 1, "loading the model")
         model = load_model(entry["base"], entry["adapters"])
         loaded = time.perf_counter() - started
-        answers |= answer_jobs(model, entry["jobs"], request["max_tokens"], report)
+        answers |= answer_jobs(model, entry["jobs"], request["max_tokens"], report, remember=True)
         models.append({**describe(model), "load_seconds": round(loaded, 2)})
         started = time.perf_counter()
     return {"answers": answers, "provenance": {"models": models}}
