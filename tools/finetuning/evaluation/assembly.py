@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from finetuning.evaluation.arms import (
+    compare_arms,
+    fairness_notes,
+    general_of,
+    guards,
+    headroom_of,
+    paired,
+)
 from finetuning.evaluation.habits import look_at, measure_speed, new_habits
-from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.material import BASE, TUNED, Answered
 from finetuning.evaluation.memorised import find_copies, measure_canaries, measure_memorisation
-from finetuning.evaluation.metrics import METRICS, Answers, Metric
+from finetuning.evaluation.metrics import METRICS
 from finetuning.evaluation.results import (
-    Arm,
     ArmResult,
     Contamination,
     EvalComparison,
@@ -23,15 +28,13 @@ from finetuning.evaluation.results import (
     Verdict,
 )
 from finetuning.evaluation.scoring import (
-    compare_metric,
     compare_task,
     flips_of,
     judge,
     measure_base,
     sentence_of,
-    verdict_of,
 )
-from finetuning.evaluation.side_effects import compare_general, decide_ship, find_overlap
+from finetuning.evaluation.side_effects import decide_ship, find_overlap
 from finetuning.evaluation.targets import LocalTarget
 from finetuning.statistics import PairedComparison
 
@@ -39,7 +42,7 @@ from finetuning.statistics import PairedComparison
 def assemble(answered: Answered) -> EvalComparison:
     """Return the result of a comparison, without what is written to disk."""
     call, material = answered.call, answered.material
-    faults = [*_guards(answered), *answered.outcome.faults]
+    faults = [*guards(answered), *answered.outcome.faults]
     task, pairs = _task(answered)
     if not task:
         faults.append("no metric can be computed for the targets given")
@@ -63,9 +66,9 @@ def assemble(answered: Answered) -> EvalComparison:
         ship=ship,
         sentence=sentence_of(first),
         reasons=faults or reasons,
-        cautions=[*notes, *_cautions(answered, arms, general)],
+        cautions=[*notes, *fairness_notes(answered, verdict), *_cautions(answered, arms, general)],
         task=task,
-        headroom=1 - first.base if first and first.better == "higher" and not faults else None,
+        headroom=None if faults else headroom_of(first, call.label_agreement),
         general=general,
         arms=arms,
         contamination=contamination,
@@ -86,22 +89,6 @@ def assemble(answered: Answered) -> EvalComparison:
         alpha=call.alpha,
         fit_facts={} if faults else _facts(answered, task, arms, contamination),
     )
-
-
-def _guards(answered: Answered) -> list[str]:
-    """Return the reasons why the two sides were not asked the same."""
-    test = answered.material.test
-    faults: list[str] = []
-    if test.repeated_ids:
-        faults.append(f"{len(test.repeated_ids)} ids stand on more than one row of the data")
-    models = answered.models
-    if any(question.messages is not None for question in test.questions):
-        templates = {model["chat_template_sha256"] for model in models}
-        if len(templates) > 1:
-            faults.append("the models use different chat templates")
-    if len({model["dtype"] for model in models}) > 1:
-        faults.append("the models ran in different precision")
-    return faults
 
 
 def _task(answered: Answered) -> tuple[list[TaskMetric], list[PairedComparison]]:
@@ -162,6 +149,8 @@ def _facts(
         facts["tuned_score"] = round(first.tuned, 4)
     if first.metric == "accuracy":
         facts["n_classes"] = len({q.reference.strip() for q in material.test.questions})
+    if answered.call.label_agreement is not None:
+        facts["label_agreement"] = answered.call.label_agreement
     if contamination is not None:
         share = max(contamination.near, contamination.exact) / len(material.test.questions)
         facts["near_duplicate_test_fraction"] = round(share, 4)
@@ -176,22 +165,6 @@ def _flips(answered: Answered, first: TaskMetric | None) -> list[Flip]:
 
 
 _MOST_IDS = 20
-
-
-def general_of(answered: Answered, name: str) -> General | None:
-    """Return what a side lost elsewhere, or None where that cannot be measured."""
-    job = answered.material.elsewhere
-    if job is None or not answered.material.competitors.changed(name):
-        return None
-    sides = answered.job(BASE, job.name), answered.job(name, job.name)
-    if not answered.same_tokens(name):
-        sides = _without_likelihood(sides[0]), _without_likelihood(sides[1])
-    call = answered.call
-    return compare_general(job, *sides, alpha=call.alpha, margin=call.margin)
-
-
-def _without_likelihood(answers: Answers) -> Answers:
-    return {key: answer._replace(nll=None) for key, answer in answers.items()}
 
 
 def contamination_of(answered: Answered, task: list[TaskMetric]) -> Contamination | None:
@@ -219,7 +192,7 @@ def _without(answered: Answered, task: list[TaskMetric], touched: set[str]) -> S
     if not clean or not task or task[0].tuned is None:
         return None
     sides = answered.test(BASE), answered.test(TUNED)
-    result = _paired(answered, METRICS[task[0].metric], clean, *sides)
+    result = paired(answered, METRICS[task[0].metric], clean, *sides)
     if result is None:
         return None
     return Subset(
@@ -247,48 +220,3 @@ def memorisation_of(answered: Answered) -> Memorisation | None:
         sides = [answered.job(name, material.canaries.name) for name in (BASE, TUNED)]
         more["canaries"] = measure_canaries(material.canaries, *sides)
     return found.model_copy(update=more)
-
-
-def compare_arms(answered: Answered, task: list[TaskMetric]) -> list[ArmResult]:
-    """Return every arm that can be compared on the metric that decides."""
-    if not task:
-        return []
-    found = [
-        _compare(answered, name, arm, task[0].metric)
-        for name, arm in answered.material.competitors.arms.items()
-    ]
-    return [result for result in found if result is not None]
-
-
-def _compare(answered: Answered, name: str, arm: Arm, metric_name: str) -> ArmResult | None:
-    metric, questions = METRICS[metric_name], answered.material.test.questions
-    against = _paired(answered, metric, questions, answered.test(BASE), answered.test(name))
-    if against is None:
-        return None
-    tuned = None
-    if TUNED in answered.material.competitors.targets:
-        tuned = _paired(answered, metric, questions, answered.test(name), answered.test(TUNED))
-    return ArmResult(
-        name=name,
-        target=arm.target,
-        verdict=verdict_of(against, answered.call.margin, higher_is_better=metric.higher_is_better),
-        metric=metric.name,
-        score=against.tuned,
-        diff=against.diff,
-        ci95=against.ci95,
-        p=against.p,
-        general=general_of(answered, name),
-        tuned_diff=tuned.diff if tuned else None,
-        tuned_ci95=tuned.ci95 if tuned else None,
-    )
-
-
-def _paired(
-    answered: Answered,
-    metric: Metric,
-    questions: Sequence[Question],
-    first: Answers,
-    second: Answers,
-) -> PairedComparison | None:
-    call = answered.call
-    return compare_metric(metric, questions, first, second, alpha=call.alpha, margin=call.margin)

@@ -86,6 +86,7 @@ class ArmResult(Model, defer_build=True):
     verdict: Verdict
     metric: str
     score: float
+    score_ci95: Pair | None = Field(default=None, description="Interval of the score itself.")
     diff: float
     ci95: Pair
     p: float
@@ -246,7 +247,9 @@ class EvalComparison(ToolResult, defer_build=True):
     reasons: list[str] = Field(default_factory=list[str], description="Why not to ship; faults.")
     cautions: list[str] = Field(default_factory=list[str])
     task: list[TaskMetric] = Field(default_factory=list["TaskMetric"])
-    headroom: float | None = Field(default=None, description="1 - score of the base.")
+    headroom: float | None = Field(
+        default=None, description="Up to 1 or label_agreement, above the base."
+    )
     general: General | None = None
     arms: list[ArmResult] = Field(default_factory=list["ArmResult"])
     contamination: Contamination | None = None
