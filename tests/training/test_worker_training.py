@@ -25,7 +25,7 @@ from finetuning.training.worker import (
     session,
 )
 from finetuning.training.worker.job import Job
-from finetuning.training.worker.trainer import TrainerCallback, torch, trl
+from finetuning.training.worker.trainer import TrainerCallback, torch
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::FutureWarning",  # the libraries among themselves; the worker silences them too
@@ -81,21 +81,6 @@ class Overflow(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 3:
             self.job.trainer.trained[0].grad[0, 0] = math.inf
-
-
-def test_the_loss_and_gradients_are_those_of_trl(settings_for: Settings) -> None:
-    job = job_of(settings_for())
-    trainer: Any = job.trainer
-    batch = next(iter(trainer.get_train_dataloader()))
-    found: list[tuple[float, float]] = []
-    kinds: list[Any] = [type(trainer), trl.SFTTrainer]
-    for kind in kinds:
-        trainer.model.zero_grad()
-        loss = kind.compute_loss(trainer, trainer.model, dict(batch))
-        loss.backward()
-        norms = [weight.grad.norm() for weight in trainer.trained]
-        found.append((loss.item(), torch.stack(norms).norm().item()))
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 def test_models_with_their_own_logits_and_outputs_go_through_trl(settings_for: Settings) -> None:
