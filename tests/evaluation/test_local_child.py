@@ -295,6 +295,7 @@ def test_other_questions_weights_or_limits_are_other_answers(
     assert len(keys) == 5
     assert kept.key_of(model, "base", dict(job), 8) in keys
     assert kept.read("absent") is None
+    isolated_environment.mkdir()
     (isolated_environment / "answers").write_text("a file where the folder should be")
     kept.keep("x", {})
     assert kept.read("x") is None
