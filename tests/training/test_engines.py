@@ -301,3 +301,28 @@ def test_each_file_says_that_its_own_parser_has_not_seen_it(emit: Emit, engine: 
     assert "Run on the machine that trains: " in finding.fix
     assert plan.engine == engine
     assert plan.command
+
+
+@pytest.mark.parametrize("engine", ["axolotl", "llama_factory"])
+def test_rows_that_an_engine_would_misread_are_refused(
+    emit: Emit, tmp_path: Path, engine: str
+) -> None:
+    said = [{"role": "assistant", "content": "Rome"}]
+    asked = [{"role": "user", "content": "send"}]
+    for method, row in (
+        ("sft", {"prompt": asked, "completion": said}),
+        ("dpo", {"prompt": asked, "chosen": said, "rejected": said}),
+    ):
+        path = tmp_path / f"{method}.jsonl"
+        path.write_text((json.dumps(row) + "\n") * 32)
+        with pytest.raises(BadInputError, match=r"cannot read.*prepare-data"):
+            emit("sft", data=str(path), method=method, engine=engine)
+        assert emit("sft", data=str(path), method=method, engine="trl").exit_code() == 0
+
+
+def test_a_rate_that_no_run_tries_comes_with_the_advice_to_try(emit: Emit) -> None:
+    plan = emit("sft", base_model="google/gemma-3-4b-it", engine="trl")
+    assert "try a half and a double of it, too" in plan.why["learning_rate"]
+    assert plan.config["probe_learning_rates"] is None
+    inside = emit("sft", engine="trl")
+    assert "a half and a double" not in inside.why["learning_rate"]

@@ -13,6 +13,7 @@ from finetuning.records import Finding, Json, NextCall, ToolResult
 if TYPE_CHECKING:
     from finetuning.training.config import TrainingConfig
     from finetuning.training.environment import Device
+    from finetuning.training.profile import DataProfile
 
 WHERE: Final = "configure_training"
 METHODS: Final = ("sft", "dpo", "kto", "rft", "grpo", "cpt")
@@ -125,14 +126,8 @@ def configure_training(
     check_names(given, where=WHERE)
     train, found = _data_files(data)
     target = files.new_output_folder(output_dir, where="output_dir", name="training")
-    arguments: dict[str, Json] = {
-        "base_model": base_model,
-        "data": data,
-        "method": method,
-        "tuning": tuning,
-        "engine": engine,
-        "overrides": dict(overrides or {}),
-    }
+    arguments: dict[str, Json] = {"base_model": base_model, "data": data, "engine": engine}
+    arguments |= {"method": method, "tuning": tuning, "overrides": dict(overrides or {})}
     fixed: dict[str, Json] = {
         "method": method,
         "tuning": tuning,
@@ -210,7 +205,7 @@ def _own(asked: _Asked, fixed: dict[str, Json], device: Device, target: Path) ->
         plan = plan.model_copy(update={"findings": found, "next": calls})
     if any(finding.severity == "error" for finding in plan.findings):
         return plan
-    return _written(plan, asked, config, device, hazards.total_steps(config, profile), target)
+    return _written(plan, asked, config, device, profile, target)
 
 
 def _hosted(asked: _Asked, fixed: dict[str, Json], target: Path) -> TrainingPlan:
@@ -260,11 +255,11 @@ def _written(
     asked: _Asked,
     config: TrainingConfig,
     device: Device,
-    steps: int,
+    profile: DataProfile,
     target: Path,
 ) -> TrainingPlan:
     """Write the files of the engine and say what starts it."""
-    from finetuning.training.hazards import finding
+    from finetuning.training.hazards import finding, total_steps
     from finetuning.training.remote import emit
 
     path, update = target / CONFIG_NAME, dict[str, Any]()
@@ -278,7 +273,13 @@ def _written(
     if asked.engine not in {"local", "ray"}:
         hours = None if plan.time_seconds is None else plan.time_seconds["p90"] / 3600
         made = emit(
-            asked.engine, config, steps=steps, device=device, hours=hours, mirror=asked.mirror
+            asked.engine,
+            config,
+            steps=total_steps(config, profile),
+            device=device,
+            hours=hours,
+            mirror=asked.mirror,
+            message_columns=profile.message_columns,
         )
         for name, text in made.files.items():
             files.write_text(target / name, text)

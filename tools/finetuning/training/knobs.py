@@ -94,9 +94,7 @@ class Resolver:
         if self._run.tuning != "full":
             self._choose_adapter()
         steps = self._choose_epochs()
-        rate = choose_learning_rate(self._shape, steps, self._run.method, self._run.tuning)
-        self._put("learning_rate", rate)
-        self._choose_probes(emitted)
+        self._choose_rate(steps, emitted)
         self._choose_order(emitted)
         self._choose_precision()
         self._choose_rest()
@@ -222,18 +220,19 @@ class Resolver:
         chosen = float(self._put("num_train_epochs", choice))
         return math.ceil(per_epoch * chosen)
 
-    def _choose_probes(self, emitted: bool) -> None:
-        """Have three rates tried where no formula holds and there are rows to judge by."""
-        why = outside_calibration(self._shape)
-        if why is None or emitted or self._run.engine != "local" or self._run.method != "sft":
-            return
-        if self._run.validation_file is None or "learning_rate" in self._overrides:
-            return
-        rate, ceiling = float(self.values["learning_rate"]), 1.0
-        if self._tiny and self._run.tuning != "full":
-            ceiling = TINY_CEILING
-        rates = sorted({rounded(rate / 2), rate, rounded(min(ceiling, rate * 2))})
-        self._say("probe_learning_rates", rates, "probes", why=why)
+    def _choose_rate(self, steps: int, emitted: bool) -> None:
+        """Choose the rate; have three tried where no formula holds and rows are there to judge."""
+        run, why = self._run, outside_calibration(self._shape)
+        rate = choose_learning_rate(self._shape, steps, run.method, run.tuning)
+        tried = run.method == "sft" and run.engine == "local" and not emitted
+        tried = tried and run.validation_file is not None
+        if why and not tried:
+            rate = rate._replace(reason=f"{rate.reason}; try a half and a double of it, too")
+        chosen = float(self._put("learning_rate", rate))
+        if why and tried and "learning_rate" not in self._overrides:
+            ceiling = TINY_CEILING if self._tiny and run.tuning != "full" else 1.0
+            rates = sorted({rounded(chosen / 2), chosen, rounded(min(ceiling, chosen * 2))})
+            self._say("probe_learning_rates", rates, "probes", why=why)
 
     def _choose_order(self, emitted: bool) -> None:
         found, method = self._profile, self._run.method

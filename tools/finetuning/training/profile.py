@@ -29,6 +29,7 @@ class DataProfile(Model, defer_build=True):
     damaged_rows: int
     first_damaged_line: int | None
     row_format: RowFormat
+    message_columns: list[str]
     mean_tokens: float
     p50_tokens: int
     p95_tokens: int
@@ -146,11 +147,14 @@ class _Tally:
         self.damaged = 0
         self._first_damaged: int | None = None
         self.row_format: RowFormat | None = None
+        self._lists: list[str] = []
         self.other: RowFormat | None = None
 
     def add(self, row: Mapping[str, Json] | None, line: int | None) -> None:
         form = None if row is None else row_format_of(row, self._method)
-        self.row_format = self.row_format or form
+        if self.row_format is None and row is not None and form is not None:
+            self.row_format = form
+            self._lists = [name for name, value in row.items() if isinstance(value, list)]
         if row is not None and form is not None and form == self.row_format:
             self._waiting.append(_sequences(row, form))
             self._desirable += form == "trl_kto" and row["label"] is True
@@ -190,6 +194,7 @@ class _Tally:
             damaged_rows=self.damaged,
             first_damaged_line=self._first_damaged,
             row_format=self.row_format,
+            message_columns=self._lists,
             mean_tokens=round(total / rows, 2),
             p50_tokens=_quantile(ordered, 0.50 * rows),
             p95_tokens=_quantile(ordered, 0.95 * rows),

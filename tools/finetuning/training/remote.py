@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from finetuning.errors import BadInputError
@@ -51,6 +51,7 @@ def emit(
     device: Device,
     hours: float | None = None,
     mirror: str | None = None,
+    message_columns: Collection[str] = (),
 ) -> Written:
     """Return the files for an engine, ready to be written.
 
@@ -61,12 +62,14 @@ def emit(
         device: Where it is to run.
         hours: Estimated time, for a limit; None: not known.
         mirror: ``modelscope`` or the URL of a mirror of the hub, for the base model.
+        message_columns: Columns of the rows that hold lists of messages.
 
     Raises:
         BadInputError: The engine has no such method or tuning, or lacks something it needs.
     """
     spec = read_tables()["engines"][engine]
     _refuse(engine, spec, config)
+    _refuse_rows(engine, spec, config, message_columns)
     facts = facts_of(config, steps, device, mirror)
     facts |= {"timeout": f"{max(_LEAST_HOURS, round(2 * (hours or _LEAST_HOURS)))}h"}
     files = _WRITERS.get(engine, write_plain)(engine, spec, facts)
@@ -92,6 +95,29 @@ def _refuse(engine: str, spec: Mapping[str, Any], config: TrainingConfig) -> Non
             f"{engine} needs the verifier in its file, and none is named",
             "verifier: module:function",
             "Add overrides={'verifier': 'checks:score'}",
+        )
+
+
+def _refuse_rows(
+    engine: str, spec: Mapping[str, Any], config: TrainingConfig, lists: Collection[str]
+) -> None:
+    """Stop where an engine would read rows of this shape as something else.
+
+    Raises:
+        BadInputError: Its file names columns that these rows do not have, or texts that are lists.
+    """
+    if config.row_format == "trl_messages":
+        wrong, target = "messages" not in lists, "trl_messages"
+    else:
+        texts = {"prompt", "completion", "chosen", "rejected"}
+        wrong, target = bool(texts & set(lists)), "trl_prompt_completion"
+    if wrong and spec.get("plain_rows"):
+        step = f"Run: fine-tuning prepare-data {config.train_file} --target {target} "
+        raise BadInputError(
+            "data",
+            f"the rows hold messages in {' and '.join(sorted(lists))}, which {engine} cannot read",
+            "one list of messages, or plain texts",
+            f"{step}--output-dir prepared, or use engine='trl'",
         )
 
 
