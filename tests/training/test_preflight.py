@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import stat
@@ -195,6 +196,53 @@ def test_rows_that_are_no_answers_get_no_replay(settings_for: Settings) -> None:
     assert ahead.answer_prompts(config, Path("nowhere")) == 0
 
 
+CHAT = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("row_format", "template", "keys"),
+    [
+        ("trl_text", None, {"text"}),
+        ("trl_messages", None, {"messages"}),
+        ("trl_messages", CHAT, {"messages"}),
+    ],
+)
+def test_replay_is_written_in_the_format_of_the_rows(
+    settings_for: Settings,
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    row_format: str,
+    template: str | None,
+    keys: set[str],
+) -> None:
+    monkeypatch.setattr(ahead, "REPLAY_TOKENS", 8)
+    if template is not None:
+        (base / "chat_template.jinja").write_text(template)
+    path = base / "tokenizer_config.json"
+    plain = {**json.loads(path.read_text()), "pad_token": None}
+    path.write_text(json.dumps(plain))
+    method = "cpt" if row_format == "trl_text" else "sft"
+    config = TrainingConfig.model_validate(
+        settings_for(method=method, row_format=row_format, replay_fraction=0.85)
+    )
+    count = ahead.answer_prompts(config, tmp_path / "replay.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "replay.jsonl").read_text().splitlines()]
+    assert len(rows) == count > 0
+    assert {frozenset(row) for row in rows} == {frozenset(keys)}
+
+
+def test_a_base_that_answers_nothing_in_time_gives_no_replay_and_that_is_said(
+    settings_for: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "REPLAY_SECONDS", -1.0)
+    job = job_of(settings_for(replay_fraction=0.5))
+    ahead.add_replay(job)
+    assert [alert["code"] for alert in runs.alerts_of(job.run_id)] == ["replay_empty"]
+    assert job.config.replay_file is None
+    runs.finish(job.run_id, "cancelled")
+
+
 @pytest.mark.parametrize(
     ("answer", "ended", "kept"),
     [
@@ -236,6 +284,22 @@ def test_the_rate_that_is_best_on_held_out_rows_is_used_and_the_run_is_as_withou
     assert session.main(resumed) == 0
     assert (runs.read_run(resumed).result or {})["learning_rate"] == 1e-2
     assert runs.alerts_of(resumed) == [], "what was found before is not tried again"
+
+
+def test_a_rate_that_blows_up_is_never_the_best_and_a_slow_machine_tries_fewer_steps(
+    settings_for: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(settings_for(num_train_epochs=40.0, max_grad_norm=1e9))
+    job.prepare()
+    before = [weight.clone() for weight in job.trainer.trained]
+    monkeypatch.setattr(ahead, "_PROBE_SECONDS", 0.0)
+    good, bad = ahead.try_rates(job.trainer, [1e-3, 1e20])
+    assert good["steps"] == 5, "a tenth of the 48 steps warms up; then the time was over"
+    assert bad["held_out_loss"] == math.inf
+    assert good["held_out_loss"] < 6.0
+    for weight, was in zip(job.trainer.trained, before, strict=True):
+        assert weight.equal(was)
+    runs.finish(job.run_id, "cancelled")
 
 
 def test_without_held_out_rows_no_rate_is_tried_and_that_is_said(settings_for: Settings) -> None:
