@@ -1,8 +1,8 @@
 """The catalogue: TOML files of providers, checked against a schema and read on first use.
 
-Every row names its source, the day it was read and how sure it is. Providers of a kind share a
-file, an ``[[provider]]`` entry each; an entry is a TOML document of its own, so that one provider
-is read without its neighbours.
+Every row names its source, the day it was read and how sure it is. ``hosted.toml`` holds an
+``[[provider]]`` entry each, ``local.toml`` one's own machines and all open bases; an entry is a
+TOML document of its own, so that one provider is read without its neighbours.
 """
 
 from __future__ import annotations
