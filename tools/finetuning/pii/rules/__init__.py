@@ -117,24 +117,11 @@ def rule(
 
 
 _NO_DIGIT: Final = re.compile(r"[^0-9]+")
-_OTHER: Final = re.compile(
-    r"(?:order|track|isbn|\bean\b|invoice|ticket|\bref|sku|parcel|item|article|artikel|bestell|"
-    r"sendung|rechnung|commande|suivi|facture|référence|pedido|seguimiento|rastreio|fatura|version|"
-    r"model|serial|\bbuild|request|订单|快递|单号|条码|货号|发票|工单|型号)"
-    r"(?:(?![.!?] [A-ZÀ-Þ])[^0-9\n。！？])*\Z",
-    re.IGNORECASE,
-)
-"""Words for a number that identifies a thing."""
 
 
 def digits_of(value: str) -> str:
     """Return only the ASCII digits of a value."""
     return _NO_DIGIT.sub("", value)
-
-
-def is_other(match: re.Match[str]) -> bool:
-    """Say whether the words before a bare number call it an order, a book or another thing."""
-    return _OTHER.search(match.string[max(0, match.start() - 26) : match.start()]) is not None
 
 
 TAG: Final = re.compile(r"\[(?:" + "|".join(t.upper() for t in TYPES) + r")(?:_[0-9a-f]{12})?\]")
@@ -177,10 +164,19 @@ _TABLE: Final = _look_alikes()
 _NEEDS_TABLE: Final = re.compile(
     "[" + "".join(map(chr, _TABLE.keys() - set(map(ord, "：；（）")))) + "]"
 )
-_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
+_INVISIBLE: Final = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
+_ESCAPE: Final = re.compile(rf"\\(?:u[0-9a-fA-F]{{4}}|[\"\\/bfnrt])|[{_INVISIBLE}]+")
+# Cyrillic and Greek letters that look like Latin ones, read so in words that mix the scripts.
+_TWINS: Final = str.maketrans(
+    "асеорхуіѕјАВСЕНКМОРТХІЅЈοανρΑΒΕΖΗΙΚΜΝΟΡΤΧ", "aceopxyisjABCEHKMOPTXISJoavpABEZHIKMNOPTX"
+)
+_MIXED: Final = re.compile("[A-Za-z0-9@.][\u0370-\u052f]|[\u0370-\u052f][A-Za-z0-9@]")
 _SIMPLE: Final = {"b": " ", "f": " ", "n": "\n", "r": "\r", "t": "\t"}
 _ALTERNATIVES: Final = 16
 """Triggers in one alternation; one of all 66 would be 14 times slower (measured 2026-11)."""
+
+_LONG: Final = 900
+"""A trigger with more characters, as of lists of names, is no part of an alternation."""
 
 _DEEPEST: Final = 3
 """JSON inside JSON inside JSON: escapes are decoded this many times."""
@@ -216,7 +212,9 @@ def _decode(text: str, places: list[int] | None) -> tuple[str, list[int]] | None
         parts.append(text[last : match.start()])
         positions.extend(range(last, match.start() + 1))
         body = match.group()[1:]
-        if len(body) > 1:
+        if match.group()[0] != "\\":
+            positions.pop()
+        elif len(body) > 1:
             parts.append(chr(int(body[1:], 16)))
         else:
             parts.append(_SIMPLE.get(body, body))
@@ -234,16 +232,18 @@ def readings_of(texts: Sequence[str]) -> Readings:
     """Return every reading of every text, at least one each.
 
     A text that is JSON itself is read decoded only (its raw escapes are syntax, not text); any
-    other text with backslashes is read both ways.
+    other text with backslashes or invisible signs is read both ways, as are words of two scripts.
     """
     readings = Readings([], [], [])
     for number, original in enumerate(texts):
         simple = original.isascii() and "[" not in original
         text = original if simple else plain(original)
-        if "\\" not in text:
+        if "\\" not in text and (simple or _ESCAPE.search(text) is None):
             readings.add(number, text, None)
         else:
             _add_decoded(readings, number, original, text)
+        if not simple and _MIXED.search(text):
+            readings.add(number, text.translate(_TWINS), None)
     return readings
 
 
@@ -263,8 +263,9 @@ def alternations(rules: Sequence[Rule]) -> Iterator[tuple[str, dict[str, list[Ru
     by_trigger: dict[str, list[Rule]] = {}
     for one in rules:
         by_trigger.setdefault(_rust(one.trigger), []).append(one)
-    for start in range(0, len(by_trigger), _ALTERNATIVES):
-        chosen = list(by_trigger)[start : start + _ALTERNATIVES]
+    short = [trigger for trigger in by_trigger if len(trigger) <= _LONG]
+    groups = [short[at : at + _ALTERNATIVES] for at in range(0, len(short), _ALTERNATIVES)]
+    for chosen in groups + [[trigger] for trigger in by_trigger if len(trigger) > _LONG]:
         anything = "|".join(f"(?:{trigger})" for trigger in chosen)
         yield anything, {trigger: by_trigger[trigger] for trigger in chosen}
 

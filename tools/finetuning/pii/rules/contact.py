@@ -6,13 +6,28 @@ import functools
 import re
 from typing import Any, Final
 
-from finetuning.pii.rules import Accept, Place, Rule, cued, digits_of, is_other, rule
+from finetuning.pii.rules import Accept, Place, Rule, cued, digits_of, rule
 
 _FILE_ENDINGS: Final = frozenset(
     "png jpg jpeg gif svg webp ico css js ts py java html htm json xml yaml yml toml md txt zip "
     "tar gz pdf".split()
 )
 """What follows the last dot in ``icon@2x.png``: a file, not a domain (``.zip`` mail is rare)."""
+
+_OTHER: Final = re.compile(
+    r"(?:order|track|isbn|\bean\b|invoice|ticket|\bref|sku|parcel|item|article|artikel|bestell|"
+    r"sendung|rechnung|commande|suivi|facture|référence|pedido|seguimiento|rastreio|fatura|version|"
+    r"model|serial|\bbuild|request|订单|快递|单号|条码|货号|发票|工单|型号)"
+    r"(?:(?![.!?] [A-ZÀ-Þ])[^0-9\n。！？])*\Z",
+    re.IGNORECASE,
+)
+"""Words for a number that identifies a thing."""
+
+
+def is_other(match: re.Match[str]) -> bool:
+    """Say whether the words before a bare number call it an order, a book or another thing."""
+    return _OTHER.search(match.string[max(0, match.start() - 26) : match.start()]) is not None
+
 
 _LOCAL: Final = r"[A-Za-z0-9_.+%À-ɏ-]"
 _AT: Final = r"[ \t]{0,2}[\[({<][ \t]?(?i:at)[ \t]?[\])}>][ \t]{0,2}"

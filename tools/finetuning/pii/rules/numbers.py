@@ -17,9 +17,9 @@ from finetuning.pii.rules import (
     checks,
     cued,
     digits_of,
-    is_other,
     rule,
 )
+from finetuning.pii.rules.contact import is_other
 
 # A number must not be part of a longer one, of an identifier or of a UUID.
 _BEFORE: Final = r"(?<![A-Za-z0-9_.-])"

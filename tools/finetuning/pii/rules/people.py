@@ -61,9 +61,8 @@ _BEFORE: Final[dict[str, str]] = {
         # x: what follows is a company
         "x": "works for|works at|work for|work at|employed by|bei|chez|trabaja en|trabalha na|"
         "trabalha no",
-        # w: two words one of which is known, or what a person does behind it
-        "w": "contact|cc|from|mit|an|avec|con|com|it to|them to|it with|manager|met|called|thanks|"
-        "thank you|with|to|by",
+        # w: one that is known
+        "w": "contact|cc|attn|thanks|thank you",
     }.items()
     for cue in cues.split("|")
 }

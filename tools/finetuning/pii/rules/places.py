@@ -85,7 +85,7 @@ ADDRESS_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "postal_address",
-        r"[0-9][^0-9]{3,70}[1-9][0-9]{2} ?[0-9]{3}",
+        r"[A-Z][a-z][A-Za-z.'’]*(?:, ?\n?|[ \n]| ?- ?)[1-9][0-9]{2} ?[0-9]{3}",
         r"(?:(?:H\. ?No\.?|Flat|Plot|House|Door|No\.|#) ?(?:No\.? "
         r"?)?)?[0-9](?<![A-Za-z0-9.,-][0-9])"
         r"\d{0,3}(?:[/-]\d{1,4})?[A-Z]?(?:, ?|\n| )(?:[A-Z][a-z][A-Za-z.'’]{0,24}(?:, ?\n?|[ \n]|"
@@ -109,7 +109,7 @@ ADDRESS_RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         "postal_address",
-        rf"(?i)\b{_FRENCH} ",
+        rf"{_FRENCH} ",
         rf"(?:[0-9](?<![A-Za-z0-9][0-9])\d{{0,3}}(?: bis| ter)?,? |(?<![A-Za-zÀ-ÿ]))(?={_FRENCH} )"
         r"[A-Za-zé]{3,9}(?: (?:de|du|des|la|le|les)(?= )){0,2}(?: [ld]['’]| )"
         r"(?:[A-ZÀ-Þa-z][A-Za-zÀ-ÿ'’-]{1,30})(?:(?: (?:de|du|des|la|le))? "
