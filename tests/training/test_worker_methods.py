@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,24 @@ def test_every_method_stops_at_a_broken_number(start: Start, method: str) -> Non
     with pytest.raises(NotFiniteError, match="step 2"):
         job.train()
     assert job.trainer.state.global_step == 1
+
+
+@pytest.mark.parametrize("method", ["dpo", "grpo"])
+def test_a_run_resumed_in_mid_epoch_ends_bit_by_bit_as_the_whole_one(
+    start: Start, method: str
+) -> None:
+    changes = {"save_steps": 2, "num_train_epochs": 2.0 if method == "dpo" else 0.25}
+    whole = start(method, **changes)
+    whole.train()
+    steps = whole.trainer.state.global_step
+    shutil.rmtree(whole.checkpoint_folder / f"checkpoint-{steps}")
+    resumed = start(method, **changes)
+    resumed.resume_folder = whole.checkpoint_folder
+    resumed.train()
+    assert resumed.result()["resumed_from_step"] == steps - 2 > 0
+    for ours, theirs in zip(resumed.trainer.trained, whole.trainer.trained, strict=True):
+        assert torch.equal(ours, theirs)
+    assert curve(resumed, "loss") == curve(whole, "loss")
 
 
 def test_packed_texts_do_not_see_each_other(start: Start) -> None:
