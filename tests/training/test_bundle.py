@@ -66,9 +66,8 @@ def test_a_bundle_holds_wheels_base_digests_and_a_script(
     assert (target / "base" / "base" / "config.json").read_bytes() == (
         base / "config.json"
     ).read_bytes()
-    sums = dict(
-        reversed(line.split("  ")) for line in (target / "SHA256SUMS").read_text().splitlines()
-    )
+    lines = (target / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     there = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}
     assert sums.keys() == there - {"SHA256SUMS"}
     for name, digest in sums.items():

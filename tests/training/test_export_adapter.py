@@ -335,6 +335,35 @@ def test_what_a_reader_should_know_stands_in_the_findings(trained: Trained, tmp_
     assert codes == {"prompts_from_training", "merged_without_4bit"}
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_a_fully_tuned_model_is_exported_whole(trained: Trained, tmp_path: Path) -> None:
+    (trained.base / "LICENSE").write_text("terms")
+    shutil.copytree(trained.base, tmp_path / "full")
+    run_id = hand_made(trained, tmp_path / "full", "full", tuning="full")
+    done = export_adapter(run_id, "vllm", str(tmp_path / "served"), prompts=2)
+    assert done.exit_code() == 0, done.findings
+    assert done.parity is not None
+    assert done.parity.max_logit_difference == 0.0
+    assert (tmp_path / "served" / "model" / "model.safetensors").is_file()
+    assert (tmp_path / "served" / "model" / "LICENSE").read_text() == "terms"
+    script = (tmp_path / "served" / "serve.sh").read_text()
+    assert f'vllm serve "$here/model" --served-model-name {run_id} ' in script
+
+
+def test_a_base_or_adapter_that_cannot_be_loaded_is_named(trained: Trained, tmp_path: Path) -> None:
+    request = {
+        "base": str(tmp_path),
+        "source": str(trained.adapter),
+        "adapted": True,
+        "merge": True,
+        "dtype": "float32",
+        "output": str(tmp_path / "out"),
+        "max_tokens": 4,
+    }
+    with pytest.raises(CannotRunError, match="cannot be loaded"):
+        child.work(request)
+
+
 # --- what vLLM refuses ------------------------------------------------------------------------
 
 FINE = {"peft_type": "LORA", "r": 16, "bias": "none", "target_modules": ["q_proj", "up_proj"]}
@@ -434,7 +463,7 @@ class Go:
             text, at = text + more, at + 1
 
     def _range(self, at: int, values: dict[str, Any]) -> tuple[str, int]:
-        text, messages = "", values["messages"]
+        text, messages, end = "", values["messages"], at
         for k, turn in enumerate(messages):
             here = {".Content": turn["content"], ".Role": turn["role"], "left": len(messages) - k}
             more, end = self._block(at + 1, {**values, **here}, silent=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import runpy
 import shutil
 import signal
 import socket
@@ -213,3 +214,14 @@ def test_a_muted_process_writes_nothing_about_runs(monkeypatch: pytest.MonkeyPat
     assert runs.steps_of(run_id) == []
     assert runs.alerts_of(run_id) == []
     assert runs.read_run(run_id).progress.step is None
+
+
+def test_the_gpu_benchmark_says_plainly_that_it_cannot_run_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu_training.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--base", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 0
+    assert "gpu_training: skipped, " in capsys.readouterr().out

@@ -183,7 +183,7 @@ def lint_for_vllm(settings: Mapping[str, Any], vocabulary: Mapping[str, int]) ->
 
 
 def _targets(settings: Mapping[str, Any]) -> list[str]:
-    named = settings.get("target_modules") or []
+    named: Any = settings.get("target_modules") or ()
     several = [named] if isinstance(named, str) else cast("list[str]", named)
     return [name.rpartition(".")[2] for name in several]
 

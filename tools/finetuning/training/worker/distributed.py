@@ -206,7 +206,8 @@ def _train_together(job: Job, torch: Any, rank: int, tell: Callable[..., None] |
             control.should_training_stop = True
 
     def on_log(self: Any, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        numbers = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
+        given: dict[str, Any] = logs or {}
+        numbers = {k: float(v) for k, v in given.items() if isinstance(v, int | float)}
         if tell is not None and numbers:
             tell({**numbers, "step": float(state.global_step)})
 
@@ -221,6 +222,10 @@ def _train_together(job: Job, torch: Any, rank: int, tell: Callable[..., None] |
 
 
 # --- Ray ----------------------------------------------------------------------------------------
+
+
+def _wait_for_the_workers(number: int, frame: object) -> None:
+    """Do nothing at a signal that the store has told already."""
 
 
 class _Flag:
@@ -242,7 +247,7 @@ def _with_ray(run_id: str, config: TrainingConfig) -> int:
     environment = {name: v for name, v in os.environ.items() if name.startswith(kept)}
     ray.init(include_dashboard=False)
     # after Ray, which sets its own; the workers read the wish to stop in the run store
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGTERM, _wait_for_the_workers)
     gpus = bool(ray.cluster_resources().get("GPU"))
     folder = Path(runs.read_run(run_id).folder).resolve()
     trainer = torch_api.TorchTrainer(
