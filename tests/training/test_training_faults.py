@@ -134,6 +134,23 @@ def test_a_disk_that_fills_up_costs_the_new_checkpoint_and_never_an_old_one(
     runs.finish(job.run_id, "failed")
 
 
+def test_a_full_disk_under_the_run_store_holds_no_training_back_and_loses_no_step(
+    settings_for: Settings,
+) -> None:
+    job = job_of(settings_for(num_train_epochs=3.0))
+    job.reporter.flush_seconds = 0.0
+    with contextlib.ExitStack() as stack:
+        job.trainer.add_callback(At(5, lambda: stack.enter_context(files_up_to(500))))
+        job.trainer.add_callback(At(9, stack.close))
+        job.train()
+    steps = [row["step"] for row in runs.steps_of(job.run_id) if "loss" in row]
+    assert steps == list(range(1, 13))
+    written = [weights.step_of(path) for path in weights.list_checkpoints(job.checkpoint_folder)]
+    assert max(written) == 12
+    assert 6 not in written
+    runs.finish(job.run_id, "succeeded")
+
+
 def test_too_little_room_is_seen_before_a_save(settings_for: Settings) -> None:
     job = job_of(settings_for(validation_file=None, num_train_epochs=0.5))
     trainer: Any = job.trainer
