@@ -24,8 +24,9 @@ TASK_REACH: Final = 0.95
 GENERAL_REACH: Final = 0.93
 SEEDS: Final = (0, 1, 2, 3, 4)
 WAIT_SECONDS: Final = 20
-TEST_ROWS: Final = 100
+MOST_ROWS: Final = {False: 200, True: 8}
 ANSWER_TOKENS: Final = 64
+QUICK_LINES: Final = 120
 
 
 def train(base: Path, prepared: Path, overrides: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -51,13 +52,15 @@ def tried(config: dict[str, Any]) -> str:
     return ", ".join(f"{row['rate']:g} ({row['held_out_loss']:.3f})" for row in probed) or "-"
 
 
-def prepare(folder: Path) -> Path:
-    """Split orders.csv once, general rows mixed into the training part."""
+def prepare(folder: Path, *, quick: bool) -> Path:
+    """Split orders.csv once (its first rows where quick), general rows mixed into training."""
     from finetuning.data_prep import Replay, prepare_data
     from finetuning_skill.demo.steps import ASSETS, REPLAY_FRACTION
 
+    lines = (ASSETS / "orders.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "orders.csv").write_text("".join(lines[:QUICK_LINES] if quick else lines))
     prepared = prepare_data(
-        [str(ASSETS / "orders.csv")],
+        [str(folder / "orders.csv")],
         "trl_prompt_completion",
         str(folder / "prepared"),
         prompt_column="message",
@@ -68,19 +71,28 @@ def prepare(folder: Path) -> Path:
     return Path(prepared.files["train"]).parent
 
 
-def measure(base: Path, prepared: Path, adapter: str, folder: Path) -> tuple[float, ...]:
-    """Return task and general exact match, of the base and of the tuned model."""
+def measure(base: Path, prepared: Path, adapter: str, folder: Path, most: int) -> tuple[float, ...]:
+    """Return task and general exact match, of the base and of the tuned model.
+
+    Args:
+        base: Folder of the base model.
+        prepared: Folder with the held-out rows.
+        adapter: The tuned model, as an evaluation target.
+        folder: Folder for what is written.
+        most: Rows of each file at most.
+    """
     from finetuning.evaluation import compare_eval
     from finetuning_skill.demo.steps import ASSETS
 
-    lines = (prepared / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    (folder / "test.jsonl").write_text("".join(lines[:TEST_ROWS]), encoding="utf-8")
+    for source in (prepared / "test.jsonl", ASSETS / "general_eval.jsonl"):
+        lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / source.name).write_text("".join(lines[:most]), encoding="utf-8")
     found = compare_eval(
         data=str(folder / "test.jsonl"),
         base=f"local:{base}",
         tuned=adapter,
         metrics=["exact_match"],
-        general=str(ASSETS / "general_eval.jsonl"),
+        general=str(folder / "general_eval.jsonl"),
         max_tokens=ANSWER_TOKENS,
         output_dir=str(folder / adapter.replace(":", "-")),
     )
@@ -108,17 +120,17 @@ def main(arguments: list[str]) -> int:
 
         base = demo_base()
         assert base is not None
-        prepared = prepare(folder)
+        prepared = prepare(folder, quick=chosen.quick)
         reached = True
         for seed in chosen.seeds[:1] if chosen.quick else chosen.seeds:
             overrides: dict[str, Any] = {"seed": seed}
             if chosen.quick:
-                overrides |= {"num_train_epochs": 0.1, "probe_learning_rates": None}
+                overrides |= {"num_train_epochs": 0.5, "probe_learning_rates": None}
             started = time.monotonic()
             run_id, config = train(base, prepared, overrides)
             seconds = time.monotonic() - started
             task_base, task, general_base, general = measure(
-                base, prepared, f"run:{run_id}", folder
+                base, prepared, f"run:{run_id}", folder, MOST_ROWS[chosen.quick]
             )
             reached &= task_base == 0.0 and task >= TASK_REACH and general >= GENERAL_REACH
             print(
