@@ -249,3 +249,15 @@ def test_general_rows_make_up_their_share_of_the_mix_the_same_way_each_time(
     texts = write_lines("texts.jsonl", '{"text": "send vases to Rome"}')
     mixed = settings.model_copy(update={"replay_file": str(texts)})
     assert len(load_data("no-run", mixed, tokenizer)[0]) == len(train)
+
+
+def test_preferences_as_messages_need_a_chat_template(
+    base: Path, write_lines: Callable[..., Path], config: Callable[..., TrainingConfig]
+) -> None:
+    said = chat("send vases", "Milan")["messages"]
+    row = {"prompt": said[:1], "chosen": said[1:], "rejected": said[1:]}
+    path = write_lines("pairs.jsonl", json.dumps(row))
+    settings = config(method="dpo", row_format="trl_preference")
+    assert load_examples(path, settings, tokenizer_of(base, CHAT))[0] == [row]
+    with pytest.raises(BadInputError, match="has no chat template"):
+        load_examples(path, settings, tokenizer_of(base))

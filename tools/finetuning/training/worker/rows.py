@@ -82,6 +82,8 @@ def load_examples(
         )
     if config.method in {"dpo", "kto", "grpo"}:  # TRL's own preparation makes them tokens
         audit.rows = len(rows)
+        if any(isinstance(row.get("prompt", row.get("chosen")), list) for row in rows):
+            _own_template(tokenizer)
         return cast("list[Example]", rows), audit
     if config.method == "cpt":
         pairs = list(_encode_documents(rows, config, tokenizer, audit))
@@ -264,16 +266,20 @@ def _encode_chats(
         yield Example(ids, labels)
 
 
-def _training_template(tokenizer: Any) -> str | None:
-    """Return a chat template that marks the assistant's turns; None: the tokenizer's own does."""
-    own = tokenizer.chat_template
-    if own is None:
+def _own_template(tokenizer: Any) -> str:
+    if tokenizer.chat_template is None:
         raise BadInputError(
             "base_model",
             "its tokenizer has no chat template, so messages cannot be written as text",
             "an instruction-tuned base, or rows of prompt and completion",
             "Run: fine-tuning prepare-data … --target trl_prompt_completion",
         )
+    return str(tokenizer.chat_template)
+
+
+def _training_template(tokenizer: Any) -> str | None:
+    """Return a chat template that marks the assistant's turns; None: the tokenizer's own does."""
+    own = _own_template(tokenizer)
     if "{% generation" in own or "{%- generation" in own:
         return None
     trl: Any = importlib.import_module("trl")
