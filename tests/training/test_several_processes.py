@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,81 @@ def test_process_0_writes_the_run_and_tells_each_step(settings_for: Settings) ->
     assert runs.read_run(run.run_id).status == "succeeded"
     assert [row["loss"] for row in told if "loss" in row] == list(losses_of(run.run_id).values())
     assert (Path(run.folder) / "exit-code").read_text() == "0"
+
+
+class Cluster:
+    """As much of Ray's interface as is called, with one worker in this process."""
+
+    told: list[dict[str, float]]
+    kept: Path
+    work: Callable[[], None]
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told = []
+        names = ("ray", "ray.train", "ray.train.torch")
+        ray, train, torch_part = (types.ModuleType(name) for name in names)
+        for module, parts in (
+            (ray, {"init": self.init, "cluster_resources": dict, "train": train}),
+            (train, {"get_context": lambda: self, "report": self.report, "torch": torch_part}),
+            (train, {"ScalingConfig": dict, "RunConfig": dict, "Checkpoint": self}),
+            (torch_part, {"TorchConfig": dict, "TorchTrainer": self.trainer}),
+        ):
+            for name, part in parts.items():
+                setattr(module, name, part)
+        for module in (ray, train, torch_part):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def init(self, *, include_dashboard: bool) -> None:
+        assert not include_dashboard
+
+    def get_world_rank(self) -> int:
+        return 0
+
+    def from_directory(self, folder: str) -> Path:
+        return Path(folder)
+
+    def report(self, numbers: dict[str, float], checkpoint: Path | None = None) -> None:
+        self.told.append(dict(numbers))
+        self.kept = checkpoint or Path()
+
+    def trainer(self, loop: Callable[[Any], None], **given: Any) -> Cluster:
+        assert given["scaling_config"] == {"num_workers": 1, "use_gpu": False}
+        assert "FINE_TUNING_HOME" in given["train_loop_config"]["environment"]
+        self.work = lambda: loop(given["train_loop_config"])
+        return self
+
+    def fit(self) -> Cluster:
+        self.work()
+        return self
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self.told[-1]
+
+
+@pytest.mark.usefixtures("world_of_one")
+def test_a_cluster_is_given_the_run_and_gives_back_its_numbers(
+    settings_for: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(monkeypatch)
+    config = settings_for(engine="ray", num_train_epochs=1.0)
+    run = runs.create_run("launch_lora", arguments={"config": config})
+    assert distributed.watch(run.run_id) == 0
+    assert runs.read_run(run.run_id).status == "succeeded"
+    metrics = json.loads((Path(run.folder) / "ray.json").read_text())
+    assert metrics["loss"] == losses_of(run.run_id)[4]
+    assert cluster.kept == Path(run.folder) / "adapter"
+
+
+@pytest.mark.usefixtures("world_of_one")
+def test_a_worker_that_cannot_train_tells_the_cluster(
+    settings_for: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cluster(monkeypatch)
+    config = settings_for(engine="ray", base_model="/nowhere")
+    run = runs.create_run("launch_lora", arguments={"config": config})
+    assert distributed.watch(run.run_id) == EXIT_FAILED
+    assert runs.read_run(run.run_id).status == "failed"
 
 
 def test_a_step_keeps_its_rows_when_the_number_of_processes_changes(
