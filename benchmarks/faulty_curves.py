@@ -9,7 +9,7 @@ Truth: what was planted; and for the shapes that grow by themselves (overfitting
 undertrained, healthy) what the full held-out set says, measured 24 times without noise and kept
 out of the log. A run between two classes is thrown away by the same rule in both parts.
 
-Split, fixed before the rules were touched: seeds 0-5 developed, seeds 6-8 unseen; the unseen draw
+Split, fixed before the rules were touched: seeds 0-3 developed, seeds 4-5 unseen; the unseen draw
 their fault parameters (rates, sizes, factors) from other values. Prints counts only.
 """
 
@@ -33,7 +33,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "skill" / "finetuning_skill" / "demo" / "base"
 FILE = Path(__file__).resolve().parent / "data" / "faulty_curves.jsonl.gz"
-DEVELOPED, UNSEEN = range(6), range(6, 9)
+DEVELOPED, UNSEEN = range(4), range(4, 6)
 WIDE = 24
 Row = dict[str, float]
 
@@ -45,7 +45,7 @@ class Plan:
     model: str = "scratch"
     task: str = "markov"
     n_rows: int = 1600
-    n_eval: int = 64
+    n_eval: int = 48
     epochs: float = 1.0
     batch: int = 8
     rate: float = 4e-3
@@ -78,7 +78,7 @@ def rows_of(plan: Plan, rng: random.Random) -> tuple[Any, Any, Any, Any]:
     """Return token rows and labels (-100 = not in the loss) for training and held-out."""
     import torch
 
-    v, length = 96, 24
+    v, length = 96, 16
     successors = [rng.sample(range(4, v), 3) for _ in range(v)]
     table = list(range(4, v))
     rng.shuffle(table)
@@ -117,7 +117,7 @@ def rows_of(plan: Plan, rng: random.Random) -> tuple[Any, Any, Any, Any]:
         for index in range(plan.n_rows, total):
             x[index][0] = v + index % plan.n_rows
     if plan.pads:  # prompt and padding in the loss: a short text before a long tail of pads
-        x = tuple(row[:2] + [0] * 46 for row in x)
+        x = tuple(row[:2] + [0] * 38 for row in x)
         y = tuple(list(row) for row in x)
     a, b = torch.tensor(x), torch.tensor(y)
     return a[: plan.n_rows], b[: plan.n_rows], a[plan.n_rows :], b[plan.n_rows :]
@@ -165,7 +165,7 @@ def model_of(plan: Plan, seed: int) -> Any:
     return tiny(96 + (plan.n_rows if facts else 0), tied=not facts)
 
 
-def tiny(vocabulary: int, *, tied: bool, width: int = 64) -> Any:
+def tiny(vocabulary: int, *, tied: bool, width: int = 48) -> Any:
     """Return a small causal transformer with fresh weights, its embedding the first of them."""
     import torch
     from torch import nn
@@ -191,7 +191,7 @@ def tiny(vocabulary: int, *, tied: bool, width: int = 64) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.words, self.places = nn.Embedding(vocabulary, width), nn.Embedding(96, width)
-            self.blocks = nn.ModuleList([Block(), Block()])
+            self.blocks = nn.ModuleList([Block()])
             self.norm = nn.LayerNorm(width)
             self.head = nn.Linear(width, vocabulary, bias=False)
             nn.init.normal_(self.words.weight, std=0.05)
@@ -381,15 +381,16 @@ def grown(out: Trained) -> list[str]:
     train_fell = 1 - end / middle
     late = 1 - last / wide[int(len(wide) * 0.75)]
     half = 1 - last / wide[len(wide) // 2]
+    share = (wide[int(len(wide) * 0.75)] - last) / max(1e-9, wide[0] - last)
     if max(wide[-6:]) < 0.02 * wide[0] and end < 0.02 * out.train[0]:
         return ["healthy"]  # learnt to zero, held-out rows too
     if rise > 0.10 and low < 0.75 * len(wide) and train_fell > 0.02 and wide[low] > 0.05:
         return ["overfitting"]
-    if -0.02 < half < 0.02 and rise < 0.035 and train_fell > 0.15 and wide[0] > 1.2 * last:
+    if -0.03 < half < 0.025 and rise < 0.035 and train_fell > 0.10 and wide[0] > 1.2 * last:
         return ["plateau_stop_early"]
-    if late > 0.05 and train_fell > 0.06 and rise < 0.01:
+    if late > 0.03 and share > 0.15 and train_fell > 0.04 and rise < 0.01:
         return ["undertrained"]
-    if rise < 0.015 and late < 0.03 and train_fell < 0.10 and wide[0] > 1.1 * last:
+    if rise < 0.015 and late < 0.03 and share < 0.08 and train_fell < 0.07 and wide[0] > 1.1 * last:
         return ["healthy"]
     return []
 
@@ -435,20 +436,21 @@ def plans(pick: Pick, rng: random.Random) -> dict[str, Plan]:
     fact = Plan(task="fact", n_rows=pick([96, 128], [112]), batch=pick([2, 4], [4, 2]), schedule="constant",
                 epochs=pick([4, 5], [5, 4]), rate=pick([2e-3, 3e-3], [2.5e-3]), warmup=0.0,
                 memory=pick([25, 35], [30]))  # fmt: skip
+    calm = replace(base, rate=rate * 1.5)
     return {
-        "healthy_text": replace(base, n_rows=pick([1600, 1900], [1750])),
-        "healthy_two_passes": replace(base, n_rows=1600, epochs=pick([1.5, 1.8], [1.7]), evals=0),
-        "healthy_format": replace(base, task="format", n_rows=1600, epochs=pick([2, 2.4], [2.2])),
+        "healthy_text": replace(calm, n_rows=pick([2200, 2500], [2350])),
+        "healthy_two_passes": replace(calm, n_rows=1600, epochs=pick([1.5, 1.8], [1.7]), evals=0),
+        "healthy_format": replace(calm, task="format", n_rows=1600, epochs=pick([2, 2.4], [2.2])),
         "healthy_demo": replace(demo, epochs=pick([1.6, 2], [1.8])),
         "healthy_small_batches": replace(
-            base, batch=pick([1, 2], [2, 1]), rate=rate / 2.5, n_rows=750, eval_rows=8, evals=40
+            calm, batch=pick([1, 2], [2, 1]), rate=rate * 0.7, n_rows=1000, eval_rows=8, evals=40
         ),  # fmt: skip
-        "healthy_fp16": replace(base, scaler=True, n_rows=1500),
+        "healthy_fp16": replace(calm, scaler=True, n_rows=2100),
         "healthy_resumed": replace(
-            base, n_rows=1600, resume=pick([(0.6, 0.4), (0.5, 0.45)], [(0.7, 0.5)])
+            calm, n_rows=2200, resume=pick([(0.6, 0.4), (0.5, 0.45)], [(0.7, 0.5)])
         ),
         "healthy_passes": replace(
-            base, task="hard", n_rows=pick([700, 900], [800]), epochs=3, rate=rate / 2
+            calm, task="hard", n_rows=pick([700, 900], [800]), epochs=3, rate=rate / 2
         ),
         "divergence_kick": replace(
             base,
@@ -469,7 +471,7 @@ def plans(pick: Pick, rng: random.Random) -> dict[str, Plan]:
         "nan_after_divergence": replace(
             base, kick=(0.3, pick([100, 200], [150])), break_at=pick([0.6, 0.7], [0.65])
         ),
-        "leak_unshifted": replace(base, unshifted=True, n_rows=1800),
+        "leak_unshifted": replace(base, unshifted=True, n_rows=2000, rate=rate * 3),
         "leak_constant": replace(
             base, task="constant", n_rows=1800, rate=1e-2, evals=pick([0, 12], [0, 8])
         ),
@@ -505,7 +507,7 @@ def plans(pick: Pick, rng: random.Random) -> dict[str, Plan]:
             base,
             task="markov",
             n_rows=pick([400, 480], [440]),
-            epochs=pick([8, 9], [8, 9]),
+            epochs=pick([9, 10], [9, 10]),
             rate=rate,
         ),  # fmt: skip
         "memorised": replace(
@@ -520,7 +522,7 @@ def plans(pick: Pick, rng: random.Random) -> dict[str, Plan]:
         "staircase_validated": replace(fact, epochs=4),
         "unshuffled": replace(fact, shuffle=False, evals=pick([0, 10], [0, 8])),
         "unstable": replace(base, outliers=pick([(0.12, 300.0), (0.2, 150.0)], [(0.15, 400.0)])),
-        "scaled": replace(base, n_rows=1600, scaled=pick([4.0, 8.0, 2.0], [16.0, 3.0])),
+        "scaled": replace(calm, n_rows=2200, scaled=pick([4.0, 8.0, 2.0], [16.0, 3.0])),
         "scaled_overfitting": replace(
             base,
             task="hard",
@@ -582,14 +584,14 @@ def truth_of(kind: str, plan: Plan, out: Trained) -> list[str]:
     natural = grown(out)
     if kind in {"staircase", "staircase_validated", "unshuffled"}:
         found = stepped(out, per_epoch)
-        if found and plan.evals and out.wide[-1] > 1.1 * min(out.wide):
+        if found and plan.evals and out.wide[-1] > 1.03 * min(out.wide):
             found = [*found, "overfitting"]
         low = statistics.fmean(out.train[-10:]) < 0.05 * out.train[0]
         return [*found, "memorised_no_eval"] if found and low and not plan.evals else found
+    steps = stepped(out, per_epoch)
     if kind == "memorised":
-        return (
-            ["memorised_no_eval"] if statistics.fmean(out.train[-10:]) < 0.04 * out.train[0] else []
-        )
+        near_zero = statistics.fmean(out.train[-10:]) < 0.04 * out.train[0]
+        return ["memorised_no_eval", *steps] if near_zero else []
     if kind == "unstable":
         return ["grad_norm_unstable"] if natural else []
     if kind == "unstable_overfitting":
@@ -600,7 +602,7 @@ def truth_of(kind: str, plan: Plan, out: Trained) -> list[str]:
         return ["overfitting"] if natural == ["overfitting"] else []
     if kind.startswith("healthy"):
         return natural if natural == ["healthy"] else []
-    return natural
+    return [*natural, *steps] if natural == ["overfitting"] else natural
 
 
 # --------------------------------------------------------------------------- other losses

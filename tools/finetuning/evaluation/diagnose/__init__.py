@@ -5,22 +5,21 @@ Here: the tool diagnose_run, which says what happened and draws it.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from finetuning.errors import BadInputError
-from finetuning.evaluation.diagnose.labels import MEANINGS, Diagnosis, Label
-from finetuning.files import files_below
+from finetuning.evaluation.diagnose.labels import Diagnosis, Label
 from finetuning.records import NextCall, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from finetuning.evaluation.diagnose.curve import Curve
+    from finetuning.evaluation.diagnose.curve import Curve, Series
+    from finetuning.evaluation.diagnose.labels import Language
 
-__all__ = ["MEANINGS", "Diagnosis", "Label", "RunDiagnosis", "diagnose_run"]
+__all__ = ["Diagnosis", "Label", "RunDiagnosis", "diagnose_run"]
 
 
 class RunDiagnosis(ToolResult, defer_build=True):
@@ -47,7 +46,9 @@ class RunDiagnosis(ToolResult, defer_build=True):
 
             return f"Too few points to judge ({self.n_points}); expected at least {MIN_POINTS}."
         top = self.labels[0]
-        return f"{top.label} (confidence {top.confidence:.2f}): {top.fix}."
+        beside = ", ".join(label.label for label in self.labels[1:])
+        also = f" Beside it: {beside}." if beside else ""
+        return f"{top.label} (confidence {top.confidence:.2f}): {top.fix}.{also}"
 
 
 def diagnose_run(
@@ -59,15 +60,16 @@ def diagnose_run(
 ) -> RunDiagnosis:
     """Read a training log and name what went wrong and which knob to turn.
 
-    Reads trainer_state.json, LLaMA-Factory, OpenAI and Bedrock files, console output, or a run
-    of this tool; draws the curve with the findings. Never imports a training library.
+    Reads trainer_state.json, LLaMA-Factory, OpenAI, Bedrock, Vertex, TensorBoard, W&B and Trackio
+    files, console output, or a run of this tool; draws the curve. Imports no training library.
 
     Args:
-        path: Training log, or a folder that holds trainer_state.json. Give this or run_id.
+        path: Training log, or a folder that holds one. Give this or run_id.
         run_id: Run of launch_lora. Give this or path.
-        vocab_size: Tokens in the model's vocabulary; sharpens the check of the first loss.
+        vocab_size: Tokens in the model's vocabulary, from 2; sharpens the check of the first
+            loss. Default: read from a config.json beside the log, where there is one.
         output_dir: Folder for the curve; default is a new folder under the reports.
-        language: Language of the drawn page: en or zh.
+        language: Language of causes, fixes and the drawn page: en or zh.
 
     Returns:
         Ranked labels, each with evidence, cause, fix and what would refute it.
@@ -79,8 +81,8 @@ def diagnose_run(
     knowledge: evaluation.md#reading-a-loss-curve.
     """
     from finetuning import files
-    from finetuning.evaluation.diagnose.curve import read_log
     from finetuning.evaluation.diagnose.labels import best_checkpoint, diagnose
+    from finetuning.evaluation.diagnose.readers import read_log
 
     if (path is None) == (run_id is None):
         raise BadInputError(
@@ -89,13 +91,16 @@ def diagnose_run(
             "exactly one of them",
             "Run: fine-tuning diagnose-run trainer_state.json",
         )
+    if vocab_size is not None and vocab_size < 2:
+        raise BadInputError(
+            "diagnose_run: vocab_size", f"{vocab_size}", "2 or more", "Leave it out if unknown"
+        )
     if path is not None:
-        file = files.resolve_read(path, where="diagnose_run", kind="any")
-        curve = read_log(_inside(file), where=path)
+        curve = read_log(files.resolve_read(path, where="diagnose_run", kind="any"), where=path)
     else:
-        curve, _ = _curve_of_run(run_id or "")
-    curve = curve.with_vocabulary(vocab_size)
-    labels = diagnose(curve)
+        curve = _curve_of_run(run_id or "")
+    curve = curve.known(vocab_size, {})
+    labels = diagnose(curve, language)
     folder = files.new_output_folder(output_dir, where="diagnose_run", name="diagnosis")
     best = best_checkpoint(curve)
     target = folder / "curve.html"
@@ -107,33 +112,30 @@ def diagnose_run(
         best_checkpoint=best,
         curve_file=str(target),
         format=curve.format,
-        n_points=len(curve.points),
+        n_points=curve.n_points,
         notes=curve.notes,
         next=_next(top, run_id),
     )
 
 
-def _inside(path: Path) -> Path:
-    """Return the log inside a trainer's output folder, the newest where there are several."""
-    if not path.is_dir():
-        return path
-    found = sorted(files_below(path, "trainer_state.json"), key=lambda file: file.stat().st_mtime)
-    if not found:
-        raise BadInputError(
-            str(path),
-            "the folder holds no trainer_state.json",
-            "a training log",
-            "Pass the log file itself",
-        )
-    return found[-1]
+def _curve_of_run(run_id: str) -> Curve:
+    """Return the steps of a run of this tool, with the knobs it was started with."""
+    from pathlib import Path
 
-
-def _curve_of_run(run_id: str) -> tuple[Curve, Path]:
     from finetuning import runs
     from finetuning.evaluation.diagnose.curve import to_curve
+    from finetuning.evaluation.diagnose.names import knobs_in, settings_beside
 
-    row = runs.read_run(run_id)
-    return to_curve(runs.steps_of(run_id), "run store"), Path(row.folder)
+    run = runs.read_run(run_id)
+    arguments = runs.arguments_of(run_id)
+    settings = knobs_in(arguments)
+    config: Any = arguments.get("config")
+    base = config.get("base_model") if hasattr(config, "get") else None
+    if isinstance(base, str) and Path(base).is_dir():
+        settings = {**settings_beside(Path(base) / "config.json"), **settings}
+    vocabulary = int(settings.pop("vocab_size", 0)) or None
+    steps = runs.steps_of(run_id)
+    return to_curve(steps, "run store", source=run.run_id).known(vocabulary, settings)
 
 
 def _next(diagnosis: Diagnosis | None, run_id: str | None) -> list[NextCall]:
@@ -145,44 +147,8 @@ def _next(diagnosis: Diagnosis | None, run_id: str | None) -> list[NextCall]:
     return [NextCall(tool="get_run", args={"run_id": run_id}, why=why)]
 
 
-WORDS: Final[dict[str, dict[str, str]]] = {
-    "en": {
-        "title": "Training curve",
-        "loss": "loss (nats per token)",
-        "train": "training loss",
-        "eval": "held-out loss",
-        "best": "best checkpoint",
-        "norm": "gradient norm",
-        "few": "Too few points to judge",
-        "cause": "Cause",
-        "fix": "What to change",
-        "refute": "What would refute it",
-        "evidence": "Evidence",
-        "label": "Finding",
-        "step": "optimiser step",
-    },
-    "zh": {
-        "title": "训练曲线",
-        "loss": "损失（nat/词元）",
-        "train": "训练损失",
-        "eval": "留出集损失",
-        "best": "最佳检查点",
-        "norm": "梯度范数",
-        "few": "数据点太少，无法判断",
-        "cause": "原因",
-        "fix": "应调整",
-        "refute": "什么能推翻它",
-        "evidence": "证据",
-        "label": "结论",
-        "step": "优化步数",
-    },
-}
-
-
-def curve_page(
-    curve: Curve, labels: Sequence[Label], best: int | None, language: Literal["en", "zh"]
-) -> str:
-    """Return the page: banner with the top label, curves, and every finding with its mend.
+def curve_page(curve: Curve, labels: Sequence[Label], best: int | None, language: Language) -> str:
+    """Return the page: banner with the top label, annotated curves, every finding with its mend.
 
     Args:
         curve: The run.
@@ -191,54 +157,76 @@ def curve_page(
         language: Language of the headings.
     """
     from finetuning import pages
+    from finetuning.evaluation.diagnose.labels import name_of, texts
 
-    words = WORDS[language]
+    words: dict[str, str] = texts()["page"][language]
     if labels:
         top = labels[0]
-        kind: Literal["good", "bad"] = "good" if top.label == "healthy" else "bad"
-        first = pages.banner(kind, top.label, top.fix)
+        mild = {"plateau_stop_early", "undertrained", "train_loss_scaled"}
+        kind: Literal["good", "bad", "warning"] = (
+            "good" if top.label == "healthy" else "warning" if top.label in mild else "bad"
+        )
+        first = pages.banner(kind, name_of(top.label, language), top.fix)
     else:
-        first = pages.banner("neutral", words["few"], "")
-    sections = [first, *_charts(curve, best, words)]
-    sections += [_finding(label, words) for label in labels]
+        first = pages.banner("neutral", words["few"], words["few_fix"])
+    sections = [first, *_charts(curve, labels, best, words, language)]
+    for label in labels:
+        sections += [pages.heading(name_of(label.label, language)), _finding(label, words)]
     if curve.notes:
-        sections.append(pages.bullet_list(curve.notes))
-    return pages.page(words["title"], sections, language=language)
+        sections += [pages.heading(words["notes"]), pages.bullet_list(curve.notes)]
+    return pages.page(words["title"], sections, language=language, subtitle=curve.source)
 
 
-def _charts(curve: Curve, best: int | None, words: dict[str, str]) -> list[str]:
+def _charts(
+    curve: Curve,
+    labels: Sequence[Label],
+    best: int | None,
+    words: dict[str, str],
+    language: Language,
+) -> list[str]:
+    """Return the losses with the findings' steps marked, then norm, rate and reward."""
+    from finetuning.evaluation.diagnose.labels import name_of
+
+    marks = [] if best is None else [(float(best), words["best"])]
+    for label in labels[:2]:
+        steps = label.evidence.steps
+        if steps and label.label != "healthy" and steps[0] != best:
+            marks.append((float(steps[0]), name_of(label.label, language)))
+    losses, evals = curve.all("loss"), curve.all("eval_loss")
+    shown = [(words["train"], losses), (words["eval"], evals)]
+    if len(losses) >= 40:
+        shown.append((words["smooth"], curve.get("loss").smooth(len(losses) // 20 | 1)))
+    charts = [_chart(words["title"], shown, words["loss"], words, marks)]
+    for name, key, log_y in (
+        ("grad_norm", "norm", True), ("learning_rate", "rate", False), ("reward", "reward", False),
+    ):  # fmt: skip
+        charts.append(
+            _chart(words[key], [(words[key], curve.all(name))], words[key], words, [], log_y)
+        )
+    return [chart for chart in charts if chart]
+
+
+def _chart(
+    title: str,
+    shown: Sequence[tuple[str, Series]],
+    y_label: str,
+    words: dict[str, str],
+    marks: Sequence[tuple[float, str]],
+    log_y: bool = False,
+) -> str:
+    """Return a chart of some series over the steps; '' where none has a finite value."""
     from finetuning import pages
 
-    named = [("loss", words["train"]), ("eval_loss", words["eval"])]
     series = [
-        pages.Series(text, [(float(step), value) for step, value in curve.series(name)])
-        for name, text in named
-        if curve.series(name)
+        pages.Series(name, list(zip(one.steps.tolist(), one.values.tolist(), strict=True)))
+        for name, one in shown
+        if len(one.finite())
     ]
-    marks = [] if best is None else [(float(best), words["best"])]
-    charts: list[str] = []
-    if series:
-        charts.append(
-            pages.line_chart(
-                series,
-                title=words["title"],
-                x_label=words["step"],
-                y_label=words["loss"],
-                marks=marks,
-            )
-        )
-    norms = curve.finite("grad_norm")
-    if norms:
-        charts.append(
-            pages.line_chart(
-                [pages.Series(words["norm"], [(float(step), value) for step, value in norms])],
-                title=words["norm"],
-                x_label=words["step"],
-                y_label=words["norm"],
-                log_y=True,
-            )
-        )
-    return charts
+    if not series:
+        return ""
+    return pages.line_chart(
+        series, title=title, x_label=words["step"], y_label=y_label, marks=marks, log_y=log_y
+    )
 
 
 def _finding(label: Label, words: dict[str, str]) -> str:
@@ -247,8 +235,10 @@ def _finding(label: Label, words: dict[str, str]) -> str:
     numbers = [
         f"{name} {pages.format_number(value)}" for name, value in label.evidence.numbers.items()
     ]
-    steps = [f"{words['step']} {', '.join(map(str, label.evidence.steps))}"]
-    shown = "; ".join([*(steps if label.evidence.steps else []), *numbers]) or "–"
+    steps = label.evidence.steps
+    where = [f"{words['step']} {', '.join(map(str, steps))}"] if steps else []
+    where += [f"{words['where']} {', '.join(label.evidence.places)}"] * bool(label.evidence.places)
+    shown = "; ".join([*where, *numbers]) or "–"
     return pages.key_values(
         [
             (words["label"], f"{label.label} ({label.confidence:.2f})"),
