@@ -125,6 +125,7 @@ def test_numbers_are_judged_as_the_library_of_the_plans_judges_them() -> None:
 
     for region in ("DE", "FR", "GB", "ES", "BR", "CN", "IN", "JP", "AU", "NG"):
         sample = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+        assert sample is not None
         written = phonenumbers.format_number(sample, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
         assert phone_quality(written, None) == 2, region
         assert phone_quality(written + "99999", None) < 2, region

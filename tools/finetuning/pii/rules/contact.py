@@ -136,6 +136,8 @@ def _international(match: re.Match[str]) -> Place | None:
     if re.search(r"\.\d$", text):  # a signed decimal number
         return None
     strict = not text.startswith("+")
+    if strict and is_other(match):
+        return None
     while True:
         number = "+" + digits_of(text)[2 if strict else 0 :]
         quality = phone_quality(number, None)
@@ -192,20 +194,6 @@ def _bare(match: re.Match[str]) -> Place | None:
     return None if is_other(match) else (match.start(), match.end(), 0.8)
 
 
-def _after_cue(match: re.Match[str]) -> Place | None:
-    value = match.group(1)
-    digits = digits_of(value)
-    if len(digits) > 13 and value[0] != "+":
-        return None
-    if (
-        is_other(match)
-        or _DATE_SHAPE.match(value)
-        or re.fullmatch(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", value)
-    ):
-        return None
-    return (match.start(1), match.end(1), 0.85) if 7 <= len(digits) <= 15 else None
-
-
 # A number must not continue on either side: no letter, digit, or joiner next to it.
 _BEFORE: Final = r"(?<![A-Za-z0-9_+/#=.-])"
 _AFTER: Final = r"(?![A-Za-z0-9_]|[.-]\d|/\d)"
@@ -217,6 +205,26 @@ _CUE_TRIGGER, _CUE = cued(
     r"joignable|teléfono|móvil|llám|telefon|celular|ligue|estoy en el|estou no|电话|電話|手机|手機|"
     r"联系方式|致电|拨打|座机|传真|微信|可以打"
 )
+
+_CUE_BEFORE: Final = re.compile(rf"{_CUE}[^\d\n\0]{{0,25}}\Z", re.ASCII)
+
+
+def _after_cue(match: re.Match[str]) -> Place | None:
+    """Accept a number with a cue at most 25 signs before it, on the same line."""
+    value = match.group()
+    digits = digits_of(value)
+    if len(digits) > 13 and value[0] != "+":
+        return None
+    cue = _CUE_BEFORE.search(match.string, max(0, match.start() - 48), match.start())
+    if cue is None or _DATE_SHAPE.match(value):
+        return None
+    if re.fullmatch(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", value):
+        return None
+    weak = cue.group()[0] in "nN"  # "number is" may be said of an order, too
+    if not 7 <= len(digits) <= 15 or (weak and is_other(match)):
+        return None
+    return match.start(), match.end(), 0.85
+
 
 EMAIL_RULES: Final[tuple[Rule, ...]] = (
     rule("email", "@", _EMAIL, accept=_accept_email),
@@ -267,8 +275,8 @@ PHONE_RULES: Final[tuple[Rule, ...]] = (
     rule(
         "phone",
         rf"(?:{_CUE_TRIGGER})[^0-9\n]{{0,25}}[0-9]",
-        rf"{_CUE}[^\d\n\0]{{0,25}}?(?<![A-Za-z0-9_-])"
-        rf"(\+?\(?\d(?:[ .\-/()\n]{{0,2}}\d){{6,14}}){_AFTER}",
+        r"[+(0-9](?<![A-Za-z0-9_-].)(?:(?<=\+)\(?\d|(?<=\()\d|(?<=\d))(?:[ .\-/()\n]{0,2}\d){6,14}"
+        rf"{_AFTER}",
         accept=_after_cue,
     ),
 )
