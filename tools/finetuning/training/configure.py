@@ -89,15 +89,14 @@ def configure_training(
         data: Folder that prepare_data wrote (train.jsonl, validation.jsonl), or a training file.
         method: sft, dpo, kto, grpo or cpt (rft with a hosted provider); the rows must be its own.
         tuning: lora, qlora (4-bit base, needs a GPU) or full.
-        engine: local, torchrun or ray, which launch_lora starts; trl, axolotl, llama_factory,
-            ms_swift, unsloth, skypilot or hf_jobs, whose files are written to run elsewhere; or
-            a hosted provider's id, for its hyperparameters.
+        engine: local, torchrun or ray (launch_lora starts them); trl, axolotl, llama_factory,
+            ms_swift, unsloth, skypilot, hf_jobs (files to run elsewhere); or a provider's id.
         gpu: GPU to plan for, such as H100 or L4; absent: the GPU of this machine, else its CPU.
         gpu_memory_gb: Memory of one GPU in GB (10⁹ bytes), where the table does not know it.
-        n_gpus: Number of such GPUs, 1 or more; several need torchrun, ray or an engine elsewhere.
+        n_gpus: Number of such GPUs, 1 or more; several need another engine than local.
         overrides: Settings to fix, by name (r, learning_rate, num_train_epochs, max_length …),
-            accept_risks: codes of findings that are accepted on purpose, and mirror: modelscope
-            or a mirror's URL for the base in scripts that run elsewhere.
+            accept_risks (codes of findings accepted on purpose), mirror (modelscope or a URL:
+            where a script elsewhere gets the base).
         goal: What the run should reach, in a few words; recorded with the run.
         output_dir: Folder for the files; absent: a new one among the reports.
 
