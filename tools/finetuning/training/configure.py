@@ -84,8 +84,8 @@ def configure_training(
 
     Args:
         base_model: Folder of the base model, the name of one in <home>/bases, or its id on the
-            hub (Qwen/Qwen3-8B); with overrides.base_revision (main, a tag) the hub is asked for
-            its commit. With a hosted provider: the model's id there.
+            hub (overrides.base_revision, say main, asks it for the commit). With a hosted
+            provider: the model's id there.
         data: Folder that prepare_data wrote (train.jsonl, validation.jsonl), or a training file.
         method: sft, dpo, kto, grpo or cpt (rft with a hosted provider); the rows must be its own.
         tuning: lora, qlora (4-bit base, needs a GPU) or full.
