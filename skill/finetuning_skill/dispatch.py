@@ -143,6 +143,14 @@ def _refuse_code(name: str, arguments: Mapping[str, Any]) -> None:
                 "a call without it",
                 "A person runs: fine-tuning configure-training … --overrides with the verifier",
             )
+    metrics = arguments.get("metrics")
+    if any(":" in str(entry) for entry in (metrics if isinstance(metrics, list) else [metrics])):
+        raise BadInputError(
+            name,
+            "metrics names a function, and an assistant may not say which code runs",
+            "metrics by their names, or auto",
+            "A person runs: fine-tuning compare-eval … --metrics module:function",
+        )
 
 
 def start(name: str, arguments: Mapping[str, Any]) -> RunRow:

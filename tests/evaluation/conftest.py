@@ -145,16 +145,20 @@ class Vendor(BaseHTTPRequestHandler):
             number = len(server.requests)
         if server.hold_after is not None and number > server.hold_after:
             server.held.release()
-            return self.rfile.read()  # until the other side goes away
+            self.rfile.read()  # until the other side goes away
+            return
         if server.refuse_temperature and "temperature" in json.dumps(body):
             message = "'temperature' is not supported"
-            return self._send(400, {"error": {"message": message}, "message": message})
+            self._send(400, {"error": {"message": message}, "message": message})
+            return
         status, extra = server.script.get(number, (200, {}))
         if status == 0:
             self.close_connection = True
-            return self.connection.shutdown(socket.SHUT_RDWR)
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         if status != 200:
-            return self._send(status, {"error": {"message": "no", "type": "x"}}, **extra)
+            self._send(status, {"error": {"message": "no", "type": "x"}}, **extra)
+            return
         self._send(200, self._reply(body, server.moods[number % len(server.moods)]))
 
     def _reply(self, body: dict[str, Any], mood: str) -> dict[str, Any]:

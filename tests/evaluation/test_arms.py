@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from finetuning.errors import BadInputError
 from finetuning.evaluation import Arm, compare_eval
 from finetuning.evaluation.arms import headroom_of
 from finetuning.evaluation.results import TaskMetric
+from finetuning_skill import dispatch
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -95,3 +97,43 @@ def test_raw_prompts_that_one_side_saw_as_a_chat_are_named(vendor: Any, tmp_path
     result = compare_eval(*given, dry_run=False, plan_id=plan.plan_id, **options)
     assert "tuned: raw prompts were asked as a turn of a chat" in result.cautions
     assert {path for path, _, _ in vendor.requests} == {"/v1/completions", "/v1/chat/completions"}
+
+
+def own_metric(folder: Path, body: str) -> str:
+    (folder / "mine.py").write_text(f"def near(reference, answer):\n    {body}\n")
+    return f"{folder / 'mine.py'}:near"
+
+
+def test_a_metric_of_ones_own_decides_like_any_other(tmp_path: Path) -> None:
+    name = own_metric(tmp_path, "return answer.strip() == reference.strip()")
+    given = data(tmp_path), answers(tmp_path, "base", 10), answers(tmp_path, "tuned", 35)
+    result = compare_eval(*given, metrics=[name, "token_f1"])
+    assert [entry.metric for entry in result.task] == [name, "token_f1"]
+    assert (result.task[0].base, result.task[0].tuned) == (0.25, 0.875)
+    assert result.verdict == "improved"
+    assert len(result.flips) == 10
+
+
+@pytest.mark.parametrize("name", ["no_such_module:f", "math:no_such_function", "missing.py:f"])
+def test_a_function_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInputError):
+        compare_eval(data(tmp_path), answers(tmp_path, "base", 1), metrics=name)
+
+
+def test_a_metric_outside_zero_to_one_is_refused(tmp_path: Path) -> None:
+    name = own_metric(tmp_path, "return 7")
+    with pytest.raises(BadInputError, match="a number from 0 to 1"):
+        compare_eval(data(tmp_path), answers(tmp_path, "base", 1), metrics=name)
+
+
+def test_an_assistant_may_not_name_the_code_of_a_metric(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    name = own_metric(tmp_path, f"__import__('pathlib').Path({str(marker)!r}).touch(); return 1")
+    arguments = {"data": data(tmp_path), "base": answers(tmp_path, "base", 1), "metrics": name}
+    with pytest.raises(BadInputError, match="may not say which code runs"):
+        dispatch.call("compare_eval", arguments, surface="mcp")
+    with pytest.raises(BadInputError, match="may not say which code runs"):
+        dispatch.call("compare_eval", {**arguments, "metrics": [name]}, surface="mcp")
+    assert not marker.exists()
+    dispatch.call("compare_eval", arguments, surface="cli")
+    assert marker.exists()

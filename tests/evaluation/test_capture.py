@@ -21,6 +21,7 @@ from finetuning.evaluation import CapturedOutputs, capture_outputs, compare_eval
 from finetuning.evaluation.captured import agreement_of, terms_of
 from finetuning.evaluation.targets import parse_target
 
+NO_HEADERS: dict[str, str] = {}
 PRICES: dict[str, Any] = {
     "price_in_usd_per_mtok": Decimal(1),
     "price_out_usd_per_mtok": Decimal(2),
@@ -167,7 +168,7 @@ def test_a_plan_cut_off_is_not_resumed_beyond_what_was_approved(vendor: Any, pro
     output = prompts.parent / "out.jsonl"
     plan = capture_outputs(str(prompts), "openai:m", str(output), **PRICES)
     approval.approve_plan(str(plan.plan_id), plan.cost_usd or Decimal(0))
-    vendor.script = dict.fromkeys(range(3, 99), (400, {}))
+    vendor.script = dict.fromkeys(range(3, 99), (400, NO_HEADERS))
     run(prompts, output, str(plan.plan_id))
     rows = read(output)
     assert len(rows) == 2
@@ -203,7 +204,7 @@ def test_failed_requests_are_counted_and_asked_again_by_the_next_call(
     vendor: Any, prompts: Path
 ) -> None:
     output = prompts.parent / "out.jsonl"
-    vendor.script = dict.fromkeys(range(1, 4), (400, {}))
+    vendor.script = dict.fromkeys(range(1, 4), (400, NO_HEADERS))
     target = loopback(vendor)
     options: dict[str, Any] = {"dry_run": False, "max_tokens": 16}
     first = capture_outputs(str(prompts), target, str(output), **options)
@@ -211,7 +212,7 @@ def test_failed_requests_are_counted_and_asked_again_by_the_next_call(
     second = capture_outputs(str(prompts), target, str(output), **options)
     assert (second.n_done, second.n_failed, second.exit_code()) == (12, 0, 0)
     assert len(vendor.requests) == 15
-    vendor.script = dict.fromkeys(range(1, 99), (403, {}))
+    vendor.script = dict.fromkeys(range(1, 99), (403, NO_HEADERS))
     none = capture_outputs(
         str(prompts), loopback(vendor, "x"), str(prompts.parent / "none.jsonl"), **options
     )

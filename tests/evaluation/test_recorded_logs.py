@@ -129,7 +129,7 @@ def test_an_inspect_log_is_read_packed_or_as_json(tmp_path: Path) -> None:
     samples = [sample(k, f"w{k}" if k else "no") for k in range(4)]
     samples.append(sample(0, "second epoch", epoch=2))
     packed = log_file(tmp_path / "a.eval", samples, zipfile.ZIP_DEFLATED)
-    document = {"version": 2, "status": "success", "eval": {}, "samples": samples}
+    document: dict[str, Any] = {"version": 2, "status": "success", "eval": {}, "samples": samples}
     as_json = tmp_path / "a.json"
     as_json.write_text(json.dumps(document, indent=2))
     assert read_recording(packed) == read_recording(as_json)
@@ -193,7 +193,11 @@ def result_row(number: int, output: Any, provider: str = "p", **more: Any) -> di
 
 
 def results_file(path: Path, rows: list[dict[str, Any]]) -> Path:
-    whole = {"evalId": "e", "results": {"version": 3, "results": rows, "stats": {}}, "config": {}}
+    whole: dict[str, Any] = {
+        "evalId": "e",
+        "results": {"version": 3, "results": rows, "stats": {}},
+        "config": {},
+    }
     path.write_text(json.dumps(whole, indent=2))
     return path
 

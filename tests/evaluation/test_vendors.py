@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from finetuning.evaluation import EvalComparison, compare_eval
 from finetuning.evaluation.network import pause_seconds
 from finetuning.evaluation.targets import VendorTarget, parse_target
 
+NO_HEADERS: dict[str, str] = {}
 KEY = "-".join(["key", "of", "a", "test"])
 
 
@@ -138,7 +140,7 @@ def test_a_busy_or_broken_vendor_is_asked_again(
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_refusal_is_not_repeated(vendor: Any, data: Path, status: int) -> None:
-    vendor.script = dict.fromkeys(range(1, 100), (status, {}))
+    vendor.script = dict.fromkeys(range(1, 100), (status, NO_HEADERS))
     result = approved(data, "openai:m", **PRICES)
     assert len(vendor.requests) == 6
     assert result.verdict == "invalid"
@@ -149,7 +151,7 @@ def test_a_refusal_is_not_repeated(vendor: Any, data: Path, status: int) -> None
 def test_nothing_more_is_sent_after_a_key_is_refused(
     vendor: Any, tmp_path: Path, target: str
 ) -> None:
-    vendor.script = dict.fromkeys(range(1, 100), (401, {}))
+    vendor.script = dict.fromkeys(range(1, 100), (401, NO_HEADERS))
     data = write_chats(tmp_path / "many.jsonl", 60)
     result = approved(data, target, **PRICES)
     assert len(vendor.requests) <= 8
@@ -167,7 +169,7 @@ def test_a_model_without_temperature_is_asked_without_and_that_is_said(
 
 
 def test_failed_requests_are_asked_again_by_the_next_run(vendor: Any, data: Path) -> None:
-    vendor.script = dict.fromkeys(range(1, 7), (400, {}))
+    vendor.script = dict.fromkeys(range(1, 7), (400, NO_HEADERS))
     assert approved(data, "openai:m", **PRICES).verdict == "invalid"
     assert approved(data, "openai:m", **PRICES).task[0].base == 1.0
 
@@ -201,7 +203,7 @@ def test_what_the_environment_lacks_is_named(
 def test_a_vendor_whose_package_is_missing_names_its_extra(
     vendor: Any, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(cast("Any", __import__("sys")).modules, "anthropic", None)
+    monkeypatch.setitem(sys.modules, "anthropic", None)
     with pytest.raises(MissingExtraError, match=r"fine-tuning-skill\[anthropic\]"):
         approved(data, "anthropic:m", **PRICES)
 

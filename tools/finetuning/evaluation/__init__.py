@@ -77,7 +77,7 @@ def compare_eval(
             optionally system and few_shot (1 to 64 examples from `train`).
         metrics: auto (by what the references look like) or names: accuracy, macro_f1,
             exact_match, json_match, json_field_f1, json_parse_rate, token_f1, nll. The first
-            one decides.
+            one decides. On the command line also FILE.py:function or module:function.
         general: What else must not get worse: builtin (66 short texts over six domains), none,
             or a file of prompt/completion, messages or text rows.
         train: Training rows (file or folder), to look for test rows among them and for

@@ -84,7 +84,7 @@ def give_opinions(result: EvalComparison, answered: Answered, folder: Path) -> E
     cautions: list[str] = []
     changes: dict[str, Any] = {}
     if human:
-        known = {**settled(questions, *sides), **human}
+        known: dict[str, Choice] = {**settled(questions, *sides), **human}
         changes["review"] = preference("person", known, questions, *sides, alpha=call.alpha)
     if call.judge:
         judged, notes = _judged(answered, human)

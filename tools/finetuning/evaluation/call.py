@@ -1,14 +1,18 @@
-"""The arguments of one comparison, checked."""
+"""The arguments of one comparison, checked; metrics of the person's own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from types import ModuleType
 from typing import Any, Final, Literal
 
 from finetuning.errors import BadInputError
+from finetuning.evaluation.metrics import METRICS, Metric, choose_metrics
 from finetuning.evaluation.results import WHERE, Arm
+from finetuning.files import resolve_read
 from finetuning.records import Json, page
 
 MOST_ARMS: Final = 4
@@ -119,3 +123,64 @@ def _plain(value: Any) -> Json:
     if isinstance(value, Decimal):
         return format(value, "f")
     return value
+
+
+def chosen_metrics(wanted: str | Sequence[str], references: Sequence[str]) -> list[Metric]:
+    """Return the metrics to report; ``module:function`` and ``FILE.py:function`` are one's own.
+
+    The command line and Python take such names; a call of an assistant never reaches here with
+    one, because it would choose which code runs.
+
+    Args:
+        wanted: ``auto``, or names (a list, or one text with commas).
+        references: The references of all rows.
+
+    Raises:
+        UnknownNameError: A name is not a metric.
+        BadInputError: A function cannot be found.
+    """
+    names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
+    for name in (raw.strip() for raw in names):
+        if ":" in name and name not in METRICS:
+            METRICS[name] = Metric(name, _scorer(name))
+    return choose_metrics(wanted, references)
+
+
+def _scorer(name: str) -> Callable[[str, str], float]:
+    """Return a person's function of (reference, answer) as a metric of 0..1."""
+    home, _, function = name.rpartition(":")
+    try:
+        module = _module_of_file(home) if home.endswith(".py") else importlib.import_module(home)
+        given = getattr(module, function)
+    except (ImportError, AttributeError, SyntaxError, OSError) as error:
+        raise BadInputError(
+            f"{WHERE}: metrics",
+            f"{name!r} names no function ({type(error).__name__})",
+            "module:function or path/to/file.py:function, called with (reference, answer)",
+            "Check the names; a file must lie in a folder that the tools may read",
+        ) from error
+
+    def score(reference: str, output: str) -> float:
+        value = given(reference, output)
+        if isinstance(value, bool | int | float) and 0 <= value <= 1:
+            return float(value)
+        raise BadInputError(
+            f"{WHERE}: metrics",
+            f"{name!r} returned {type(value).__name__}",
+            "a number from 0 to 1, or a bool",
+            "Change the function",
+        )
+
+    return score
+
+
+def _module_of_file(path: str) -> ModuleType:
+    import importlib.util
+
+    file = resolve_read(path, where=f"{WHERE}: metrics")
+    spec = importlib.util.spec_from_file_location(f"own_metric_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(file.name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

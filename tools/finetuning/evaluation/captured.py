@@ -86,7 +86,11 @@ def read_prompts(path: Path) -> list[Question]:
         turns = record.data.get("messages") if prompt is None else prompt
         key = str(name) if isinstance(name, str | int) and name != "" else str(record.line)
         if isinstance(turns, list):
-            messages = [turn for turn in cast("list[Any]", turns) if isinstance(turn, dict)]
+            messages = [
+                cast("dict[str, Json]", turn)
+                for turn in cast("list[Any]", turns)
+                if isinstance(turn, dict)
+            ]
             while messages and messages[-1].get("role") == "assistant":
                 messages.pop()
             question = Question(key, record.line, None, tuple(messages), "") if messages else None

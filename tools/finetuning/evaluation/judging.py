@@ -186,7 +186,7 @@ def preference(
     rows = [question for question in questions if question.id in choices]
     if not rows:
         return None
-    said = [choices[question.id] for question in rows]
+    said: list[Choice] = [choices[question.id] for question in rows]
     names = [question.cluster or "" for question in rows]
     result = compare_paired(
         [float(choice == "base") for choice in said],

@@ -93,7 +93,7 @@ def _arguments(value: Json) -> list[tuple[str | None, str | None]]:
         requests = cast("list[Any]", value)
     found: list[tuple[str | None, str | None]] = []
     for request in requests:
-        parts: list[Any] = list(request) if isinstance(request, list | tuple) else [request]
+        parts = cast("list[Any]", request) if isinstance(request, list) else [request]
         texts = [part if isinstance(part, str) else None for part in [*parts, None, None][:2]]
         found.append((texts[0], texts[1]))
     return found

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from finetuning.errors import BadInputError
-from finetuning.evaluation.call import Call
+from finetuning.evaluation.call import Call, chosen_metrics
 from finetuning.evaluation.inputs import Question, QuestionSet, held_out_file, read_questions
 from finetuning.evaluation.memorised import canary_job, memorisation_job
-from finetuning.evaluation.metrics import Answers, Metric, choose_metrics, short_references
+from finetuning.evaluation.metrics import Answers, Metric, short_references
 from finetuning.evaluation.results import WHERE, Arm
 from finetuning.evaluation.sending import host_of
 from finetuning.evaluation.targets import (
@@ -184,7 +184,7 @@ def gather(call: Call) -> Material:
     test = read_questions(
         held_out_file(call.data), where=f"{WHERE}: data", cluster_column=call.cluster_column
     )
-    metrics = choose_metrics(call.metrics, [question.reference for question in test.questions])
+    metrics = chosen_metrics(call.metrics, [question.reference for question in test.questions])
     train = _train(call)
     _refuse_examples_without_train(competitors, train)
     chats = any(question.messages is not None for question in test.questions)

@@ -148,7 +148,7 @@ class CompatibleServer:
         try:
             choice = payload["choices"][0]
             text = choice["text"] if raw else choice["message"]["content"]
-            usage = payload.get("usage") or {}
+            usage = cast("dict[str, Any]", payload.get("usage") or {})
             read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
             return to_answer(text, choice.get("finish_reason"), started, read, written)
         except (KeyError, IndexError, TypeError, AttributeError) as error:

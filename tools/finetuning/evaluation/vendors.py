@@ -274,7 +274,7 @@ class VertexModel(_ChatOnly):
                 model=self._model, contents=contents, config=config
             )
         except untyped.APIError as error:
-            headers = getattr(error.response, "headers", None) or {}
+            headers = cast("dict[str, str]", getattr(error.response, "headers", None) or {})
             about = "temperature" if "temperature" in str(error.message) else ""
             wait = retry_after(headers)
             raise RequestFailedError(int(error.code), wait=wait, about=about) from error
