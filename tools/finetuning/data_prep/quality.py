@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import subprocess
@@ -12,12 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning.data_prep.convert import (
-    CONVERT_CODES,
-    Row,
-    Unusable,
-    writer_for,
-)
+from finetuning.data_prep.convert import CONVERT_CODES, Row, Unusable, writer_for
 from finetuning.data_prep.convert.codes import code_table
 from finetuning.data_prep.examples import Example, tool_calls_of
 from finetuning.data_prep.survey import guess_language
@@ -121,6 +117,7 @@ class RowCosts:
         self._cut = None if limits.long_row_fails else limits.row_tokens
         self._tally = BillTally(self._target, None, limits)
         self._counter = counter_for(None)
+        self._frames: dict[tuple[str, ...], int] = {}
         self.tokenizer = self._counter.name, self._counter.exact
 
     def of_row(self, raw: bytes) -> Cost:
@@ -131,7 +128,7 @@ class RowCosts:
         return self._tally.add(orjson.loads(raw)), self._tally.billed - before
 
     def of_block(self, raws: Sequence[bytes], chats: Sequence[Chat | None]) -> list[Cost]:
-        """Return the same of many rows; a text that stands in several is counted once.
+        """Return the same of many rows.
 
         Args:
             raws: The rows.
@@ -143,20 +140,23 @@ class RowCosts:
 
         if self._target.prompt_billed_twice:
             return list(map(self.of_row, raws))
-        known: dict[str, int] = {}
-        rows: list[tuple[list[int], int]] = []
+        texts, fixed, ends = list[str](), list[int](), [0]
         for raw, chat in zip(raws, chats, strict=True):
             if chat is None:
-                texts, messages = read_texts(orjson.loads(raw))
+                more, messages = read_texts(orjson.loads(raw))
+                texts += more
+                fixed.append(frame_tokens(messages))
             else:
-                texts, messages = [text for turn in chat for text in turn], len(chat)
-            frame = frame_tokens(messages)
-            rows.append(([known.setdefault(text, len(known)) for text in texts], frame))
-        counts = self._counter.count(list(known))
-        made = (sum(map(counts.__getitem__, texts)) + frame for texts, frame in rows)
-        return [
-            (tokens, tokens if self._cut is None else min(tokens, self._cut)) for tokens in made
-        ]
+                texts += [text for _, text in chat]
+                roles = tuple([role for role, _ in chat])
+                if roles not in self._frames:
+                    self._frames[roles] = frame_tokens(len(roles)) + sum(self._counter.count(roles))
+                fixed.append(self._frames[roles])
+            ends.append(len(texts))
+        sums = [0, *itertools.accumulate(self._counter.count(texts))]
+        parts = zip(itertools.pairwise(ends), fixed, strict=True)
+        made = (sums[end] - sums[start] + frame for (start, end), frame in parts)
+        return [(n, n if self._cut is None else min(n, self._cut)) for n in made]
 
 
 @dataclass(slots=True)

@@ -32,8 +32,8 @@ from finetuning.data_prep.validate.typed import (
 )
 
 _UNSET: Final = msgspec.UNSET
-_ARGUMENT_CHARACTERS: Final = 4_096
-_MOST_KEPT: Final = 4_096
+_ARGUMENT_CHARACTERS, _MOST_KEPT = 4_096, 4_096
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _BEFORE: Final[dict[type[object], type[object]]] = {
     SystemTurn: SystemTurn,
     UserTurn: AnswerTurn,
@@ -209,7 +209,7 @@ class _Spoken:
         if len(arguments) > _ARGUMENT_CHARACTERS:
             return -1
         try:
-            msgspec.json.decode(arguments, type=dict[str, Any])
+            _OBJECT.decode(arguments)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return -1
         self._ids.add(call.id)
