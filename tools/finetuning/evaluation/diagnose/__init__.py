@@ -236,7 +236,8 @@ def _finding(label: Label, words: dict[str, str]) -> str:
         f"{name} {pages.format_number(value)}" for name, value in label.evidence.numbers.items()
     ]
     steps = label.evidence.steps
-    where = [f"{words['step']} {', '.join(map(str, steps))}"] if steps else []
+    more = ", …" if len(steps) > 6 else ""
+    where = [f"{words['step']} {', '.join(map(str, steps[:6]))}{more}"] if steps else []
     where += [f"{words['where']} {', '.join(label.evidence.places)}"] * bool(label.evidence.places)
     shown = "; ".join([*where, *numbers]) or "–"
     return pages.key_values(

@@ -262,7 +262,7 @@ def _knobs(curve: Curve, hit: Hit) -> dict[str, str]:
 def _before(curve: Curve, hit: Hit) -> str:
     """Return the last step that may be used: the lowest point before a climb, or before NaN."""
     if hit.label == "divergence":
-        return str(hit.steps[0])
+        return str(best_checkpoint(curve) if len(curve.get("eval_loss")) else hit.steps[0])
     losses = curve.get("loss")
     good = losses.only(losses.steps < hit.steps[0])
     return str(good.step(-1)) if len(good) else "0"
