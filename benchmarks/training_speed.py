@@ -148,7 +148,8 @@ def held_out_loss(model: Any, folder: Path, rows: int) -> float:
 
     load: Any = transformers
     tokenizer = load.AutoTokenizer.from_pretrained(str(folder / "base"))
-    plain: Any = model.merge_and_unload().float().eval()
+    # in fp32 before the adapter is merged: rounding to bf16 would swallow part of it
+    plain: Any = model.float().merge_and_unload().eval()
     total, count = 0.0, 0
     lines = (folder / "held_out.jsonl").read_text(encoding="utf-8").splitlines()[:rows]
     for line in lines:
