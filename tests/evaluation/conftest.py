@@ -162,6 +162,12 @@ class Vendor(BaseHTTPRequestHandler):
         self._send(200, self._reply(body, server.moods[number % len(server.moods)]))
 
     def _reply(self, body: dict[str, Any], mood: str) -> dict[str, Any]:
+        if self.path.endswith("/v1/completions") and body.get("echo"):
+            text = body["prompt"]
+            known = {"text_offset": list(range(len(text) + 1))}
+            known["token_logprobs"] = [None, *[-float(at % 2) for at in range(1, len(text) + 1)]]
+            choice = {"text": text + "x", "logprobs": known if body["model"] != "blind" else None}
+            return {"choices": [choice]}
         if self.path.endswith("/v1/completions"):
             choice = {"text": body["prompt"].split()[-1] + mood, "finish_reason": "stop"}
             return {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}

@@ -12,6 +12,8 @@ from finetuning.errors import BadInputError
 from finetuning.evaluation import Arm, compare_eval
 from finetuning.evaluation.arms import headroom_of
 from finetuning.evaluation.results import TaskMetric
+from finetuning.evaluation.servers import CompatibleServer
+from finetuning.evaluation.targets import HttpTarget, parse_target
 from finetuning_skill import dispatch
 
 
@@ -137,3 +139,40 @@ def test_an_assistant_may_not_name_the_code_of_a_metric(tmp_path: Path) -> None:
     assert not marker.exists()
     dispatch.call("compare_eval", arguments, surface="cli")
     assert marker.exists()
+
+
+def test_a_server_that_echoes_likelihoods_scores_the_references(
+    vendor: Any, tmp_path: Path
+) -> None:
+    given = data(tmp_path, 6), f"{vendor.address}/v1#seeing"
+    plain = compare_eval(*given)
+    assert [entry.metric for entry in plain.task] == ["exact_match", "token_f1"]
+    asked = len(vendor.requests)
+    result = compare_eval(*given, metrics=["exact_match", "nll"])
+    # one token per character: "say word0" is 9 long, so of "word0" 3 of 5 tokens cost a nat
+    assert {entry.metric: entry.base for entry in result.task} == {"exact_match": 1.0, "nll": 0.6}
+    assert len(vendor.requests) == asked + 12
+    blind = compare_eval(given[0], f"{vendor.address}/v1#blind", metrics=["exact_match", "nll"])
+    assert [entry.metric for entry in blind.task] == ["exact_match"]
+
+
+def test_a_key_goes_only_to_the_host_it_belongs_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "-".join(["secret", "of", "a", "test"])
+    monkeypatch.setenv("TOGETHER_API_KEY", key)
+    for address, sent in (
+        ("https://api.together.xyz/v1#m", {"Authorization": f"Bearer {key}"}),
+        ("https://api.together.xyz.example.com/v1#m", {}),
+        ("http://api.together.xyz/v1#m", {}),
+        ("http://[::1]:8000/v1#m", {}),
+    ):
+        target = parse_target(address, where="base")
+        assert isinstance(target, HttpTarget)
+        server = CompatibleServer(target, None)
+        assert server.headers == sent
+        assert key not in repr(target)
+    assert server.url == "http://[::1]:8000/v1"
+    monkeypatch.delenv("TOGETHER_API_KEY")
+    target = parse_target("https://api.together.xyz/v1#m", where="base")
+    assert isinstance(target, HttpTarget)
+    with pytest.raises(BadInputError, match="TOGETHER_API_KEY is not set"):
+        CompatibleServer(target, None)

@@ -140,7 +140,8 @@ def run_comparison(call: Call) -> EvalComparison:
     judges = [judge_target(call.judge)] if call.judge else []
     refuse_offline(WHERE, [*judges, *(side.target for side in material.sides)])
     require_approval(sending, call.plan_id)
-    outcome = ask_all(material.sides, call.max_tokens)
+    wanted = call.metrics != "auto" and any(m.needs == "nll" for m in material.metrics)
+    outcome = ask_all(material.sides, call.max_tokens, score=wanted)
     answered = Answered(call, material, outcome)
     result = assemble(answered).model_copy(
         update={

@@ -36,15 +36,16 @@ _LAST_LINES: Final = 3
 _ASKED: Final = ("id", "prompt", "messages", "reference")
 
 
-def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
+def ask_all(sides: Sequence[Side], max_tokens: int, *, score: bool = False) -> Outcome:
     """Return the answers of all sides to all their jobs.
 
-    Local models share one child process; servers answer over HTTP (which gives no likelihood);
+    Local models share one child process; servers answer over HTTP;
     recorded answers are read from their file (test rows only).
 
     Args:
         sides: The competitors.
         max_tokens: Most tokens to write per answer.
+        score: Ask servers on this machine for likelihoods, too, where they can tell.
 
     Raises:
         RunFailedError: The local child process broke.
@@ -62,7 +63,7 @@ def ask_all(sides: Sequence[Side], max_tokens: int) -> Outcome:
             notes += more_notes
         elif not isinstance(side.target, LocalTarget):
             for job in (job for job in side.jobs if job.generate):
-                rows, more_notes = ask_server(side.target, side.name, job, max_tokens)
+                rows, more_notes = ask_server(side.target, side.name, job, max_tokens, score=score)
                 answers[side.name][job.name] = rows
                 faults += _broken(side.name, rows)
                 notes += more_notes

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from finetuning import runs
+from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.sending import AnswerStore, Item, key_of
 from finetuning.evaluation.servers import Asker, Params, RequestFailedError
-from finetuning.evaluation.targets import Answer, AskedTarget, Job, is_remote
+from finetuning.evaluation.targets import Answer, AskedTarget, HttpTarget, Job, is_remote
 from finetuning.evaluation.vendors import open_asker
 
 if TYPE_CHECKING:
@@ -171,8 +173,28 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(contextvars.copy_context().run, asyncio.run, work).result()
 
 
+async def _score(target: HttpTarget, questions: Sequence[Question]) -> dict[str, float]:
+    """Return id → nats per token of the reference; empty where the server cannot tell."""
+    found: dict[str, float] = {}
+    left = iter(questions)
+
+    async def work(asker: Asker) -> None:
+        for question in left:
+            messages = question.prompt or "" if question.messages is None else question.messages
+            with contextlib.suppress(RequestFailedError):
+                value = await asker.nll(messages, question.reference)
+                if value is None:
+                    return
+                found[question.id] = value
+
+    async with open_asker(target, AT_ONCE) as asker, asyncio.TaskGroup() as group:
+        for _ in range(min(AT_ONCE, len(questions))):
+            group.create_task(work(asker))
+    return found
+
+
 def ask_server(
-    target: AskedTarget, side: str, job: Job, max_tokens: int
+    target: AskedTarget, side: str, job: Job, max_tokens: int, *, score: bool = False
 ) -> tuple[dict[str, Answer], list[str]]:
     """Return a server's answers to a job's questions with greedy decoding, and what to know.
 
@@ -183,6 +205,7 @@ def ask_server(
         side: Name of the side, for the texts.
         job: The questions.
         max_tokens: Most tokens to write per answer.
+        score: Ask a server on this machine for the likelihood of the references, too.
     """
     items = [Item(question, Params(max_tokens)) for question in job.questions]
     store = AnswerStore()
@@ -209,4 +232,10 @@ def ask_server(
         notes.append(f"{side}: {kept} of {len(items)} answers were paid for by an earlier call")
     if asked.fixed_temperature:
         notes.append(f"{side}: the model takes no temperature; its answers may differ next time")
-    return {item.question.id: found[number] for number, item in enumerate(items)}, notes
+    rows = {item.question.id: found[number] for number, item in enumerate(items)}
+    if score and job.nll and isinstance(target, HttpTarget) and target.loopback:
+        scores = wait_for(_score(target, job.questions))
+        rows = {key: answer._replace(nll=scores.get(key)) for key, answer in rows.items()}
+        if scores:
+            notes.append(f"{side}: likelihoods per token mean the same with one tokenizer only")
+    return rows, notes

@@ -130,9 +130,9 @@ class CompatibleServer:
         self._target, self._client = target, client
         host = f"[{target.host}]" if ":" in target.host else target.host
         scheme = "https" if target.secure else "http"
-        self._url = f"{scheme}://{host}:{target.port}{target.path}"
+        self.url = f"{scheme}://{host}:{target.port}{target.path}"
         name = _KEYS.get(target.host) if target.secure else None
-        self._headers = {"Authorization": f"Bearer {read_key(name, target.spec)}"} if name else {}
+        self.headers = {"Authorization": f"Bearer {read_key(name, target.spec)}"} if name else {}
 
     async def generate(self, messages: Messages | str, params: Params) -> Answer:
         """Return the answer: chats go to /chat/completions, raw texts to /completions."""
@@ -178,7 +178,7 @@ class CompatibleServer:
         import httpx2
 
         try:
-            reply = await self._client.post(self._url + path, json=body, headers=self._headers)
+            reply = await self._client.post(self.url + path, json=body, headers=self.headers)
         except httpx2.ConnectError as error:
             raise RequestFailedError(0, sent=False) from error
         except httpx2.ConnectTimeout as error:
