@@ -184,7 +184,8 @@ class Bench:
         _, status = os.waitpid(pid, 0)
         inside = being_written(folder)
         row = runs.read_run(run_id)
-        if row.status == "succeeded" and not status:  # it had ended before: no kill, another try
+        ended = row.status == "succeeded" and not status
+        if ended or row.status == "queued":  # it had ended, or not begun: no kill, another try
             return self.attempt(number)
         if row.status != "lost":
             raise SystemExit(f"{run_id} was killed and is {row.status} ({status}): {row.error}")

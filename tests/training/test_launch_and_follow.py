@@ -107,6 +107,15 @@ def test_two_processes_that_launch_at_the_same_moment_with_one_key_get_one_run(
     assert len([p for p in (tmp_path / "home" / "runs").iterdir() if p.is_dir()]) == 1
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_the_first_step_runs_and_the_launcher_imports_no_torch() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "first_step.py"
+    done = subprocess.run([sys.executable, str(script), "--quick"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "heavy imports of the launching process: none" in done.stdout
+    assert "ratio" in done.stdout
+
+
 def test_one_idempotency_key_starts_one_run(settings_for: Settings) -> None:
     first = launch_lora(settings_for(), idempotency_key="k")
     assert launch_lora(settings_for(), idempotency_key="k").run_id == first.run_id
