@@ -20,6 +20,7 @@ from finetuning.errors import BadInputError, NotAllowedError, RunFailedError
 from finetuning.evaluation import CapturedOutputs, capture_outputs, compare_eval
 from finetuning.evaluation.captured import agreement_of, terms_of
 from finetuning.evaluation.targets import parse_target
+from finetuning_skill import dispatch
 
 NO_HEADERS: dict[str, str] = {}
 PRICES: dict[str, Any] = {
@@ -369,3 +370,28 @@ def test_a_broken_local_model_fails_its_run(
     with pytest.raises(RunFailedError):
         capture_outputs(str(prompts), f"local:{base}", str(tmp_path / "o.jsonl"), dry_run=False)
     assert runs.list_runs()[0].status == "failed"
+
+
+def test_the_next_call_of_a_plan_works_as_it_stands_through_the_tool_table(
+    vendor: Any, prompts: Path
+) -> None:
+    output = prompts.parent / "out.jsonl"
+    arguments = {
+        "prompts": str(prompts),
+        "model": "openai:m",
+        "output": str(output),
+        "price_in_usd_per_mtok": "1.0",
+        "price_out_usd_per_mtok": 2,
+        "samples": 2,
+    }
+    plan = dispatch.call("capture_outputs", arguments, surface="mcp")
+    assert isinstance(plan, CapturedOutputs)
+    assert len(plan.model_dump_json()) < 4000
+    approval.approve_plan(str(plan.plan_id), Decimal(1))
+    following = plan.next[0]
+    result = dispatch.call(following.tool, following.args, surface="mcp")
+    assert isinstance(result, CapturedOutputs)
+    assert (result.n_done, result.samples, result.agreement) == (12, 2, 1.0)
+    assert "12 of 12 prompts answered" in result.summary()
+    assert "dry run: send 24 requests" in plan.summary()
+    assert result.next[0].tool == "compare_eval"

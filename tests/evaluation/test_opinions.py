@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Generator
 from decimal import Decimal
@@ -303,6 +305,9 @@ def test_what_a_person_chose_is_read_back_and_compared_with_the_judge(
     assert (result.review.by, *counts) == ("person", 10 - lost, 1, lost)
     assert result.judge is not None
     assert result.judge.kappa_n == 11
+    report = Path(str(result.report_file)).read_text(encoding="utf-8")
+    assert "What a judge or a person prefers" in report
+    assert judge.target in report
     assert result.judge.wins == 12
     other = files(tmp_path, [f"a{k}" for k in range(12)], [f"c{k}" for k in range(12)])
     with pytest.raises(BadInputError, match="saved from another sheet"):
@@ -328,3 +333,22 @@ def test_more_than_four_arms_are_refused(tmp_path: Path) -> None:
     arms: Any = [{"name": f"n{k}", "target": base} for k in range(5)]
     with pytest.raises(BadInputError, match="at most 4"):
         compare_eval(data, base, tuned, arms=arms)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_the_sheet_opens_offline_and_shows_both_answers(tmp_path: Path) -> None:
+    page = tmp_path / "review.html"
+    odd = Pair(Question("r0", 0, "q </script>", None, "ref"), "<b>one</b>", "two\u2028lines")
+    page.write_text(Sheet.of([odd]).draw(), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    options += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'p'}"]
+    command = [str(CHROMIUM), *options, "--dump-dom", page.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "Row 1 of 1: 0 decided" in shown
+    assert "<pre>&lt;b&gt;one&lt;/b&gt;</pre>" in shown
+    assert "<pre>q &lt;/script&gt;</pre>" in shown
+    assert shown.count('class="field answer"') == 2

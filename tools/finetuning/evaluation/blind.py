@@ -8,6 +8,7 @@ from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
+from finetuning import pages
 from finetuning.errors import BadInputError
 from finetuning.evaluation.asking import ask_local
 from finetuning.evaluation.judging import (
@@ -170,6 +171,43 @@ def judge_prices(call: Any, target: Target) -> Prices | None:
     if call.price_in_usd_per_mtok is not None and call.price_out_usd_per_mtok is not None:
         return Prices(call.price_in_usd_per_mtok, call.price_out_usd_per_mtok, "the caller")
     return find_prices(cast("Any", target))
+
+
+_WORDS: Final[dict[str, tuple[str, str]]] = {
+    "title": ("What a judge or a person prefers", "评审或人工的偏好"),
+    "by": ("by", "评审者"),
+    "counts": ("wins / ties / losses", "胜 / 平 / 负"),
+    "rate": ("win rate", "胜率"),
+    "length": ("win rate at equal length", "同等长度下的胜率"),
+    "difference": ("wins − losses [95 %]", "胜 − 负 [95%]"),
+    "places": ("won by place: first / second", "因位置取胜：先 / 后"),
+    "kappa": ("kappa with people", "与人工的 kappa"),
+}
+
+
+def draw_opinions(result: EvalComparison, language: str) -> list[str]:
+    """Return the part of the report about judge and people; nothing where nobody was asked."""
+    said = [entry for entry in (result.judge, result.review) if entry is not None]
+    if not said:
+        return []
+    words = {key: both[language == "zh"] for key, both in _WORDS.items()}
+    number = pages.format_number
+    rows = [
+        (
+            entry.by,
+            f"{entry.wins} / {entry.ties} / {entry.losses}",
+            entry.win_rate,
+            entry.win_rate_same_length,
+            f"{number(entry.diff)} [{number(entry.ci95[0])}, {number(entry.ci95[1])}]",
+            None
+            if entry.first_place is None or entry.second_place is None
+            else f"{number(entry.first_place)} / {number(entry.second_place)}",
+            entry.kappa,
+        )
+        for entry in said
+    ]
+    heads = [words[key] for key in list(_WORDS)[1:]]
+    return [pages.heading(words["title"]), pages.table(heads, rows)]
 
 
 class Sheet(NamedTuple):

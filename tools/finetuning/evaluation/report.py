@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from finetuning import pages, runs
 from finetuning.evaluation import sections
+from finetuning.evaluation.blind import draw_opinions
 from finetuning.evaluation.diagnose.curve import Curve, to_curve
 from finetuning.evaluation.diagnose.labels import best_checkpoint, diagnose
 from finetuning.evaluation.diagnose.readers import read_log
@@ -87,6 +88,7 @@ def draw_report(
         *sections.task(result, say),
         *sections.general(result, say),
         *sections.arms(result, say),
+        *draw_opinions(result, language),
         *sections.overlap(result, say),
         *_curve(result, curve, say),
         *sections.flips(result, say, texts or {}),
