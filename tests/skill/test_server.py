@@ -66,7 +66,7 @@ async def test_read_only_and_open_world_hints_follow_the_contract() -> None:
         "verify_audit_log",
     }
     leaves = {name for name, row in dispatch.TOOLS.items() if row.open_world}
-    assert leaves == {"configure_training", "launch_lora", "compare_eval"}
+    assert leaves == {"configure_training", "launch_lora", "compare_eval", "capture_outputs"}
 
 
 async def test_the_list_of_tools_is_small_enough_to_load() -> None:
