@@ -17,7 +17,7 @@ RISE: Final = 0.05  # relative rise of the held-out loss that counts as overfitt
 LEVEL: Final = 0.03  # relative change of the held-out loss that counts as flat
 STILL: Final = 0.085  # relative fall of the training loss in the last half that still counts
 NEAR_ZERO: Final = 0.05  # share of the first loss that counts as collapsed
-AT_ONCE: Final = 0.2  # passes within which a leak collapses
+AT_ONCE: Final = 0.2  # passes within which a leak collapses; of the whole run 0.65 of it
 SPREAD: Final = 30.0  # ratio of the 95th to the 50th percentile of the gradient norm
 LARGEST_VOCABULARY: Final = 262_144  # Gemma 3 (config.json, checked 2026-11)
 SHARE: Final = 0.6  # of the decline after the first pass that happens at borders
@@ -119,7 +119,7 @@ def leak(curve: Curve) -> Hit | None:
         return None
     place = int(below[0])
     epoch, share = losses.epochs[place], place / len(losses)
-    early = epoch <= AT_ONCE if math.isfinite(epoch) else share <= AT_ONCE
+    early = epoch <= AT_ONCE if math.isfinite(epoch) else share <= AT_ONCE * 0.65
     if not early or (len(evals) and float(evals.values[-1]) > 2 * goal):
         return None
     return Hit("loss_to_zero_leak", 0.9, [losses.step(place)], {"first_loss": first})
