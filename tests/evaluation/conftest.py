@@ -164,7 +164,7 @@ class Vendor(BaseHTTPRequestHandler):
     def _reply(self, body: dict[str, Any], mood: str) -> dict[str, Any]:
         if self.path.endswith("/v1/completions") and body.get("echo"):
             text = body["prompt"]
-            known = {"text_offset": list(range(len(text) + 1))}
+            known: dict[str, Any] = {"text_offset": list(range(len(text) + 1))}
             known["token_logprobs"] = [None, *[-float(at % 2) for at in range(1, len(text) + 1)]]
             choice = {"text": text + "x", "logprobs": known if body["model"] != "blind" else None}
             return {"choices": [choice]}

@@ -395,3 +395,24 @@ def test_the_next_call_of_a_plan_works_as_it_stands_through_the_tool_table(
     assert "12 of 12 prompts answered" in result.summary()
     assert "dry run: send 24 requests" in plan.summary()
     assert result.next[0].tool == "compare_eval"
+
+
+def test_a_plan_that_was_never_begun_is_not_resumed(vendor: Any, prompts: Path) -> None:
+    plan = approval.create_plan(
+        "capture_outputs",
+        arguments={"model": "openai:m"},
+        files=[prompts],
+        steps=["x"],
+        cost_usd=Decimal(1),
+        data_leaves_machine=True,
+    )
+    approval.approve_plan(plan.plan_id, Decimal(1))
+    with pytest.raises(NotAllowedError, match="was never begun"):
+        approval.resume_plan(
+            plan.plan_id,
+            "capture_outputs",
+            arguments={"model": "openai:m"},
+            files=[prompts],
+            spent_usd=Decimal(0),
+            rest_usd=Decimal(1),
+        )
