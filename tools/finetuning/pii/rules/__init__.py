@@ -34,7 +34,8 @@ RIGHT: Final = r"(?![A-Za-z0-9_])"
 
 
 LINK: Final = (
-    r"\.?(?:[ \t]{0,2}(?:(?i:is|was|are|ist|lautet|war|est|es|era|é|number|nummer|num|no|nr|nº|n|id)"
+    r"\.?(?:[ \t]{0,2}(?:(?i:is|was|are|ist|lautet|war|est|es|era|é|number|nummer|num|no|nr|nº|n|"
+    r"id)"
     r"(?![A-Za-z0-9])[.º°]{0,2}|[:#=：]|为|是|号码?|編?號碼?|编?号)){0,4}[ \t\"'#]{0,3}"
 )
 """What may stand between a label and its value."""
