@@ -5,6 +5,8 @@ import importlib.util
 import json
 import math
 import random
+import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -447,3 +449,33 @@ def test_a_log_that_is_too_large_is_refused(
     monkeypatch.setattr("finetuning.evaluation.diagnose.readers.MAX_BYTES", 10)
     with pytest.raises(BadInputError, match="at most 10"):
         diagnose_run(str(path))
+
+
+def test_damaged_and_foreign_databases_are_refused(tmp_path: Path) -> None:
+    path = WRITERS.trackio(make_run(SHAPES["healthy"][0], 2, steps=20), tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as store, store:
+        store.execute("UPDATE metrics SET metrics = 'x' WHERE step = 3")
+        store.execute("UPDATE metrics SET metrics = '[1]' WHERE step = 4")
+    assert 0 < diagnose_run(str(path)).n_points < 40
+    with contextlib.closing(sqlite3.connect(path)) as store, store:
+        store.execute("ALTER TABLE metrics RENAME TO other")
+    with pytest.raises(BadInputError, match="without Trackio's table"):
+        diagnose_run(str(path))
+
+
+def test_events_with_tensors_negative_steps_and_rubbish_are_read(tmp_path: Path) -> None:
+    def tensor(step: int, value: float) -> bytes:
+        held = struct.pack("<f", value)
+        inner = b"\x0a\x0atrain/loss" + b"\x42" + bytes([2 + len(held)]) + b"\x22\x04" + held
+        summary = b"\x0a" + bytes([len(inner)]) + inner
+        return b"\x10" + bytes([step]) + b"\x2a" + bytes([len(summary)]) + summary
+
+    path = tmp_path / "events.out.tfevents.1"
+    rubbish = WRITERS.record(b"\x2b\x01") + WRITERS.record(b"\x12\x7f")
+    path.write_bytes(b"".join(WRITERS.record(tensor(k, 2 - k / 9)) for k in range(1, 9)) + rubbish)
+    assert diagnose_run(str(path)).n_points == 8
+
+
+def test_a_vocabulary_of_one_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="2 or more"):
+        diagnose_run(str(save(tmp_path, make_run(SHAPES["healthy"][0], 1))), vocab_size=1)
