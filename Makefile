@@ -32,7 +32,8 @@ help:
 	@touch $@
 
 .venv/development: .venv/runtime
-	@$(INSTALL) -e ".[local,offline-tokens,plots]" scrubadub --group dev
+	@$(INSTALL) -e ".[local,offline-tokens,plots,openai,anthropic,bedrock,google]" \
+	  scrubadub --group dev
 	@touch $@
 
 setup: .venv/development
@@ -42,8 +43,8 @@ demo: .venv/runtime
 
 test: .venv/development
 	@rm -f .coverage .coverage.*
-	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --cov --cov-report=term \
-	  --cov-fail-under=95 --durations=10 $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov \
+	  --cov-report=term --cov-fail-under=95 --durations=10 $(PYTEST_ARGS)
 
 check: .venv/development
 	@$(BIN)/ruff format --check .

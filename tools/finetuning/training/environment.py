@@ -104,6 +104,7 @@ def disk_free_gb(folder: Path) -> float:
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "local": ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "safetensors"),
+    "gpu": ("bitsandbytes",),
     "openai": ("openai",),
     "anthropic": ("anthropic",),
     "bedrock": ("boto3",),
