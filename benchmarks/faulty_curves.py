@@ -793,8 +793,11 @@ def main() -> int:
     parser.add_argument("--only", default="", help="Scenarios by their beginnings, by commas")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    pick: Pick = lambda developed, other: developed[0]  # noqa: E731 - only for the names
-    kinds = list(plans(pick, random.Random(0)))
+
+    def pick(developed: list[Any], other: list[Any]) -> Any:
+        return (developed or other)[0]
+
+    kinds = list(plans(pick, random.Random(0)))  # only for the names
     asked = [kind for kind in kinds if kind.startswith(tuple(options.only.split(",")))]
     jobs = [(kind, seed) for kind in asked for seed in (*DEVELOPED, *UNSEEN)]
     kept = [curve for curve in packed() if curve["kind"] not in asked]
