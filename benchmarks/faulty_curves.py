@@ -13,6 +13,10 @@ Split, fixed before the rules were touched: seeds 0-3 developed, seeds 4-5 unsee
 their fault parameters (rates, sizes, factors) from other values. Prints counts only.
 """
 
+# torch and transformers leave parts of their interface without types:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import argparse
@@ -71,7 +75,7 @@ class Plan:
     log_every: int = 1
     drop: tuple[str, ...] = ()
     decade: float = 1.0
-    truth: list[str] = field(default_factory=list)
+    truth: list[str] = field(default_factory=list[str])
 
 
 # --------------------------------------------------------------------------- rows
