@@ -37,7 +37,7 @@ from finetuning.evaluation.targets import (
     parse_target,
 )
 from finetuning.files import digest, read_records, resolve_read, write_text
-from finetuning.pages.blind import blind_sheet
+from finetuning.pages.sheets import blind_sheet
 from finetuning.records import Finding
 
 MOST_ON_SHEET: Final = 200

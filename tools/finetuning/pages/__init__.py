@@ -1,15 +1,17 @@
 """Draws every HTML page: words, tables and charts, escaped, offline, light and dark.
 
-Here: the review sheet, a page on which a person decides row by row, with the keyboard.
+Here: the charts for a decision about money and time: tornado, heat map and timeline.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any, Final, cast
+import datetime as dt
+import math
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
 
 from finetuning.pages.blocks import (
+    SERIES_COLOURS,
     BannerKind,
     banner,
     bullet_list,
@@ -22,11 +24,25 @@ from finetuning.pages.blocks import (
     table,
 )
 from finetuning.pages.charts import Series, bar_chart, interval_chart, line_chart
-from finetuning.pages.drawing import standalone_svg, write_png
-from finetuning.pages.planning import TimelineRow, heat_map, timeline_chart, tornado_chart
+from finetuning.pages.drawing import (
+    RIGHT,
+    WIDTH,
+    Scale,
+    box,
+    figure,
+    fold,
+    left_of,
+    scale_for,
+    segment,
+    standalone_svg,
+    text_at,
+    turned,
+    write_png,
+    x_axis,
+)
+from finetuning.pages.sheets import review_sheet, text_fields
 
 __all__ = [
-    "SHEET_STYLE",
     "BannerKind",
     "Series",
     "TimelineRow",
@@ -43,190 +59,163 @@ __all__ = [
     "page",
     "paragraph",
     "review_sheet",
-    "sheet_data",
     "standalone_svg",
     "table",
+    "text_fields",
     "timeline_chart",
     "tornado_chart",
     "write_png",
 ]
 
-_NO_TEXT: Final = frozenset(
-    "role from type id tool_call_id tools schemaVersion preferenceLabel url data format".split()
-)
 
-SHEET_STYLE: Final = """<style>
-#bar { position: sticky; top: 0; background: var(--ground); padding: .4rem 0; z-index: 1;
-  border-bottom: 1px solid var(--line); }
-#bar progress { width: 100%; height: .5rem; accent-color: var(--s0); }
-.keys { display: flex; flex-wrap: wrap; gap: .4rem; margin: .5rem 0; }
-button { font: inherit; color: var(--ink); background: var(--panel); padding: .5rem .8rem;
-  border: 1px solid var(--line); border-radius: .4rem; min-height: 44px; cursor: pointer; }
-button:focus-visible, textarea:focus-visible { outline: 3px solid var(--s0); }
-button.good { border-color: var(--good); color: var(--good); background: var(--good-ground); }
-button.bad { border-color: var(--bad); color: var(--bad); background: var(--bad-ground); }
-button[aria-pressed=true] { box-shadow: 0 0 0 2px currentColor inset; font-weight: 600; }
-kbd { border: 1px solid var(--line); border-radius: .2rem; padding: 0 .3rem; font-size: .85em;
-  background: var(--ground); color: var(--soft); margin-left: .3rem; }
-.field { border: 1px solid var(--line); border-radius: .4rem; margin: .6rem 0; }
-.field b { display: block; background: var(--panel); color: var(--soft); padding: .2rem .6rem;
-  font-weight: 500; font-size: .85rem; }
-.field.answer b { color: var(--neutral); background: var(--neutral-ground); }
-.field pre, .field textarea { font: inherit; margin: 0; padding: .5rem .6rem; width: 100%;
-  white-space: pre-wrap; overflow-wrap: anywhere; border: 0; background: var(--ground);
-  color: var(--ink); max-height: 60vh; overflow: auto; }
-.field.edited { border-color: var(--warning); }
-#why { margin: .6rem 0; padding-left: 1.2rem; } #why li { margin: .1rem 0; }
-#place { color: var(--soft); font-size: .9rem; }
-#state { font-weight: 600; } input[type=file] { max-width: 14rem; font: inherit; }
-@media (max-width: 30rem) { kbd { display: none; } .keys button { flex: 1 1 28%; } }
-</style>"""
-"""Looks of every sheet on which a person decides."""
-
-_BODY: Final = """<div id="bar"><span id="count" role="status"></span>
-<progress id="done" value="0" max="1"></progress>
-<div class="keys"><button id="approve" class="good">Approve<kbd>A</kbd></button>
-<button id="edit">Edit<kbd>E</kbd></button>
-<button id="reject" class="bad">Reject<kbd>R</kbd></button>
-<button id="undo">Clear<kbd>U</kbd></button>
-<button id="back">Back<kbd>K</kbd></button><button id="next">Next<kbd>J</kbd></button>
-<button id="open">Next open<kbd>N</kbd></button>
-<button id="save">Save file<kbd>S</kbd></button></div>
-</div><p id="place"></p><ul id="why"></ul><div id="fields"></div>
-<p><label>Go on from a saved file: <input type="file" id="load" accept=".jsonl"></label></p>
-<noscript><p>This sheet needs JavaScript, which the browser has switched off.</p></noscript>"""
-
-_SCRIPT: Final = """
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = id => document.getElementById(id), rows = data.rows, key = "review:" + data.sheet;
-let at = 0, editing = false, made = {};
-try { made = JSON.parse(localStorage.getItem(key)) || {}; } catch (e) { made = {}; }
-const first = rows.findIndex(row => !made[row.digest]);
-at = first < 0 ? 0 : first;
-const keep = () => { try { localStorage.setItem(key, JSON.stringify(made)); } catch (e) {} };
-const get = (value, path) => path.reduce((inner, step) => inner[step], value);
-const put = (value, path, text) => { get(value, path.slice(0, -1))[path.at(-1)] = text; };
-const copy = value => JSON.parse(JSON.stringify(value));
-const add = (parent, tag, text, kind) => { const made = document.createElement(tag);
-  made.textContent = text; if (kind) made.className = kind; parent.append(made); return made; };
-function count() {
-  const said = Object.values(made), n = word => said.filter(d => d.decision === word).length;
-  $("count").textContent = `Row ${at + 1} of ${rows.length}: ${said.length} decided ` +
-    `(${n("approve")} approved, ${n("edit")} edited, ${n("reject")} rejected)`;
-  $("done").max = rows.length; $("done").value = said.length;
-}
-function show() {
-  const row = rows[at], mine = made[row.digest], now = mine && mine.row ? mine.row : row.row;
-  count();
-  $("place").textContent = [row.source, row.line === null ? "" : "line " + row.line, row.part,
-    row.label === null ? "" : "label " + row.label].filter(Boolean).join(", ");
-  $("why").replaceChildren();
-  for (const [code, text] of row.why) add($("why"), "li", text ? code + ": " + text : code);
-  $("fields").replaceChildren();
-  for (const [path, label] of row.fields) {
-    const text = get(now, path), changed = text !== get(row.row, path);
-    const box = add($("fields"), "div", "", "field" + (changed ? " edited" : "") +
-      (/assistant|model|gpt|completion|chosen|output/i.test(label) ? " answer" : ""));
-    add(box, "b", label + (changed ? " (edited)" : ""));
-    const area = add(box, editing ? "textarea" : "pre", text);
-    if (editing) { area.value = text; area.setAttribute("aria-label", label);
-      area.rows = Math.min(20, 2 + Math.ceil(text.length / 70) + text.split("\\n").length); }
-  }
-  for (const word of ["approve", "edit", "reject"])
-    $(word).setAttribute("aria-pressed", String(mine ? mine.decision === word : false));
-  $("edit").firstChild.textContent = editing ? "Keep the edit" : "Edit";
-}
-function go(to) { at = Math.max(0, Math.min(rows.length - 1, to)); editing = false; show();
-  scrollTo(0, 0); }
-function open() { const n = rows.length;
-  for (let step = 1; step <= n; step++) if (!made[rows[(at + step) % n].digest])
-    return go((at + step) % n);
-  go(at); }
-function decide(word, changed) { const row = rows[at];
-  made[row.digest] = { digest: row.digest, decision: word, source: row.source, line: row.line };
-  if (changed) made[row.digest].row = changed;
-  keep(); open(); }
-function edit() {
-  if (!editing) { editing = true; show(); const box = document.querySelector("textarea");
-    if (box) box.focus(); return; }
-  const row = rows[at], changed = copy(row.row), areas = document.querySelectorAll("textarea");
-  row.fields.forEach(([path], i) => { const old = get(row.row, path), text = areas[i].value;
-    put(changed, path, text === old.replace(/\\r\\n?/g, "\\n") ? old : text); });
-  const same = JSON.stringify(changed) === JSON.stringify(row.row);
-  editing = false; decide(same ? "approve" : "edit", same ? null : changed); }
-function file() { const head = { format: data.format, sheet: data.sheet, target: data.target };
-  return [head, ...rows.map(row => made[row.digest]).filter(Boolean)]
-    .map(line => JSON.stringify(line) + "\\n").join(""); }
-function save() { const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([file()], { type: "application/jsonl" }));
-  link.download = "reviews.jsonl"; document.body.append(link); link.click(); link.remove(); }
-async function load(event) { const known = new Set(rows.map(row => row.digest));
-  for (const line of (await event.target.files[0].text()).split("\\n")) {
-    try { const said = JSON.parse(line); if (known.has(said.digest)) made[said.digest] = said; }
-    catch (e) { continue; } }
-  keep(); show(); }
-const does = { approve: () => decide("approve"), reject: () => decide("reject"), edit, save, open,
-  back: () => go(at - 1), next: () => go(at + 1),
-  undo: () => { delete made[rows[at].digest]; keep(); editing = false; show(); } };
-for (const name of Object.keys(does)) $(name).onclick = does[name];
-$("load").onchange = load;
-const keys = { a: "approve", e: "edit", r: "reject", u: "undo", k: "back", j: "next", n: "open",
-  s: "save", ArrowLeft: "back", ArrowRight: "next" };
-document.onkeydown = event => {
-  if (event.target.tagName === "TEXTAREA") {
-    if (event.key === "Escape") { editing = false; show(); }
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) edit();
-    return; }
-  if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
-  event.preventDefault(); does[keys[event.key]](); };
-show();
-"""
-
-
-def text_fields(value: Any, path: tuple[str | int, ...] = (), who: str = "") -> Iterator[Any]:
-    """Yield ``[path, label]`` of every text of a row that a person can read and edit."""
-    if isinstance(value, dict):
-        row = cast("dict[str, Any]", value)
-        speaker = row.get("role") or row.get("from") or row.get("preferenceLabel")
-        for key, item in row.items():
-            if key not in _NO_TEXT:
-                yield from text_fields(item, (*path, key), str(speaker) if speaker else who)
-    elif isinstance(value, list):
-        for number, item in enumerate(cast("list[Any]", value)):
-            yield from text_fields(item, (*path, number), who)
-    elif isinstance(value, str):
-        keys = [str(key) for key in path if isinstance(key, str)]
-        plain = {"messages", "content", "conversations", "contents", "parts", "text", "value"}
-        named = [key for key in keys if key not in plain | {"function"}]
-        yield [list(path), " · ".join([*([who] if who else []), *named]) or keys[-1]]
-
-
-def sheet_data(data: dict[str, Any]) -> str:
-    """Return a fragment that holds data for a sheet's script, safe inside a page."""
-    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    return f'<script type="application/json" id="data">{text}</script>'
-
-
-def review_sheet(data: dict[str, Any]) -> str:
-    """Return a page on which a person approves, edits or rejects rows.
-
-    The decisions stay in the browser until they are saved to ``reviews.jsonl``: a first line with
-    format, sheet and target, then ``{digest, decision, source, line, row?}`` per decided row.
+def tornado_chart(
+    rows: Sequence[tuple[str, float, float]],
+    *,
+    point: float,
+    title: str,
+    x_label: str,
+    ends: tuple[str, str] = ("low", "high"),
+) -> str:
+    """Return what each factor does to a result when it alone moves: one bar around the point.
 
     Args:
-        data: ``format``, ``sheet`` (a name for what was shown), ``target`` and ``rows``, each
-            ``{digest, source, line, part, label, why: [[code, text]], row}``.
+        rows: Factor, result at its low end, result at its high end; the largest swing first.
+        point: The result as it is.
+        title: What the chart shows.
+        x_label: Name and unit of the result.
+        ends: Names of the two ends of a factor, for the legend.
     """
-    rows = [
-        {**row, "fields": list(text_fields(row["row"]))}
-        for row in cast("list[dict[str, Any]]", data["rows"])
+    finite = [v for row in rows for v in row[1:] if math.isfinite(v)] + [point]
+    top, step = 14, 36
+    bottom = top + step * max(1, len(rows))
+    scale = scale_for(finite, 16, WIDTH - 16)
+    parts = x_axis(scale, top, bottom, x_label)
+    parts.append(segment("mark", scale(point), top, scale(point), bottom))
+    for index, (label, *values) in enumerate(rows):
+        y = top + step * index
+        for side, value in enumerate(values):
+            left, right = sorted((scale(point), scale(value)))
+            parts.append(box(left, y + 18, right - left, 12, f"s{side}"))
+        low, high = map(format_number, values)
+        parts.append(text_at(16, y + 13, f"{label}: {low} … {high}"))
+    spoken = "; ".join(f"{n} {format_number(a)} to {format_number(b)}" for n, a, b in rows)
+    keys = [(box(0, 0, 32, 10, f"s{side}"), name) for side, name in enumerate(ends)]
+    said = f"{title}. {x_label}; now {format_number(point)}. {spoken}"
+    return figure(title, said, parts, bottom + 40, keys)
+
+
+class TimelineRow(NamedTuple):
+    """One row of a timeline.
+
+    ``until`` is the last day it can be used (None: no end known), ``kind`` decides the colour,
+    and ``events`` are days with what happens on them.
+    """
+
+    label: str
+    until: dt.date | None
+    events: Sequence[tuple[dt.date, str]] = ()
+    kind: Literal["open", "closing", "closed", "preview"] = "open"
+
+
+_FILLS: Final = {"open": "good", "closing": "warning", "closed": "bad", "preview": "neutral"}
+
+
+def timeline_chart(
+    rows: Sequence[TimelineRow], *, start: dt.date, end: dt.date, today: dt.date, title: str
+) -> str:
+    """Return how long each row can be used, with its dates in words below its bar.
+
+    Args:
+        rows: What to draw, in reading order.
+        start: First day of the picture.
+        end: Last day of the picture; a bar that runs on reaches it.
+        today: Gets a dashed line.
+        title: What the chart shows.
+    """
+    scale = Scale(start.toordinal(), end.toordinal(), 16, WIDTH - 16)
+
+    def place(day: dt.date) -> float:
+        return scale(min(max(day, start), end).toordinal())
+
+    parts: list[str] = []
+    y, spoken = 20.0, list[str]()
+    for row in rows:
+        words = fold("; ".join(f"{day.isoformat()} {what}" for day, what in row.events))
+        right = place(row.until) if row.until else place(end)
+        parts += [text_at(16, y + 12, row.label)]
+        parts += [box(16, y + 18, right - 16, 9, _FILLS[row.kind], opacity=0.75)]
+        parts += [segment("axis", place(d), y + 15, place(d), y + 30) for d, _ in row.events]
+        parts += [text_at(16, y + 42 + 15 * k, line, soft=True) for k, line in enumerate(words)]
+        spoken.append(f"{row.label}: {row.kind}. {' '.join(words)}")
+        y += 36 + 15 * len(words)
+    years = [dt.date(year, 1, 1) for year in range(start.year + 1, end.year + 1)]
+    behind = [segment("grid", place(day), 18, place(day), y) for day in years]
+    behind.append(segment("mark", place(today), 18, place(today), y + 4))
+    for day in years:
+        side = min(place(day), WIDTH - 32)
+        behind.append(text_at(side, 12, str(day.year), anchor="middle", soft=True))
+    side = min(max(place(today), 46), WIDTH - 46)
+    behind.append(text_at(side, y + 17, today.isoformat(), anchor="middle", soft=True))
+    return figure(title, f"{title}. {' '.join(spoken)}", [*behind, *parts], y + 26)
+
+
+def heat_map(
+    cells: Sequence[Sequence[str]],
+    *,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    title: str,
+    x_label: str,
+    y_label: str,
+    here: tuple[int, int] | None = None,
+) -> str:
+    """Return a grid that says in each cell which option wins there, by letter and by colour.
+
+    Args:
+        cells: Name of the winner, one sequence per row, from the bottom row up.
+        columns: Words below the columns.
+        rows: Words beside the rows, from the bottom row up.
+        title: What the chart shows.
+        x_label: Name and unit of the columns.
+        y_label: Name and unit of the rows.
+        here: Column and row of the case at hand, which gets a frame; or None.
+    """
+    names = list(dict.fromkeys(name for row in cells for name in row))
+    left = left_of(rows)
+    wide = (WIDTH - left - RIGHT) / max(1, len(columns))
+    top, tall = 10, 30
+    bottom = top + tall * len(rows)
+    parts: list[str] = []
+    for k, (label, row) in enumerate(zip(rows, cells, strict=True)):
+        y = bottom - tall * (k + 1)
+        parts.append(text_at(left - 5, y + 19, label, anchor="end", soft=True))
+        for column, name in enumerate(row):
+            x, place = left + wide * column, names.index(name)
+            parts.append(box(x + 1, y + 1, wide - 2, tall - 2, _tint(place), opacity=0.3))
+            middle = round(x + wide / 2, 2)
+            parts.append(text_at(middle, y + 19, _letter(place), anchor="middle"))
+    for column, label in enumerate(columns):
+        middle = round(left + wide * (column + 0.5), 2)
+        parts.append(text_at(middle, bottom + 15, label, anchor="middle", soft=True))
+    parts.append(text_at((left + WIDTH - RIGHT) / 2, bottom + 32, x_label, anchor="middle"))
+    parts.append(turned((top + bottom) / 2, y_label))
+    if here is not None:
+        x, y = round(left + wide * here[0], 2), bottom - tall * (here[1] + 1)
+        parts.append(
+            f'<rect class="here" x="{x}" y="{y}" width="{round(wide, 2)}" height="{tall}"/>'
+        )
+    spoken = "; ".join(f"{label}: {', '.join(row)}" for label, row in zip(rows, cells, strict=True))
+    keys = [
+        (box(4, 0, 24, 10, _tint(k), opacity=0.3), f"{_letter(k)}: {name}")
+        for k, name in enumerate(names)
     ]
-    holder = sheet_data({**data, "rows": rows})
-    subtitle = (
-        f"{len(rows)} rows for {data['target']}, the riskiest first. Approve, edit or reject; "
-        "in a text, Ctrl+Enter keeps the edit and Esc drops it."
-    )
-    sections = [SHEET_STYLE, _BODY if rows else "<p>There is no row to review.</p>", holder]
-    return page("Review", sections, subtitle=subtitle, script=_SCRIPT if rows else "")
+    described = f"{title}. {y_label}, by {x_label} ({', '.join(columns)}). {spoken}"
+    return figure(title, described, parts, bottom + 40, keys)
+
+
+def _letter(place: int) -> str:
+    return chr(ord("A") + place) if place < 26 else str(place)
+
+
+def _tint(place: int) -> str:
+    return f"s{place % SERIES_COLOURS}"
