@@ -435,3 +435,37 @@ def test_the_next_call_of_a_dry_run_works_as_it_stands(bench: Bench) -> None:
     function: Callable[..., EvalComparison] = compare_eval
     plan = bench.compare([True] * 3, [True] * 3, dry_run=True, general="none")
     assert function(**plan.next[0].args).verdict in {"tied", "underpowered"}
+
+
+def test_a_gate_compares_with_the_answers_that_were_accepted(bench: Bench) -> None:
+    count = 400
+    rows = [{"prompt": f"p{k}", "completion": f"c{k}"} for k in range(count)]
+    data = str(write(bench.folder / "data.jsonl", rows))
+
+    def answers(name: str, wrong: int) -> str:
+        said = [{"id": k + 1, "output": "no" if k < wrong else f"c{k}"} for k in range(count)]
+        return str(write(bench.folder / name, said))
+
+    base = f"recorded:{answers('base.jsonl', 390)}"
+    accepted = answers("accepted.jsonl", 20)
+    first = compare_eval(data, base, f"recorded:{accepted}")
+    assert first.gate is None
+    same = compare_eval(data, base, f"recorded:{accepted}", baseline=accepted)
+    assert same.gate is not None
+    assert (same.gate.verdict, same.gate.diff, same.exit_code()) == ("not_worse", 0, 0)
+    worse = compare_eval(data, base, f"recorded:{answers('w.jsonl', 60)}", baseline=accepted)
+    assert worse.gate is not None
+    assert (worse.verdict, worse.gate.verdict, worse.ship) == ("improved", "worse", "no")
+    assert worse.exit_code() == 1
+    assert worse.reasons == [f"{accepted} had better answers"]
+    slightly = compare_eval(data, base, f"recorded:{answers('s.jsonl', 24)}", baseline=accepted)
+    assert slightly.gate is not None
+    assert (slightly.gate.verdict, slightly.exit_code()) == ("unclear", 3)
+    result = bench.folder / "kept_result.json"
+    result.write_text(json.dumps({"outputs": {"tuned": accepted}}), encoding="utf-8")
+    again = compare_eval(data, base, f"recorded:{accepted}", baseline=str(result))
+    assert again.gate is not None
+    assert again.gate.verdict == "not_worse"
+    for other in (write(bench.folder / "strange.jsonl", [{"id": 9999, "output": "x"}]),):
+        with pytest.raises(BadInputError, match="no recorded answer belongs"):
+            compare_eval(data, base, f"recorded:{accepted}", baseline=str(other))

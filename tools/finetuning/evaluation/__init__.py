@@ -50,6 +50,7 @@ def compare_eval(
     alpha: float = 0.05,
     cluster_column: str | None = None,
     log: str | None = None,
+    baseline: str | None = None,
     max_tokens: int = 512,
     language: Literal["en", "zh"] = "en",
     output_dir: str | None = None,
@@ -75,11 +76,9 @@ def compare_eval(
         tuned: Target to judge; leave it out to measure the base alone.
         arms: More competitors, for example the base with a better prompt: name, target, and
             optionally system and few_shot (1 to 64 examples from `train`).
-        metrics: auto (by what the references look like) or names: accuracy, macro_f1,
-            exact_match, json_match, json_field_f1, json_parse_rate, token_f1, nll. The first
-            one decides. On the command line also FILE.py:function or module:function.
-        general: What else must not get worse: builtin (66 short texts over six domains), none,
-            or a file of prompt/completion, messages or text rows.
+        metrics: auto (by what the references look like) or names (a wrong one lists all).
+            The first one decides. On the command line also FILE.py:function or module:function.
+        general: What else must not get worse: builtin (210 short texts), none, or a file.
         train: Training rows (file or folder), to look for test rows among them and for
             memorisation.
         judge: Target that says of each row which answer is better, asked in both orders.
@@ -90,6 +89,7 @@ def compare_eval(
         alpha: Two-sided error rate, between 0 and 1.
         cluster_column: Column that names rows which belong together (customer, document).
         log: Training log of the tuned model, for the curve; a run: target brings its own.
+        baseline: result.json of an accepted earlier comparison, or its answers: a gate for CI.
         max_tokens: Most tokens to write per answer, 1 to 32768.
         language: Language of the report: en or zh.
         output_dir: New folder for report, result and answers; default is under the reports.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from finetuning.errors import BadInputError
 from finetuning.evaluation.arms import (
     compare_arms,
     fairness_notes,
@@ -12,15 +14,18 @@ from finetuning.evaluation.arms import (
     headroom_of,
     paired,
 )
+from finetuning.evaluation.asking import read_recorded
 from finetuning.evaluation.habits import look_at, measure_speed, new_habits
 from finetuning.evaluation.material import BASE, TUNED, Answered
 from finetuning.evaluation.memorised import find_copies, measure_canaries, measure_memorisation
-from finetuning.evaluation.metrics import METRICS
+from finetuning.evaluation.metrics import METRICS, Answers
 from finetuning.evaluation.results import (
+    WHERE,
     ArmResult,
     Contamination,
     EvalComparison,
     Flip,
+    Gate,
     General,
     Memorisation,
     Subset,
@@ -35,7 +40,8 @@ from finetuning.evaluation.scoring import (
     sentence_of,
 )
 from finetuning.evaluation.side_effects import decide_ship, find_overlap
-from finetuning.evaluation.targets import LocalTarget
+from finetuning.evaluation.targets import Job, LocalTarget, RecordedTarget
+from finetuning.files import resolve_read
 from finetuning.statistics import PairedComparison
 
 
@@ -59,6 +65,9 @@ def assemble(answered: Answered) -> EvalComparison:
         verdict, task, general, contamination, margin=call.margin, alpha=call.alpha
     )
     first = task[0] if task else None
+    gate = gate_of(answered, task)
+    if gate is not None and gate.verdict == "worse" and ship is not None:
+        ship, reasons = "no", [*reasons, f"{gate.against} had better answers"]
     flips = _flips(answered, first)
     arms = compare_arms(answered, task)
     return EvalComparison(
@@ -73,6 +82,7 @@ def assemble(answered: Answered) -> EvalComparison:
         arms=arms,
         contamination=contamination,
         memorisation=memorisation_of(answered),
+        gate=gate,
         format={
             side.name: look_at(material.test.questions, answered.test(side.name))
             for side in material.sides
@@ -203,6 +213,57 @@ def _without(answered: Answered, task: list[TaskMetric], touched: set[str]) -> S
         ci95=result.ci95,
         p=result.p,
     )
+
+
+def gate_of(answered: Answered, task: list[TaskMetric]) -> Gate | None:
+    """Return the deciding metric against answers that were accepted before, if any were named.
+
+    Raises:
+        BadInputError: The file holds no answer to a row of the data.
+    """
+    call, questions = answered.call, answered.material.test.questions
+    scored = [entry for entry in task if METRICS[entry.metric].needs == "text"]
+    if call.baseline is None or not scored:
+        return None
+    name = TUNED if TUNED in answered.material.competitors.targets else BASE
+    before = accepted_answers(call.baseline, Job("test", questions))
+    metric = METRICS[scored[0].metric]
+    found = paired(answered, metric, questions, before, answered.test(name))
+    assert found is not None  # noqa: S101 - a metric of texts scores every row
+    low, high = found.ci
+    verdict = "not_worse" if low > -call.margin else "worse" if high < 0 else "unclear"
+    return Gate(
+        against=call.baseline,
+        verdict=verdict,
+        n=found.n,
+        base=found.base,
+        tuned=found.tuned,
+        diff=found.diff,
+        ci95=found.ci95,
+        p=found.p,
+    )
+
+
+def accepted_answers(baseline: str, job: Job) -> Answers:
+    """Return the answers of an earlier comparison: its result.json, or a file of answers.
+
+    Raises:
+        BadInputError: The file names no answers, or none belongs to a row of the data.
+    """
+    where = f"{WHERE}: baseline"
+    path = resolve_read(baseline, where=where)
+    if path.name.endswith("result.json"):
+        outputs = json.loads(path.read_text(encoding="utf-8")).get("outputs", {})
+        path = resolve_read(str(outputs.get(TUNED) or outputs.get(BASE) or path), where=where)
+    answers, faults, _ = read_recorded(RecordedTarget(str(path), str(path)), "baseline", job)
+    if faults:
+        raise BadInputError(
+            where,
+            faults[0],
+            "the result.json of an earlier compare_eval on these rows, or its answers",
+            "Compare once with the model that is accepted, and keep its output folder",
+        )
+    return answers
 
 
 def memorisation_of(answered: Answered) -> Memorisation | None:

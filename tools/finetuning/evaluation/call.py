@@ -40,6 +40,7 @@ class Call:
     reviews_file: str | None
     label_agreement: float | None
     log: str | None
+    baseline: str | None
     max_tokens: int
     language: Literal["en", "zh"]
     output_dir: str | None

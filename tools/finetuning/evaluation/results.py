@@ -106,6 +106,13 @@ class Subset(Model, defer_build=True):
     p: float
 
 
+class Gate(Subset, defer_build=True):
+    """The deciding metric against answers that were accepted before: `base` is theirs."""
+
+    against: str = Field(description="The file they were read from.")
+    verdict: GeneralVerdict = Field(description="not_worse: a loss beyond the margin is excluded.")
+
+
 class Contamination(Model, defer_build=True):
     """Test rows that training saw, exactly or nearly."""
 
@@ -148,9 +155,7 @@ class Memorisation(Model, defer_build=True):
         default=None, description="Base and tuned, nats per token, on training rows."
     )
     unseen_nll: Pair | None = Field(default=None, description="Base and tuned, on the test rows.")
-    gap: float | None = Field(
-        default=None, description="Unseen minus train NLL of tuned, less that of the base."
-    )
+    gap: float | None = Field(default=None, description="Unseen - train NLL; tuned less base.")
     auc: Fraction | None = Field(
         default=None, description="Chance that a training row looks more familiar; .5 = none."
     )
@@ -247,9 +252,7 @@ class EvalComparison(ToolResult, defer_build=True):
     reasons: list[str] = Field(default_factory=list[str], description="Why not to ship; faults.")
     cautions: list[str] = Field(default_factory=list[str])
     task: list[TaskMetric] = Field(default_factory=list["TaskMetric"])
-    headroom: float | None = Field(
-        default=None, description="Up to 1 or label_agreement, above the base."
-    )
+    headroom: float | None = Field(default=None, description="Up to 1 or label_agreement.")
     general: General | None = None
     arms: list[ArmResult] = Field(default_factory=list["ArmResult"])
     contamination: Contamination | None = None
@@ -258,6 +261,7 @@ class EvalComparison(ToolResult, defer_build=True):
     judge: Preference | None = None
     review: Preference | None = None
     review_file: str | None = None
+    gate: Gate | None = None
     format: dict[str, SideFormat] = Field(default_factory=dict[str, SideFormat])
     latency: Latency | None = None
     flips: list[Flip] = Field(default_factory=list["Flip"])
@@ -280,8 +284,12 @@ class EvalComparison(ToolResult, defer_build=True):
     needs_approval: bool = False
 
     def exit_code(self) -> int:
-        """Return 0 improved, tied, baseline or dry run, 1 worse, 3 underpowered, 4 invalid."""
-        return EXIT_CODES.get(self.verdict or "", 0)
+        """Return 0 improved, tied, baseline or dry run, 1 worse, 3 underpowered, 4 invalid.
+
+        A gate that found a loss makes it 1; one that cannot exclude a loss, 3 instead of 0.
+        """
+        gate = {"worse": 1, "unclear": 3}.get(self.gate.verdict, 0) if self.gate else 0
+        return EXIT_CODES.get(self.verdict or "", 0) or gate
 
     def summary(self) -> str:
         """Return the verdict with its numbers."""
