@@ -176,7 +176,7 @@ def test_every_signal_is_asked_and_new_facts_are_proposed_with_their_day(vendors
     assert result.exit_code() == 0
     patch = patch_of(result)
     said = Path(str(result.patch_file)).read_text("utf-8")
-    assert "# bedrock in hosted.toml, from" in said, "the file that a row belongs to"
+    assert "# bedrock in providers.toml, from" in said, "the file that a row belongs to"
     assert patch["openai"]["lifecycle"] == [
         {
             "event": "inference_end",

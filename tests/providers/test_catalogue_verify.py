@@ -84,9 +84,9 @@ def test_a_young_catalogue_passes(copy: Path) -> None:
 def test_a_missing_source_and_a_formula_without_a_case_are_faults(
     copy: Path, tmp_path: Path
 ) -> None:
-    hosted = copy / "hosted.toml"
-    text = hosted.read_text("utf-8")
-    hosted.write_text(text.replace("[provider.sources.guide]", "[provider.sources.gone]"), "utf-8")
+    whole = copy / "providers.toml"
+    text = whole.read_text("utf-8")
+    whole.write_text(text.replace("[provider.sources.guide]", "[provider.sources.gone]"), "utf-8")
     cases = tmp_path / "cases.toml"
     cases.write_text(
         '[[case]]\ncall = { provider = "openai", method = "sft" }\n'

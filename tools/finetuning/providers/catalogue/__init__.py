@@ -1,8 +1,8 @@
-"""The catalogue: TOML files of providers, checked against a schema and read on first use.
+"""The catalogue: ``providers.toml``, checked against a schema and read on first use.
 
-Every row names its source, the day it was read and how sure it is. ``hosted.toml`` holds an
-``[[provider]]`` entry each, ``local.toml`` one's own machines and all open bases; an entry is a
-TOML document of its own, so that one provider is read without its neighbours.
+Every row names its source, the day it was read and how sure it is. Each provider is a
+``[[provider]]`` entry; ``local``, the last one, is one's own machines and all open bases. An entry
+is a TOML document of its own, so that one provider is read without its neighbours.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def find_model(provider: str, model: str) -> ModelEntry:
 def base_of(model: ModelEntry) -> ModelEntry | None:
     """Return the open base that a provider's model is, with size, licence and languages.
 
-    None where the model is a vendor's own, or its base is not listed in ``local.toml``.
+    None where the model is a vendor's own, or its base is not listed by ``local``.
     """
     return _open_base(model.base, model.id, model.aliases)
 

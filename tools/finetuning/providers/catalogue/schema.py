@@ -100,7 +100,7 @@ class Event(Row, frozen=True, kw_only=True):
 class ModelEntry(Row, frozen=True, kw_only=True):
     """A model by its exact id; ``methods`` is empty where it cannot be tuned.
 
-    ``base`` names an open base under another id: what is known of it stands in ``local.toml``.
+    ``base`` names an open base under another id: what is known of it stands by ``local``.
     ``representative`` marks the base that prices a rented machine when none is named.
     """
 
