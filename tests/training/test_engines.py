@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 
 from finetuning.errors import BadInputError
 from finetuning.training import TrainingPlan, configure_training
-from finetuning.training.config import read_tables
-from finetuning.training.engines import to_yaml
-from finetuning.training.remote import EMITTED
+from finetuning.training.config import read_tables, to_yaml
+from finetuning.training.engines import EMITTED
 
 ROWS: dict[str, dict[str, Any]] = {
     "sft": {"prompt": "send", "completion": "Rome"},

@@ -17,7 +17,7 @@ from finetuning.training import TrainingPlan, configure_training, load_config
 from finetuning.training.bases import find_out
 from finetuning.training.config import read_tables
 from finetuning.training.preflight import base_facts
-from finetuning.training.rates import choose_learning_rate, outside_calibration
+from finetuning.training.rules import choose_learning_rate, outside_calibration
 
 Configure = Callable[..., TrainingPlan]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from finetuning import files
-from finetuning.errors import BadInputError, FineTuningError
+from finetuning.errors import FineTuningError
 from finetuning.records import Finding, Model
 from finetuning.settings import settings
-from finetuning.training.hazards import finding
+from finetuning.training.config import finding, refusal
 
 HUB: Final = "https://huggingface.co"
 _ASK_SECONDS: Final = 5.0
@@ -67,12 +67,9 @@ def find_out(base_model: str, revision: str | None = None) -> Base:
         return _with_licence(_asked(base_model, revision))
     name, commit = _origin(folder)
     if revision and commit and _COMMIT.fullmatch(revision) and commit != revision:
-        raise BadInputError(
-            "base_revision",
-            f"{str(folder)!r} holds commit {commit[:12]}",
-            f"commit {revision[:12]}",
-            f"Run: hf download {name or base_model} --revision {revision} --local-dir FOLDER",
-        )
+        facts = {"there": commit[:12], "wanted": revision[:12], "revision": revision}
+        where = {"folder": str(folder), "name": name or base_model}
+        raise refusal("base_revision", "other_commit", **facts, **where)
     known = name or (base_model if _ID.fullmatch(base_model) else folder.name)
     base = Base(
         name=known, folder=str(folder), revision=commit or revision, sha256=digest_of(folder)

@@ -1,18 +1,19 @@
-"""The settings of a run, what may stand in them, and the tables they are chosen by."""
+"""The settings of a run, what may stand in them, the tables they are chosen by, and YAML."""
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, NamedTuple, cast
 
 from pydantic import Field, ValidationError
 
 from finetuning import files
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.records import Fraction, Json, Model
+from finetuning.records import Finding, Fraction, Json, Model, Severity
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -146,20 +147,14 @@ def parse_config(values: Mapping[str, Json], *, where: str) -> TrainingConfig:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        seen = values.get(str(first["loc"][0]), "nothing")
-        raise BadInputError(
-            where,
-            f"{name} is {seen!r}",
-            first["msg"][0].lower() + first["msg"][1:],
-            f"Change {name} and call again",
-        ) from error
-    if config.row_format not in FORMATS[config.method]:
-        raise BadInputError(
-            where,
-            f"method {config.method} is asked for, but the rows are {config.row_format}",
-            f"rows of {' or '.join(FORMATS[config.method])}",
-            "Name the method of these rows, or prepare the data for the method",
-        )
+        seen, expected = values.get(str(first["loc"][0]), "nothing"), first["msg"]
+        expected = expected[0].lower() + expected[1:]
+        facts = {"name": name, "seen": seen, "wanted": expected}
+        raise refusal(where, "setting_out_of_range", **facts) from error
+    method, form = config.method, config.row_format
+    if form not in FORMATS[method]:
+        forms = " or ".join(FORMATS[method])
+        raise refusal(where, "rows_of_other_method", method=method, form=form, forms=forms)
     return config
 
 
@@ -171,12 +166,7 @@ def check_names(given: Mapping[str, Json], *, where: str) -> None:
         BadInputError: A setting of TRL that does not stand alone.
     """
     if "padding_free" in given:
-        raise BadInputError(
-            "overrides",
-            "padding_free is a setting of TRL that holds only together with packing",
-            "packing, which brings it",
-            "Set packing, or leave both out: length buckets waste 6 %",
-        )
+        raise refusal("overrides", "padding_free_alone")
     for name in given:
         if name not in KNOBS:
             raise UnknownNameError(where, "setting", name, KNOBS)
@@ -192,27 +182,16 @@ def load_config(config: Mapping[str, Json] | str, *, where: str) -> TrainingConf
     if not isinstance(config, str):
         return parse_config(config, where=where)
     path = files.resolve_read(config, where=where)
-    values = _read_object(path)
-    return parse_config(values, where=str(path))
+    return parse_config(_read_object(path), where=str(path))
 
 
 def _read_object(path: Path) -> dict[str, Json]:
     try:
         values: Json = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
-        raise BadInputError(
-            str(path),
-            f"the file is not JSON ({type(error).__name__})",
-            "the training.json that configure_training wrote",
-            "Run configure_training again",
-        ) from error
+        raise refusal(str(path), "config_not_json", error=type(error).__name__) from error
     if not isinstance(values, dict):
-        raise BadInputError(
-            str(path),
-            f"the file holds a {type(values).__name__}",
-            "one JSON object",
-            "Run configure_training again",
-        )
+        raise refusal(str(path), "config_no_object", kind=type(values).__name__)
     return cast("dict[str, Json]", values)
 
 
@@ -223,3 +202,79 @@ def read_tables() -> dict[str, dict[str, Any]]:
 
     text = Path(__file__).with_name("tables.toml").read_text(encoding="utf-8")
     return tomli.loads(text)
+
+
+class Choice(NamedTuple):
+    """One setting with its reason and its source."""
+
+    value: Any
+    reason: str
+    source: str
+
+    def why(self) -> str:
+        """Return reason and source as one line."""
+        return f"{self.reason} [{self.source}]"
+
+
+def explain(value: Any, case: str, **facts: Any) -> Choice:
+    """Return a choice with the reason that tables.toml gives for its case."""
+    reason, source = read_tables()["reasons"][case]
+    return Choice(value, reason.format(**facts), source.format(**facts))
+
+
+def finding(code: str, **facts: Any) -> Finding:
+    """Return a finding in the words of tables.toml."""
+    severity, message, fix = read_tables()["findings"][code]
+    return Finding(
+        code=code,
+        severity=cast("Severity", severity),
+        message=message.format(**facts),
+        fix=fix.format(**facts),
+    )
+
+
+def refusal(where: str, case: str, **facts: Any) -> BadInputError:
+    """Return the error that tables.toml words for a case, ready to be raised."""
+    return BadInputError(where, *(part.format(**facts) for part in read_tables()["refusals"][case]))
+
+
+# --- YAML ------------------------------------------------------------------------------------
+
+_PLAIN: Final = re.compile(r"[A-Za-z_./~][\w./~-]*")
+_WORDS: Final = frozenset("true false yes no on off y n null none ~ .inf .nan".split())
+"""Texts that YAML 1.1 takes for something else."""
+
+
+def to_yaml(value: Any, indent: int = 0) -> str:
+    """Return a value as YAML that reads the same under YAML 1.1 and 1.2."""
+    pad = " " * indent
+    if isinstance(value, Mapping) and value:
+        items = cast("Mapping[str, Any]", value).items()
+        return "".join(f"{pad}{_scalar(key)}:{_below(each, indent)}" for key, each in items)
+    if isinstance(value, list) and value:
+        lines = [to_yaml(each, indent + 2) for each in cast("list[Any]", value)]
+        return "".join(f"{pad}- {line[indent + 2 :]}" for line in lines)
+    return f"{pad}{_scalar(value)}\n"
+
+
+def _below(value: Any, indent: int) -> str:
+    if isinstance(value, Mapping | list) and value:
+        return "\n" + to_yaml(value, indent + 2)
+    if isinstance(value, str) and re.fullmatch(r"(?:[ -~]*[!-~]\n)+", value) and value[0] != " ":
+        pad = " " * (indent + 2)
+        return " |\n" + "".join(f"{pad}{line}\n" for line in value.splitlines())
+    return f" {_scalar(value)}\n"
+
+
+def _scalar(value: Any) -> str:
+    if value is None or isinstance(value, bool | int):
+        return json.dumps(value)
+    if isinstance(value, float):
+        text = repr(value)  # 2e-05 is a string to YAML 1.1: it wants a point
+        return text if "." in text else text.replace("e", ".0e")
+    if isinstance(value, str):
+        if _PLAIN.fullmatch(value) and value.casefold() not in _WORDS:
+            return value
+        quoted = json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
+    return "{}" if isinstance(value, Mapping) else "[]"

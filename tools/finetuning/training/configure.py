@@ -112,8 +112,8 @@ def configure_training(
     2026-11-20); knowledge: training.md#settings
     """
     from finetuning.training.config import check_names
+    from finetuning.training.engines import EMITTED
     from finetuning.training.environment import plan_device
-    from finetuning.training.remote import EMITTED
 
     engines = (*OWN, *EMITTED, *PROVIDER_IDS)
     asked_for = (("method", method, METHODS), ("tuning", tuning, TUNINGS))
@@ -150,6 +150,7 @@ def configure_training(
 def _own(asked: _Asked, fixed: dict[str, Json], device: Device, target: Path) -> TrainingPlan:
     """Choose the settings of a run on machines of one's own, and write them down."""
     from finetuning.training import bases, fitting, hazards
+    from finetuning.training.config import finding
     from finetuning.training.knobs import Resolver
     from finetuning.training.profile import profile_data
 
@@ -176,7 +177,7 @@ def _own(asked: _Asked, fixed: dict[str, Json], device: Device, target: Path) ->
     findings = hazards.find_risks(config, shape, profile, float(resolver.proposed["learning_rate"]))
     findings += bases.findings_of(base, asked.engine, elsewhere=asked.emitted)
     if device.count > 1 and asked.engine == "local":
-        findings.append(hazards.finding("gpus_idle", count=device.count))
+        findings.append(finding("gpus_idle", count=device.count))
     need = fitting.memory_gb(shape, profile, config, device, asked.engine)
     plan = TrainingPlan(
         engine=asked.engine,
@@ -209,7 +210,7 @@ def _own(asked: _Asked, fixed: dict[str, Json], device: Device, target: Path) ->
 
 def _hosted(asked: _Asked, fixed: dict[str, Json], target: Path) -> TrainingPlan:
     """Write down the hyperparameters of a hosted job; whose machines it runs on is not ours."""
-    from finetuning.training.hosted import plan_hosted
+    from finetuning.training.rules import plan_hosted
 
     model = str(asked.arguments["base_model"])
     found = plan_hosted(asked.engine, model, fixed, asked.given)
@@ -258,8 +259,9 @@ def _written(
     target: Path,
 ) -> TrainingPlan:
     """Write the files of the engine and say what starts it."""
-    from finetuning.training.hazards import finding, total_steps
-    from finetuning.training.remote import emit
+    from finetuning.training.config import finding
+    from finetuning.training.engines import emit
+    from finetuning.training.hazards import total_steps
 
     path, update = target / CONFIG_NAME, dict[str, Any]()
     written: list[str] = []

@@ -1,19 +1,79 @@
-"""The fields and files that other training programs read, by their own names.
+"""The files that other training programs start from, by their own names: settings, scripts, jobs.
 
-The names stand in ``tables.toml`` with the version they were compared with; here they are filled
+The names stand in ``tables.toml`` with the version they were compared with; here they are _filled
 with the values of a run.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
-from finetuning.training.config import TrainingConfig, read_tables
+from finetuning.records import Json
+from finetuning.training.config import TrainingConfig, read_tables, to_yaml
 from finetuning.training.environment import Device
+from finetuning.training.hazards import refuse_engine
+
+EMITTED: Final = ("trl", "axolotl", "llama_factory", "ms_swift", "unsloth", "skypilot", "hf_jobs")
+"""Engines whose files are written here and run elsewhere."""
+_TRAINERS: Final = {"sft": "SFT", "cpt": "SFT", "dpo": "DPO", "kto": "KTO", "grpo": "GRPO"}
+_NOT_ARGUMENTS: Final = re.compile(
+    r"model_|dtype|use_peft|lora_|load_in_|bnb_|dataset|reward_funcs|use_cpu|output_dir"
+)
+"""Keys of TRL's command line that are no arguments of its configuration classes."""
+_LEAST_HOURS: Final = 2
+
+
+class Written(NamedTuple):
+    """What an engine starts from: files by name, the command, and how to check it there."""
+
+    files: dict[str, str]
+    command: str
+    check: str
+    version: str
+    checked: str
+
+
+def emit(
+    engine: str,
+    config: TrainingConfig,
+    *,
+    steps: int,
+    device: Device,
+    hours: float | None = None,
+    mirror: str | None = None,
+    message_columns: Collection[str] = (),
+) -> Written:
+    """Return the files for an engine, ready to be written.
+
+    Args:
+        engine: trl, axolotl, llama_factory, ms_swift, unsloth, torchrun, skypilot or hf_jobs.
+        config: The settings.
+        steps: Optimizer steps of the run (for warm-up where an engine counts steps).
+        device: Where it is to run.
+        hours: Estimated time, for a limit; None: not known.
+        mirror: ``modelscope`` or the URL of a mirror of the hub, for the base model.
+        message_columns: Columns of the rows that hold lists of messages.
+
+    Raises:
+        BadInputError: The engine has no such method or tuning, or lacks something it needs.
+    """
+    spec = read_tables()["engines"][engine]
+    refuse_engine(engine, spec, config, message_columns)
+    facts = _facts_of(config, steps, device, mirror)
+    facts |= {"timeout": f"{max(_LEAST_HOURS, round(2 * (hours or _LEAST_HOURS)))}h"}
+    files = _WRITERS.get(engine, _write_plain)(engine, spec, facts)
+    for name, text in files.items():
+        if name.endswith(".py"):
+            ast.parse(text)  # a script that does not parse is never handed out
+    command, check = (str(_filled(spec[key], facts)) for key in ("run", "check"))
+    return Written(files, command, check, spec["version"], spec["checked"])
+
 
 _LINEAR: Final = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _FLAVORS: Final = {"T4": "t4-small", "L4": "l4x1", "L40S": "l40sx1", "A100 80GB": "a100-large"}
@@ -21,7 +81,7 @@ _FLAVORS: Final = {"T4": "t4-small", "L4": "l4x1", "L40S": "l40sx1", "A100 80GB"
 memory: `hf jobs hardware` lists what exists)."""
 
 
-def facts_of(
+def _facts_of(
     config: TrainingConfig, steps: int, device: Device, mirror: str | None
 ) -> dict[str, Any]:
     """Return everything that a name of an engine can stand for."""
@@ -70,12 +130,12 @@ def _dotted(verifier: str | None) -> str | None:
 _PLACE: Final = re.compile(r"<(\w+)>")
 
 
-def filled(value: Any, facts: Mapping[str, Any]) -> Any:
-    """Return a value of the table with its ``<name>`` places filled."""
+def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
+    """Return a value of the table with its ``<name>`` places _filled."""
     if isinstance(value, dict):
-        return {key: filled(each, facts) for key, each in cast("dict[str, Any]", value).items()}
+        return {key: _filled(each, facts) for key, each in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
-        return [filled(each, facts) for each in cast("list[Any]", value)]
+        return [_filled(each, facts) for each in cast("list[Any]", value)]
     if not isinstance(value, str):
         return value
     if whole := _PLACE.fullmatch(value):
@@ -83,7 +143,7 @@ def filled(value: Any, facts: Mapping[str, Any]) -> Any:
     return _PLACE.sub(lambda match: str(facts[match.group(1)]), value)
 
 
-def fields_of(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return an engine's fields for the facts of a run; those without a value are left out."""
     blocks: list[Mapping[str, Any]] = [spec]
     for block in spec.get("when", ()):
@@ -94,77 +154,144 @@ def fields_of(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
     for block in blocks:
         named = {theirs: facts[ours] for ours, theirs in block.get("names", {}).items()}
         found |= {key: value for key, value in named.items() if value is not None}
-        found |= filled(block.get("set", {}), facts)
+        found |= _filled(block.get("set", {}), facts)
     return found
 
 
-def write_plain(_: str, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+def _write_plain(_: str, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
     """Return the one YAML file of an engine, by name."""
-    return {spec["file"]: to_yaml(fields_of(spec, facts))}
+    return {spec["file"]: to_yaml(_fields_of(spec, facts))}
 
 
-def write_llama_factory(
+def _write_llama_factory(
     engine: str, spec: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> dict[str, str]:
     """Return LLaMA-Factory's settings and the dataset_info.json they refer to."""
     rows = spec["rows"][facts["row_format"]]
     sets = {"train": facts["train_file"], "validation": facts["validation_file"]}
     info = {name: {"file_name": path, **rows} for name, path in sets.items() if path}
-    written = write_plain(engine, spec, facts)
+    written = _write_plain(engine, spec, facts)
     return written | {"dataset_info.json": json.dumps(info, indent=2, ensure_ascii=False) + "\n"}
 
 
-def trl_fields(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _trl_fields(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of TRL's command line."""
-    return fields_of(read_tables()["engines"]["trl"], facts)
+    return _fields_of(read_tables()["engines"]["trl"], facts)
 
 
-def write_torchrun(
+def _write_torchrun(
     engine: str, spec: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> dict[str, str]:
     """Return accelerate's settings for several processes, and TRL's."""
-    chosen = filled(spec["cpu" if facts["use_cpu"] else "gpu"], facts)
+    chosen = _filled(spec["cpu" if facts["use_cpu"] else "gpu"], facts)
     written = {spec["file"]: to_yaml(chosen)}
     if facts["method"] == "grpo" and facts["verifier_path"] is None:
         return written  # launch_lora is given the verifier; TRL's file would need it now
-    return written | {"trl.yaml": to_yaml(trl_fields(facts))}
+    return written | {"trl.yaml": to_yaml(_trl_fields(facts))}
 
 
-_PLAIN: Final = re.compile(r"[A-Za-z_./~][\w./~-]*")
-_WORDS: Final = frozenset("true false yes no on off y n null none ~ .inf .nan".split())
-"""Texts that YAML 1.1 takes for something else."""
+def _write_script(_: str, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Fill a script of the table; its dependencies stand in it as PEP 723 has it."""
+    fields = _trl_fields(facts)
+    training = {key: value for key, value in fields.items() if not _NOT_ARGUMENTS.match(key)}
+    full = facts["tuning"] == "full"
+    adapter = {name: facts[name] for name in ("r", "lora_alpha", "lora_dropout")}
+    unsloth = "unsloth" in spec["file"]
+    if unsloth:
+        training.pop("assistant_only_loss", None)  # by markers instead, in the script
+        training.pop("activation_checkpointing")  # its own way, and an older name there
+        adapter |= {"target_modules": facts["linear_names"], "random_state": facts["seed"]}
+    else:
+        adapter |= {"target_modules": facts["target_modules"], "task_type": "CAUSAL_LM"}
+    requirements = list(spec["requirements"])
+    if facts["tuning"] == "qlora" and not unsloth:
+        requirements.append("bitsandbytes")
+    fetch = "BASE"
+    if facts["mirror"] == "modelscope":
+        requirements.append("modelscope")
+        fetch = 'importlib.import_module("modelscope").snapshot_download(BASE)'
+    kind = _TRAINERS[facts["method"]]
+    revision = None if facts["mirror"] == "modelscope" else facts["base_revision"]
+    values = {
+        "config_class": f"{kind}Config",
+        "trainer_class": f"{kind}Trainer",
+        "base_source": repr(facts["base_model"]),
+        "fetch_base": fetch,
+        "model": _literal({"dtype": facts["dtype"]} | ({"revision": revision} if revision else {})),
+        "load": _literal(
+            {
+                "max_seq_length": facts["max_length"],
+                "load_in_4bit": facts["tuning"] == "qlora",
+                "load_in_16bit": facts["tuning"] == "lora",
+                "full_finetuning": full,
+                "revision": revision,
+            }
+        ),
+        "adapter": "None" if full else _literal(adapter),
+        "training": _literal(training),
+        "has_validation": repr(facts["has_validation"]),
+        "quantised": repr(facts["tuning"] == "qlora"),
+        "chat_answers_only": repr(facts["chat_answers_only"]),
+    }
+    body = str(_filled(spec["script"], values))
+    return {spec["file"]: _header(requirements, facts) + body}
 
 
-def to_yaml(value: Any, indent: int = 0) -> str:
-    """Return a value as YAML that reads the same under YAML 1.1 and 1.2."""
-    pad = " " * indent
-    if isinstance(value, Mapping) and value:
-        items = cast("Mapping[str, Any]", value).items()
-        return "".join(f"{pad}{_scalar(key)}:{_below(each, indent)}" for key, each in items)
-    if isinstance(value, list) and value:
-        lines = [to_yaml(each, indent + 2) for each in cast("list[Any]", value)]
-        return "".join(f"{pad}- {line[indent + 2 :]}" for line in lines)
-    return f"{pad}{_scalar(value)}\n"
+def _header(requirements: Iterable[str], facts: Mapping[str, Any]) -> str:
+    lines = ["# /// script", '# requires-python = ">=3.10"', "# dependencies = ["]
+    lines += [f"#     {json.dumps(each)}," for each in requirements]
+    lines += ["# ]", "# ///", '"""Written by configure_training."""', ""]
+    if facts["mirror"] == "modelscope":
+        lines += ["import importlib"]
+    elif facts["mirror"]:
+        lines += ["import os", "", f'os.environ.setdefault("HF_ENDPOINT", {facts["mirror"]!r})']
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _below(value: Any, indent: int) -> str:
-    if isinstance(value, Mapping | list) and value:
-        return "\n" + to_yaml(value, indent + 2)
-    if isinstance(value, str) and re.fullmatch(r"(?:[ -~]*[!-~]\n)+", value) and value[0] != " ":
-        pad = " " * (indent + 2)
-        return " |\n" + "".join(f"{pad}{line}\n" for line in value.splitlines())
-    return f" {_scalar(value)}\n"
+def _literal(value: Mapping[str, Any]) -> str:
+    inner = "".join(f"    {key!r}: {each!r},\n" for key, each in value.items())
+    return "{\n" + inner + "}"
 
 
-def _scalar(value: Any) -> str:
-    if value is None or isinstance(value, bool | int):
-        return json.dumps(value)
-    if isinstance(value, float):
-        text = repr(value)  # 2e-05 is a string to YAML 1.1: it wants a point
-        return text if "." in text else text.replace("e", ".0e")
-    if isinstance(value, str):
-        if _PLAIN.fullmatch(value) and value.casefold() not in _WORDS:
-            return value
-        quoted = json.dumps(value, ensure_ascii=False)
-        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
-    return "{}" if isinstance(value, Mapping) else "[]"
+def _write_skypilot(
+    engine: str, spec: Mapping[str, Any], facts: Mapping[str, Any]
+) -> dict[str, str]:
+    """Write a task that carries its data and TRL's own configuration with it."""
+    mounts = {"~/job/train.jsonl": facts["train_file"], "~/job/trl.yaml": "trl.yaml"}
+    there = {**facts, "train_file": "train.jsonl", "data_folder": "."}
+    if facts["has_validation"]:
+        mounts["~/job/validation.jsonl"] = facts["validation_file"]
+    if facts["base_is_here"]:
+        mounts["~/job/base"], there["base_model"] = facts["base_model"], "base"
+    several = facts["num_processes"] > 1
+    torchrun = read_tables()["engines"]["torchrun"]
+    written = {"trl.yaml": to_yaml(_trl_fields(there))}
+    command = torchrun["run"] if several else "trl <method_command> --config trl.yaml"
+    run = str(_filled(command, facts))
+    if several:
+        written |= {"accelerate.yaml": to_yaml(_filled(torchrun["gpu"], facts))}
+        mounts["~/job/accelerate.yaml"] = "accelerate.yaml"
+    quantised = ["bitsandbytes"] if facts["tuning"] == "qlora" else []
+    packages = " ".join(shlex.quote(each) for each in [*spec["requirements"], *quantised])
+    gpu = spec["gpus"].get(facts["gpu"], facts["gpu"])
+    mirror = facts["mirror"]
+    environment = f"export HF_ENDPOINT={shlex.quote(mirror)}\n" if mirror else ""
+    task: dict[str, Json] = {
+        "name": "fine-tuning",
+        "resources": {"accelerators": f"{gpu}:{facts['gpu_count']}"},
+        "num_nodes": 1,
+        "file_mounts": cast("Json", mounts),
+        "setup": f"pip install {packages}\n",
+        "run": f"cd ~/job\n{environment}{run}\n",
+    }
+    return {spec["file"]: to_yaml(task), **written}
+
+
+Writer = Callable[[str, Mapping[str, Any], Mapping[str, Any]], dict[str, str]]
+_WRITERS: Final[dict[str, Writer]] = {
+    "llama_factory": _write_llama_factory,
+    "unsloth": _write_script,
+    "hf_jobs": _write_script,
+    "skypilot": _write_skypilot,
+    "torchrun": _write_torchrun,
+}

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple, cast
 
 from finetuning import estimate
 from finetuning.records import Finding, Json, NextCall
-from finetuning.training.config import TrainingConfig
+from finetuning.training.config import TrainingConfig, finding
 from finetuning.training.environment import Device
-from finetuning.training.hazards import ATTENTION, finding
+from finetuning.training.hazards import ATTENTION
 from finetuning.training.profile import DataProfile
 
 _ROOM: Final = 1.0 + estimate.MEMORY_ERROR_FRACTIONS[1]

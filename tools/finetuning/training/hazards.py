@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
 
 from finetuning import estimate
 from finetuning.errors import BadInputError
-from finetuning.records import Finding, Json, Severity
-from finetuning.training.config import TrainingConfig, read_tables
+from finetuning.records import Finding, Json
+from finetuning.training.config import TrainingConfig, finding, refusal
 from finetuning.training.environment import Device
 from finetuning.training.profile import DataProfile
 
@@ -37,9 +37,6 @@ _NEEDS_VALIDATION: Final = ("eval_steps", "probe_learning_rates", "early_stoppin
 _RECURRENT: Final = ("qwen3_next", "qwen3_5", "nemotron_h", "mamba", "jamba", "falcon_h1", "bamba")
 """Families with layers that carry a state from token to token."""
 
-Clash = tuple[str, str, str]
-"""What contradicts what, what was expected, and the mend."""
-
 
 def refuse_contradictions(
     config: TrainingConfig,
@@ -53,140 +50,110 @@ def refuse_contradictions(
     Raises:
         BadInputError: The first contradiction, with the mend.
     """
-    for what, expected, step in (
+    for clash in (
         *_method_clashes(config, overrides),
         *_data_clashes(config, shape, overrides),
         *_adapter_clashes(config, overrides),
         *_device_clashes(config, device, engine),
         *_packing_clashes(config, shape, overrides),
     ):
-        raise BadInputError("overrides", what, expected, step)
+        raise clash
 
 
-def _method_clashes(config: TrainingConfig, overrides: Mapping[str, Json]) -> Iterator[Clash]:
+def _clash(case: str, **facts: Any) -> BadInputError:
+    return refusal("overrides", case, **facts)
+
+
+def _method_clashes(
+    config: TrainingConfig, overrides: Mapping[str, Json]
+) -> Iterator[BadInputError]:
     for name, methods in _ONLY_FOR.items():
         if overrides.get(name) is not None and config.method not in methods.split():
-            yield (
-                f"{name} is set, but the method is {config.method}",
-                f"{name} with {methods.replace(' ', ' or ')} alone",
-                f"Leave {name} out",
-            )
+            known = methods.replace(" ", " or ")
+            yield _clash("setting_of_other_method", name=name, method=config.method, known=known)
     if config.method == "kto" and config.per_device_train_batch_size < 2:
-        yield (
-            "per_device_train_batch_size=1 with kto, whose KL term compares the rows of a batch",
-            "at least 2",
-            "Set per_device_train_batch_size to 2, and shorten max_length if it does not fit",
-        )
-    whole = effective_batch(config)
-    if config.method == "grpo" and whole % config.num_generations:
-        yield (
-            f"a batch of {whole} is no multiple of num_generations={config.num_generations}",
-            "whole groups of answers in a batch",
-            f"Set per_device_train_batch_size to {config.num_generations}",
-        )
+        yield _clash("kto_batch_of_one")
+    whole, groups = effective_batch(config), config.num_generations
+    if config.method == "grpo" and whole % groups:
+        yield _clash("grpo_groups_cut", batch=whole, groups=groups)
 
 
 def _data_clashes(
     config: TrainingConfig, shape: estimate.Architecture, overrides: Mapping[str, Json]
-) -> Iterator[Clash]:
+) -> Iterator[BadInputError]:
     other = "completion_only_loss" if config.row_format == "trl_messages" else "assistant_only_loss"
     if other in overrides:
-        yield (
-            f"{other} is set, but the rows are {config.row_format}",
-            "a setting that these rows have",
-            f"Leave {other} out",
-        )
+        yield _clash("loss_of_other_rows", name=other, form=config.row_format)
     for name in _NEEDS_VALIDATION:
         if overrides.get(name) is not None and config.validation_file is None:
-            yield (
-                f"{name}={overrides[name]} is set, but there is no validation file",
-                "validation.jsonl next to train.jsonl",
-                f"Prepare the data with a validation split, or leave {name} out",
-            )
+            yield _clash("needs_validation", name=name, value=overrides[name])
     context = shape.max_position_embeddings
     if context is not None and config.max_length > context:
-        yield (
-            f"max_length={config.max_length} is beyond the base's context",
-            f"at most {context}",
-            f"Set max_length to {context} or leave it out",
-        )
+        yield _clash("beyond_context", length=config.max_length, context=context)
 
 
-def _adapter_clashes(config: TrainingConfig, overrides: Mapping[str, Json]) -> Iterator[Clash]:
+def _adapter_clashes(
+    config: TrainingConfig, overrides: Mapping[str, Json]
+) -> Iterator[BadInputError]:
     given = [name for name in _ADAPTER if name in overrides]
     if config.tuning == "full" and given:
-        yield (
-            f"{given[0]} is set, but full tuning has no adapter",
-            "settings of full tuning",
-            f"Leave {given[0]} out, or use tuning='lora'",
-        )
+        yield _clash("no_adapter", name=given[0])
     targets = config.target_modules
     heads = _HEADS & set([targets] if isinstance(targets, str) else targets)
     if heads:
-        yield (
-            f"target_modules names {sorted(heads)[0]}, which an adapter does not train here",
-            "linear layers inside the blocks",
-            "Use target_modules='all-linear'",
-        )
+        yield _clash("head_in_adapter", name=sorted(heads)[0])
 
 
-def _device_clashes(config: TrainingConfig, device: Device, engine: str) -> Iterator[Clash]:
+def _device_clashes(config: TrainingConfig, device: Device, engine: str) -> Iterator[BadInputError]:
     if device.kind == "cpu" and (config.tuning == "qlora" or engine == "unsloth"):
         what = "qlora" if config.tuning == "qlora" else "unsloth"
-        yield (
-            f"{what} needs CUDA, and the run is planned for a CPU ({device.name})",
-            "a GPU of NVIDIA",
-            "Name the GPU to plan for (gpu='L4'), or use tuning='lora' with engine='local'",
-        )
-    if engine == "unsloth" and config.num_processes > 1:
-        yield (
-            f"unsloth is asked for on {config.num_processes} GPUs",
-            "one GPU: its own pages call several experimental",
-            "Use engine='torchrun' or engine='axolotl'",
-        )
-    if engine == "local" and config.num_processes > 1:
-        yield (
-            f"num_processes={config.num_processes} with engine 'local', which starts one process",
-            "one process",
-            f"Use engine='torchrun' with n_gpus={config.num_processes}",
-        )
+        yield _clash("needs_cuda", what=what, device=device.name)
+    if engine in {"unsloth", "local"} and config.num_processes > 1:
+        yield _clash(f"{engine}_one_process", count=config.num_processes)
 
 
 def _packing_clashes(
     config: TrainingConfig, shape: estimate.Architecture, overrides: Mapping[str, Json]
-) -> Iterator[Clash]:
+) -> Iterator[BadInputError]:
     if not config.packing:
         return
     if config.method not in {"sft", "cpt"}:
-        yield (
-            f"packing is set, but {config.method} compares whole answers",
-            "packing with sft or cpt",
-            "Leave packing out",
-        )
+        yield _clash("packing_of_pairs", method=config.method)
     if overrides.get("length_buckets"):
-        yield (
-            "packing and length_buckets are both set",
-            "one of the two",
-            "Leave packing out: buckets waste 6 % and no row can see another",
-        )
+        yield _clash("packing_and_buckets")
     if shape.family.startswith(_RECURRENT):
-        yield (
-            f"packing is set, but {shape.family} carries a state from token to token, which no "
-            "mask keeps from the next row",
-            "rows of their own",
-            "Leave packing out",
-        )
+        yield _clash("packing_with_state", family=shape.family)
 
 
-def finding(code: str, **facts: Any) -> Finding:
-    """Return a finding in the words of tables.toml."""
-    severity, message, fix = read_tables()["findings"][code]
-    return Finding(
-        code=code,
-        severity=cast("Severity", severity),
-        message=message.format(**facts),
-        fix=fix.format(**facts),
-    )
+def refuse_engine(
+    engine: str, spec: Mapping[str, Any], config: TrainingConfig, lists: Collection[str]
+) -> None:
+    """Stop where a run cannot be written for an engine, or its rows be read as something else.
+
+    Args:
+        engine: The other program.
+        spec: What tables.toml holds of it.
+        config: The settings.
+        lists: Columns of the rows that hold lists of messages.
+
+    Raises:
+        BadInputError: It lacks the method, the tuning or the verifier; or its file names columns
+            that these rows do not have, or texts that are lists.
+    """
+    for kind, value in (("method", config.method), ("tuning", config.tuning)):
+        if value not in (known := spec[f"{kind}s"]):
+            facts = {"engine": engine, "kind": kind, "value": value, "known": " or ".join(known)}
+            raise refusal("configure_training", "not_written_for_engine", **facts)
+    if config.method == "grpo" and config.verifier is None and engine != "torchrun":
+        raise refusal("configure_training", "engine_needs_verifier", engine=engine)
+    if config.row_format == "trl_messages":
+        wrong, target = "messages" not in lists, "trl_messages"
+    else:
+        texts = {"prompt", "completion", "chosen", "rejected"}
+        wrong, target = bool(texts & set(lists)), "trl_prompt_completion"
+    if wrong and spec.get("plain_rows"):
+        facts = {"columns": " and ".join(sorted(lists)), "file": config.train_file}
+        raise refusal("data", "engine_misreads_rows", engine=engine, target=target, **facts)
 
 
 def accepted(found: list[Finding], config: TrainingConfig) -> list[Finding]:

@@ -8,15 +8,13 @@ from typing import Any, Final
 
 from finetuning import estimate
 from finetuning.records import Json
-from finetuning.training.config import TrainingConfig, parse_config
+from finetuning.training.config import Choice, TrainingConfig, explain, parse_config
 from finetuning.training.environment import Device, cpu_info, usable_cores
 from finetuning.training.profile import DataProfile
-from finetuning.training.rates import (
+from finetuning.training.rules import (
     TINY_CEILING,
     TINY_PARAMETERS,
-    Choice,
     choose_learning_rate,
-    explain,
     outside_calibration,
     rounded,
 )

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 from finetuning import files, runs, tokens
 from finetuning.errors import BadInputError
 from finetuning.records import Json, Model, Record
-from finetuning.training.config import FORMATS, RowFormat
+from finetuning.training.config import FORMATS, RowFormat, refusal
 
 _ROWS_AT_ONCE: Final = 1000
 END_TOKEN: Final = 1
@@ -107,6 +107,22 @@ def profile_data(path: Path, base_folder: Path | None, method: str | None = None
     return tally.profile()
 
 
+def measure_rows(path: Path) -> tuple[int, float]:
+    """Return the rows of a file and their mean tokens, whatever the format.
+
+    Raises:
+        BadInputError: Not one row can be read.
+    """
+    found = (
+        row.data for row in files.read_records(path, source=path.name) if isinstance(row, Record)
+    )
+    tally = tokens.TokenTally(tokens.counter_for("unknown"))
+    rows = sum(1 for row in found if tally.add(row) >= 0)
+    if not rows:
+        raise refusal(path.name, "no_readable_row")
+    return rows, tally.stats().mean
+
+
 def _no_rows(path: Path, tally: _Tally, method: str | None) -> BadInputError:
     if tally.other is not None:
         fitting = next(name for name, forms in FORMATS.items() if tally.other in forms)
@@ -115,13 +131,9 @@ def _no_rows(path: Path, tally: _Tally, method: str | None) -> BadInputError:
         target = FORMATS[method or "sft"][-1]
         step = f"Run: fine-tuning prepare-data {path} --target {target} --output-dir prepared"
     wanted = FORMATS[method] if method else ("trl_prompt_completion", "trl_messages")
-    return BadInputError(
-        path.name,
-        f"none of {tally.damaged} rows is {' or '.join(wanted)}"
-        + (f"; they are {tally.other}" if tally.other else ""),
-        f"rows for method {method or 'sft'}",
-        step,
-    )
+    facts = {"rows": tally.damaged, "forms": " or ".join(wanted), "method": method or "sft"}
+    other = f"; they are {tally.other}" if tally.other else ""
+    return refusal(path.name, "no_row_of_method", **facts, other=other, step=step)
 
 
 def _counter(base_folder: Path | None) -> tokens.TokenCounter:

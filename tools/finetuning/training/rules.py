@@ -1,18 +1,18 @@
-"""The hyperparameters of a hosted job, in its provider's own names."""
+"""Settings by published rules: the learning rate, and the hyperparameters of a hosted job."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from finetuning import estimate, files, tokens
+from finetuning import estimate
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.records import Finding, Json, NextCall, Record
-from finetuning.training.config import Tuning, read_tables
-from finetuning.training.hazards import finding
-from finetuning.training.rates import Choice, choose_learning_rate, explain
+from finetuning.records import Finding, Json, NextCall
+from finetuning.training.config import Choice, Tuning, explain, finding, read_tables, refusal
+from finetuning.training.profile import measure_rows
 
 if TYPE_CHECKING:
     from finetuning.providers import Availability
@@ -20,6 +20,104 @@ if TYPE_CHECKING:
 _BATCH: Final = 16
 _MOST_STEPS: Final = 1000
 _METHOD_WORDS: Final = {"sft": "supervised", "dpo": "dpo", "rft": "reinforcement"}
+_EXPONENTS: Final = {"llama": 0.781, "qwen": 0.0775}
+_CALIBRATED_HIDDEN: Final = {"llama": (2048, 8192), "qwen": (2048, 5120)}
+"""Hidden sizes of the Llama 3 and Qwen3 models that the formula's service offered when it was
+published (2025-09)."""
+
+TINY_PARAMETERS: Final = 50_000_000
+"""Below this no published rule exists."""
+TINY_CEILING: Final = 5e-3
+"""Highest rate with a measured success at this size (hidden 128, training.md#settings)."""
+_USUAL: Final = 2e-4
+_FULL_RATES: Final = (1e-5, 5e-5)
+_LORA_OVER_FULL: Final = 10.0
+_FIXED_RATES: Final[dict[str, dict[str, float]]] = {
+    **{method: {"lora": 5e-6, "full": 1e-6} for method in ("dpo", "kto", "grpo")},
+    "cpt": {"lora": 5e-5},
+}
+"""Method → rate with LoRA and of full tuning; sources in tables.toml."""
+_SHORT_RUN_STEPS: Final = 100
+_SHORT_RUN_FACTOR: Final = 1.5
+
+
+def formula_rate(hidden_size: int, exponent: float) -> float:
+    """Return the formula's LoRA rate (lora_alpha 32)."""
+    return 5e-5 * 10 * math.pow(2000 / hidden_size, exponent)
+
+
+def outside_calibration(shape: estimate.Architecture) -> str | None:
+    """Say why the published formula does not hold for a base; None where it does."""
+    family = _family(shape)
+    if family is None:
+        return f"no published formula covers {shape.family}"
+    low, high = _CALIBRATED_HIDDEN[family]
+    if low <= shape.hidden_size <= high and shape.parameters >= TINY_PARAMETERS:
+        return None
+    return f"hidden size {shape.hidden_size} is outside the formula's range of {low} to {high}"
+
+
+def _family(shape: estimate.Architecture) -> str | None:
+    return next((name for name in _EXPONENTS if shape.family.startswith(name)), None)
+
+
+def choose_learning_rate(
+    shape: estimate.Architecture, steps: int, method: str = "sft", tuning: Tuning = "lora"
+) -> Choice:
+    """Return the rate for a base model and all optimizer steps of a run, with the reason."""
+    kind = "full" if tuning == "full" else "lora"
+    fixed = _FIXED_RATES.get(method, {}).get(kind)
+    lora = _lora_rate(shape, steps)
+    if fixed is not None:
+        choice = explain(fixed, f"rate_{method}_{kind}")
+        return _scaled(choice, lora.value) if shape.parameters < TINY_PARAMETERS else choice
+    if kind == "lora":
+        return lora
+    lora = _lora_rate(shape, _SHORT_RUN_STEPS)  # the factor of short runs is LoRA's alone
+    case = "rate_full" if shape.parameters >= TINY_PARAMETERS else "rate_full_tiny"
+    rate = lora.value / _LORA_OVER_FULL
+    if case == "rate_full":
+        rate = min(max(rate, _FULL_RATES[0]), _FULL_RATES[1])
+    return explain(rounded(rate), case, lora=lora.value, why=lora.reason)
+
+
+def _lora_rate(shape: estimate.Architecture, steps: int) -> Choice:
+    family = _family(shape)
+    if shape.parameters < TINY_PARAMETERS:
+        rate = min(TINY_CEILING, formula_rate(shape.hidden_size, _EXPONENTS["llama"]))
+        return explain(
+            rounded(rate), "rate_tiny", hidden=shape.hidden_size, parameters=shape.parameters
+        )
+    if family is None:
+        return explain(_USUAL, "rate_usual", family=shape.family)
+    exponent, (low, high) = _EXPONENTS[family], _CALIBRATED_HIDDEN[family]
+    rate = formula_rate(shape.hidden_size, exponent)
+    known = {"exponent": exponent, "family": family, "hidden": shape.hidden_size}
+    choice = explain(rate, "rate_formula", **known)
+    reason = choice.reason
+    if low <= shape.hidden_size <= high:
+        reason += f" (calibrated for {low} to {high})"
+    else:
+        reason += f"; outside its calibrated range of {low} to {high}, so an extrapolation"
+    if steps < _SHORT_RUN_STEPS:
+        rate *= _SHORT_RUN_FACTOR
+        short = explain(rate, "rate_short", factor=_SHORT_RUN_FACTOR, steps=steps)
+        reason += f"; {short.reason}"
+    return Choice(rounded(rate), reason, choice.source)
+
+
+def _scaled(choice: Choice, lora: float) -> Choice:
+    factor = lora / _USUAL
+    more = explain(None, "rate_scaled", factor=factor, lora=lora)
+    return Choice(rounded(choice.value * factor), choice.reason + more.reason, choice.source)
+
+
+def rounded(rate: float) -> float:
+    """Return a rate with three digits."""
+    return float(f"{rate:.2e}")
+
+
+# --- hosted jobs
 
 
 class HostedPlan(NamedTuple):
@@ -35,13 +133,7 @@ class HostedPlan(NamedTuple):
 def plan_hosted(
     provider: str, model: str, fixed: Mapping[str, Json], given: Mapping[str, Any]
 ) -> HostedPlan:
-    """Choose the settings of a hosted job and say why.
-
-    Args:
-        provider: Provider id of the catalogue.
-        model: The base's id there.
-        fixed: Method, tuning, files and goal.
-        given: Settings that the caller fixed, by our names.
+    """Choose the settings of a hosted job and say why; ``given`` holds those the caller fixed.
 
     Raises:
         BadInputError: The provider or model is closed, does not train so, or none of its
@@ -55,19 +147,15 @@ def plan_hosted(
     entry, row = load_provider(provider), find_model(provider, model)
     methods = row.methods or tuple(entry.billing)
     if method not in methods:
-        raise BadInputError(
-            "method",
-            f"{provider} does not train {row.id} by {method}",
-            f"{' or '.join(methods) or 'another model'}",
-            "Run: fine-tuning compare-providers",
-        )
+        known = " or ".join(methods) or "another model"
+        trained = {"model": row.id, "method": method, "methods": known}
+        raise refusal("method", "not_trained_there", provider=provider, **trained)
     train = Path(str(fixed["train_file"]))
-    rows, mean = _measured(train)
+    rows, mean = measure_rows(train)
     open_base = base_of(row)
     known_as = open_base.id if open_base else row.id
-    ours, reasons = _ours(
-        known_as, method, tuning, rows, mean, given, bool(fixed["validation_file"])
-    )
+    judged = bool(fixed["validation_file"])
+    ours, reasons = _ours(known_as, method, tuning, rows, mean, given, judged)
     settings = hosted_settings(provider, method, tuning, ours, reasons)
     config: dict[str, Any] = {
         "provider": provider,
@@ -94,17 +182,13 @@ def _open(provider: str, model: str) -> Availability:
         BadInputError: It is closed; the message has the date.
     """
     from finetuning.providers import availability
+    from finetuning.providers.catalogue import provider_ids
 
-    if provider not in _ids():
-        raise UnknownNameError("engine", "provider", provider, _ids())
+    if provider not in (known := provider_ids()):
+        raise UnknownNameError("engine", "provider", provider, known)
     state = availability(provider, model)
     if state.status == "closed":
-        raise BadInputError(
-            "engine",
-            f"{provider} takes no job for {model}: {state.why}",
-            "a provider that is open",
-            "Run: fine-tuning compare-providers",
-        )
+        raise refusal("engine", "provider_closed", provider=provider, model=model, why=state.why)
     return state
 
 
@@ -116,24 +200,6 @@ def _checks(train: Path, formats: tuple[str, ...], model: str) -> list[NextCall]
     return [NextCall(tool="validate_jsonl", args=arguments, why=why)]
 
 
-def _ids() -> tuple[str, ...]:
-    from finetuning.providers.catalogue import provider_ids
-
-    return provider_ids()
-
-
-def _measured(path: Path) -> tuple[int, float]:
-    """Return the rows of a file and their mean tokens, whatever the format."""
-    found = (
-        row.data for row in files.read_records(path, source=path.name) if isinstance(row, Record)
-    )
-    tally = tokens.TokenTally(tokens.counter_for("unknown"))
-    rows = sum(1 for row in found if tally.add(row) >= 0)
-    if not rows:
-        raise BadInputError(path.name, "no readable row", "training rows", "Run validate_jsonl")
-    return rows, tally.stats().mean
-
-
 def _ours(
     model: str,
     method: str,
@@ -141,7 +207,7 @@ def _ours(
     rows: int,
     mean: float,
     given: Mapping[str, Any],
-    has_validation: bool,
+    judged: bool,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return our settings and their reasons, as far as they do not need the base's weights."""
     per_epoch = max(1, -(-rows // _BATCH))
@@ -170,8 +236,8 @@ def _ours(
         chosen["learning_rate"] = choose_learning_rate(shape, steps, method, kind)
     values: dict[str, Any] = {name: choice.value for name, choice in chosen.items()}
     reasons = {name: choice.why() for name, choice in chosen.items()}
-    for name, value in given.items():
-        values[name] = value
+    values |= given
+    for name in given:
         reasons[name] = f"set by the caller; proposed: {reasons.get(name, 'nothing')}"
     values |= {
         "batch": _BATCH,
@@ -179,7 +245,7 @@ def _ours(
         "warmup_steps": round(float(values["warmup_ratio"]) * steps),
         "is_lora": tuning != "full",
         "target_words": "all-linear",
-        "n_evals": int(values["num_train_epochs"]) if has_validation else 0,
+        "n_evals": int(values["num_train_epochs"]) if judged else 0,
         "adapter_size": 2 ** (int(values["r"]).bit_length() - 1),
     }
     return values, reasons
@@ -195,14 +261,7 @@ class Hosted(NamedTuple):
 def hosted_settings(
     provider: str, method: str, tuning: str, ours: Mapping[str, Any], reasons: Mapping[str, str]
 ) -> Hosted:
-    """Return a provider's hyperparameters for settings of ours.
-
-    Args:
-        provider: Provider id of the catalogue.
-        method: sft, dpo, kto or rft.
-        tuning: lora, qlora (as lora) or full.
-        ours: Our settings by our names; those that are None stay out.
-        reasons: Why each of them is as it is.
+    """Return a provider's hyperparameters for settings of ours; those that are None stay out.
 
     Raises:
         BadInputError: No name of a setting of that provider is known.
@@ -211,12 +270,8 @@ def hosted_settings(
 
     spec = read_tables()["hosted"].get(provider)
     if spec is None:
-        raise BadInputError(
-            "configure_training",
-            f"no names of settings of {provider} are known",
-            f"one of {', '.join(read_tables()['hosted'])}",
-            "Use its own page, or an engine that writes a job (skypilot, hf_jobs)",
-        )
+        known = ", ".join(read_tables()["hosted"])
+        raise refusal("configure_training", "hosted_names_unknown", provider=provider, known=known)
     kind = "full" if tuning == "full" else "lora"
     named = {**spec["names"], **spec.get(kind, {}), **spec.get(method, {})}
     ranges = [
@@ -240,9 +295,5 @@ def hosted_settings(
 def _within(value: Any, low: Decimal | None, high: Decimal | None) -> Any:
     if isinstance(value, bool | str):
         return value
-    kept = value
-    if low is not None and kept < low:
-        kept = type(value)(low)
-    if high is not None and kept > high:
-        kept = type(value)(high)
-    return kept
+    kept = value if low is None or value >= low else type(value)(low)
+    return kept if high is None or kept <= high else type(kept)(high)
