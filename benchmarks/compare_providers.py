@@ -27,7 +27,7 @@ def guard(event, arguments):
         raise SystemExit(f"a socket was used: {event}")
 
 sys.addaudithook(guard)
-from finetuning.providers.compare import compare_providers
+from finetuning.providers import compare_providers
 import tomli
 import finetuning.providers.catalogue as catalogue
 

@@ -17,8 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning.providers import all_providers, availability, compare_providers, load_provider
-from finetuning.providers.comparison import Constraints, Option, ProviderComparison, Workload
+from finetuning.providers import (
+    Constraints,
+    Option,
+    ProviderComparison,
+    Workload,
+    all_providers,
+    availability,
+    compare_providers,
+    load_provider,
+)
 from finetuning.tokens import counter_for
 
 TODAY = "2026-11-20"

@@ -1,173 +1,25 @@
-"""A comparison: what is asked for, what providers answer, why one is left out (imports late)."""
+"""Why a provider or a base is left out of a comparison, and what surrounds the ranking.
+
+The tool is :func:`finetuning.providers.compare_providers`; what is heavy is imported late.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from pydantic import ConfigDict, Field
-
-from finetuning.errors import UnknownNameError
-from finetuning.providers import Customer, Method, Tuning
-from finetuning.records import Model, ToolResult, Usd
+from finetuning.errors import BadInputError, UnknownNameError
+from finetuning.providers import Constraints, Option, StaleRow, Workload
+from finetuning.records import Json, NextCall
 
 if TYPE_CHECKING:
     from finetuning.providers.catalogue import ModelEntry, Provider, Region
+    from finetuning.providers.pricing import PriceUsed
     from finetuning.providers.terms import Availability
 
-Count = Annotated[int, Field(ge=0)]
-Sensitivity = Literal["none", "personal", "health", "secret"]
-Status = Literal["open", "existing_only", "preview", "closed"]
-
-
-class Part(Model):
-    """Base of the objects here: their checks are built when first used, not at start."""
-
-    model_config = ConfigDict(defer_build=True)
-
-
-class Constraints(Part):
-    """What an option has to meet; an unknown fact does not meet a constraint."""
-
-    method: Method
-    customer: Customer
-    tuning: Tuning | None = None
-    model_family: str | None = Field(
-        default=None, description="Or part of an id: qwen, llama, gpt-4.1."
-    )
-    data_sensitivity: Sensitivity | None = None
-    region: str | None = Field(
-        default=None, description="Where data must stay: us, eu, uk, cn, sg, or a place in one."
-    )
-    needs_weights: bool = False
-    needs_tools: bool = False
-    needs_vision: bool = False
-    max_monthly_usd: Annotated[Usd, Field(gt=0)] | None = Field(
-        default=None, description="A month over 12 months; needs a workload."
-    )
-    on_premise: bool = False
-    gpu_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Your own GPUs together, for provider local."
-    )
-    languages: list[str] = Field(default_factory=list[str], description="Codes: de, zh.")
-    context_tokens: Annotated[int, Field(ge=1)] | None = None
-    licence: str | None = Field(
-        default=None, description="Of the base: apache-2.0, mit, llama, permissive."
-    )
-
-
-class Workload(Part):
-    """What would be trained and served."""
-
-    data: str | None = Field(default=None, description="File or prepared folder to count.")
-    training_tokens: Count | None = Field(default=None, description="Tokens of one epoch.")
-    requests_per_month: Count
-    tokens_in: Count = Field(description="Input tokens per request.")
-    tokens_out: Count = Field(description="Output tokens per request.")
-    n_epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        default=None, description="Null: the provider's own choice, 3 where it states none."
-    )
-    cycles: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=3, description="Training jobs until one is good enough."
-    )
-
-
-class Spread(Part):
-    """Dollars at the 10th, 50th and 90th percentile."""
-
-    p10: Usd
-    p50: Usd
-    p90: Usd
-
-
-class ServingOffer(Part):
-    """One way to serve the tuned model; null where its price is not known."""
-
-    provider: str
-    billing: Literal["token", "hour"]
-    rank_limit: int | None = None
-    usd_per_month: Usd | None = None
-
-
-class SourceRead(Part):
-    """Where a fact of an option was read, when, and how sure it is."""
-
-    url: str
-    checked: str
-    confidence: str
-
-
-class Option(Part):
-    """A provider and a base model that meet the constraints."""
-
-    provider: str
-    model: str
-    status: Status
-    why: str
-    dates: dict[str, dt.date]
-    methods: list[Method]
-    serving: list[ServingOffer] = Field(description="Cheapest first, at most three.")
-    weights_downloadable: bool | None
-    residency: str
-    latency: str
-    train_usd_per_mtok: Usd | None
-    usd_12_months: Spread | None
-    base_retires_on: dt.date | None
-    score: float
-    sources: list[SourceRead]
-
-
-class Excluded(Part):
-    """What was left out; ``model`` is null where it holds for every model of the provider."""
-
-    provider: str
-    model: str | None = None
-    excluded_because: str
-    sources: list[SourceRead] = Field(
-        default_factory=list[SourceRead], description="Pages of the dates, where it has closed."
-    )
-
-
-class StaleRow(Part):
-    """A price that an option stands on, or would stand on, and that was read long ago."""
-
-    name: str
-    age_days: int
-    as_of: str
-    refused: bool
-
-
-class ProviderComparison(ToolResult):
-    """Options ranked best first, and everything that was left out with its reason."""
-
-    model_config = ConfigDict(defer_build=True)
-
-    as_of: dt.date
-    options: list[Option]
-    total: int = Field(description="Options in all.")
-    excluded: list[Excluded]
-    excluded_total: int
-    next_offset: int | None = None
-    stale_rows: list[StaleRow]
-    assumptions: list[str]
-
-    def exit_code(self) -> int:
-        """Return 1 when nothing meets the constraints."""
-        return 0 if self.total else 1
-
-    def summary(self) -> str:
-        """Name the best option and its price, or say that there is none."""
-        if not self.total:
-            return f"No option on {self.as_of}; {self.excluded_total} exclusions, each with why."
-        if not self.options:
-            return f"{self.total} options; none from this offset on."
-        best = self.options[0]
-        price = "" if best.usd_12_months is None else f", ${best.usd_12_months.p50:,.2f} a year"
-        return f"{self.total} options on {self.as_of}; first: {best.provider} {best.model}{price}."
-
-
+WHERE: Final = "compare_providers"
 PERMISSIVE: Final = frozenset({"apache-2.0", "mit"})
 REGIONS: Final[dict[str, Region]] = {
     "us": "us", "usa": "us", "eu": "eu", "europe": "eu", "uk": "uk", "gb": "uk", "cn": "cn",
@@ -294,3 +146,103 @@ def _licence_refusal(base: ModelEntry, wanted: str) -> str | None:
 def weights_leave(entry: Provider, model: ModelEntry) -> bool:
     """Say whether the tuned weights are known to be downloadable."""
     return (model.weights or entry.weights) == "yes"
+
+
+def assumptions_of(work: Workload | None) -> list[str]:
+    """Return what a ranking takes for granted."""
+    if work is None:
+        return ["no workload: ranked by the price of training one million tokens"]
+    return [
+        f"{work.cycles} training jobs, one more where the base retires within the year",
+        "traffic 0.6 to 1.6 times what was said; GPUs at 0.25 to 0.45 of their peak",
+        "quality is not compared and a small base is cheap: name model_family",
+        "dedicated serving: the fewest GPUs that hold the weights, 730 hours a month; its "
+        "throughput was not checked",
+    ]
+
+
+def counted(work: Workload, assumptions: list[str]) -> Workload:
+    """Return the workload with the tokens of its data counted; the tokenizer is noted.
+
+    Raises:
+        BadInputError: There is no data, or not one token in it.
+    """
+    if work.data is None:
+        raise BadInputError(
+            WHERE,
+            "the workload has neither data nor training_tokens",
+            "one of the two",
+            "Pass training_tokens=<tokens of one epoch>",
+        )
+    from finetuning.files import data_files, read_records
+    from finetuning.records import Record
+    from finetuning.tokens import count_examples, counter_for
+
+    files = data_files(work.data, where="data")
+    path = files.get("train") or files["data"]
+    rows = (item for item in read_records(path, source=work.data) if isinstance(item, Record))
+    stats = count_examples((row.data for row in rows), counter_for())
+    if not stats.total:
+        raise BadInputError(
+            WHERE,
+            f"not one token could be counted in {work.data!r}",
+            "a file with training rows",
+            f"Run: fine-tuning validate-jsonl {work.data}",
+        )
+    assumptions.append(
+        f"{stats.total:,} tokens counted with {stats.tokenizer}, not with each base's own tokenizer"
+    )
+    return work.model_copy(update={"training_tokens": stats.total})
+
+
+def stale_rows(old_prices: Iterable[PriceUsed]) -> list[StaleRow]:
+    """Return the old prices of the listed options, each once, refused ones first."""
+    rows = {price.name: price for price in old_prices}
+    ordered = sorted(rows.values(), key=lambda price: (not price.refused, -price.age_days))
+    return [
+        StaleRow(name=p.name, age_days=p.age_days, as_of=p.as_of, refused=p.refused)
+        for p in ordered
+    ]
+
+
+def facts_of(wanted: Constraints, work: Workload | None, day: dt.date) -> dict[str, Json]:
+    """Return the facts about fitness that a comparison states."""
+    facts: dict[str, Json] = {"method_wanted": wanted.method, "as_of": day.isoformat()}
+    if wanted.tuning is not None:
+        facts["tuning_wanted"] = wanted.tuning
+    if wanted.data_sensitivity is not None:
+        facts["data_sensitivity"] = wanted.data_sensitivity
+    if work is not None:
+        facts |= {
+            "training_tokens": work.training_tokens,
+            "requests_per_month": work.requests_per_month,
+            "tokens_in": work.tokens_in,
+            "tokens_out": work.tokens_out,
+        }
+    return facts
+
+
+def next_calls(
+    options: list[Option], wanted: Constraints, work: Workload | None, day: dt.date, some: bool
+) -> list[NextCall]:
+    """Return the call that makes sense after a comparison; ``some``: there is any option."""
+    if not options:
+        facts = {"facts": facts_of(wanted, work, day)}
+        return [] if some else [NextCall(tool="assess_fit", args=facts, why="nothing is on offer")]
+    best = options[0]
+    if work is None:
+        return []
+    traffic = work.model_dump(include={"requests_per_month", "tokens_in", "tokens_out"})
+    served = best.serving[0].provider if best.serving else best.provider
+    args: dict[str, Json] = {
+        "provider": best.provider,
+        "model": best.model,
+        "method": wanted.method,
+        "training_tokens": work.training_tokens,
+        "cycles": work.cycles,
+        "serving": traffic | ({} if served == best.provider else {"provider": served}),
+        "as_of": day.isoformat(),
+    }
+    return [
+        NextCall(tool="estimate_cost", args=args, why="the parts of this price, and break-even")
+    ]

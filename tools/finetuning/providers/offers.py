@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 from finetuning.errors import BadInputError
-from finetuning.providers import Method, Tuning
+from finetuning.providers import Method, ServingOffer, Spread, Tuning, Workload
 from finetuning.providers.catalogue import (
     ModelEntry,
     PriceKind,
@@ -23,7 +23,6 @@ from finetuning.providers.catalogue import (
     model_at,
     params_of,
 )
-from finetuning.providers.comparison import ServingOffer, Spread, Workload
 from finetuning.providers.pricing import Book, PriceUsed, Range, gpu_prices
 from finetuning.providers.terms import TrainingAmounts, billed_tokens, planned_epochs, whole_steps
 

@@ -10,7 +10,14 @@ from typing import Final
 
 import msgspec
 
-from finetuning.providers import Tuning
+from finetuning.providers import (
+    Constraints,
+    Excluded,
+    Option,
+    SourceRead,
+    Tuning,
+    Workload,
+)
 from finetuning.providers.catalogue import (
     ModelEntry,
     Provider,
@@ -19,11 +26,6 @@ from finetuning.providers.catalogue import (
     load_provider,
 )
 from finetuning.providers.comparison import (
-    Constraints,
-    Excluded,
-    Option,
-    SourceRead,
-    Workload,
     of_family,
     reasons_against,
     region_of,
