@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finetuning.data_prep.duplicates.arrays import components
+from finetuning.data_prep.duplicates import components
 from finetuning.data_prep.duplicates.candidates import PERMUTATIONS, candidates
 
 REACH_SECONDS, REACH_GB, REACH_FOUND = 60.0, 4.0, 0.999

@@ -19,8 +19,8 @@ from finetuning.data_prep.duplicates import (
     find_duplicates,
     measure_leakage,
     overlapping,
+    sorted_sets,
 )
-from finetuning.data_prep.duplicates.arrays import sorted_sets
 from finetuning.data_prep.duplicates.rows import Template, many_rows
 from finetuning.data_prep.duplicates.twins import comparable
 from finetuning.data_prep.duplicates.words import read_words

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.duplicates.arrays import distinct, in_threads, pair_hashes
+from finetuning.data_prep.duplicates import distinct, in_threads, pair_hashes
 from finetuning.data_prep.duplicates.words import Words
 from finetuning.errors import require
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.arrays import Flags, Hashes, Long, Pairs, Places
+    from finetuning.data_prep.duplicates import Flags, Hashes, Long, Pairs, Places
 
     Signatures = NDArray[np.uint16]
 

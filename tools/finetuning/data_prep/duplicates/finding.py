@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.duplicates.arrays import components, without
+from finetuning.data_prep.duplicates import components, without
 from finetuning.data_prep.duplicates.rows import Rows, as_rows, many_rows
 from finetuning.data_prep.duplicates.twins import Search, comparable
 from finetuning.data_prep.examples import Content
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.arrays import Flags, Pairs, Places
+    from finetuning.data_prep.duplicates import Flags, Pairs, Places
 
     Ranks = Sequence[tuple[float, ...]] | NDArray[np.float64]
 

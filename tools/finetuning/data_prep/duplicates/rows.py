@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from finetuning.data_prep.duplicates.arrays import (
+from finetuning.data_prep.duplicates import (
     PADDING,
     alike_blocks,
     distinct,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.arrays import Flags, Hashes, Long, Places
+    from finetuning.data_prep.duplicates import Flags, Hashes, Long, Places
 
 RUN_WORDS: Final = 8
 """A run of this many words that many rows share is constant text: a template, a signature."""

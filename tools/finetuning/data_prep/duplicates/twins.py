@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
-from finetuning.data_prep.duplicates.arrays import (
+from finetuning.data_prep.duplicates import (
     PADDING,
     alike_blocks,
     in_threads,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.arrays import Flags, Hashes, Pairs, Places
+    from finetuning.data_prep.duplicates import Flags, Hashes, Pairs, Places
     from finetuning.data_prep.duplicates.candidates import Signatures
 
     Shares = NDArray[np.float64]

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.duplicates.arrays import in_threads, spans
+from finetuning.data_prep.duplicates import in_threads, spans
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.data_prep.duplicates.arrays import Flags, Hashes, Long, Places
+    from finetuning.data_prep.duplicates import Flags, Hashes, Long, Places
 
 LONGEST_WORD_BYTES: Final = 64
 """Words up to here are hashed many at once, eight bytes after eight; longer ones singly."""
