@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from finetuning import settings
 from finetuning.errors import FineTuningError
 from finetuning.records import ToolResult
-from finetuning_skill import dispatch, parser
+from finetuning_skill import approve, dispatch, parser
 
 if TYPE_CHECKING:
     import argparse
@@ -117,8 +117,6 @@ def _run_other(command: str, values: argparse.Namespace) -> ToolResult:
         return providers.refresh_catalogue(
             signals=values.signal, as_of=values.as_of, output_dir=values.output_dir
         )
-    from finetuning_skill.approvals import approve
-
     return approve(values.plan_id, values.max_usd)
 
 

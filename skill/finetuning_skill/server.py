@@ -20,7 +20,7 @@ from mcp.types import Tool as WireTool
 
 from finetuning import settings
 from finetuning.errors import BadInputError, FineTuningError
-from finetuning_skill import TOPICS, approvals, arguments, checklist, dispatch, read_topic
+from finetuning_skill import TOPICS, arguments, ask, checklist, dispatch, read_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,7 +135,7 @@ class FineTuningServer(MCPServer[Any]):
         given = _over_mcp(name, arguments)
         try:
             if context is not None:
-                question = await approvals.ask(name, given, context)
+                question = await ask(name, given, context)
                 if question is not None:
                     return question
             if dispatch.tool(name).detached:

@@ -12,7 +12,7 @@ from mcp import Client
 from mcp.types import CallToolResult, ElicitResult, TextContent
 
 from finetuning import approval
-from finetuning_skill import approvals, dispatch, server
+from finetuning_skill import approve, dispatch, server
 
 pytestmark = pytest.mark.anyio
 Mode = Literal["auto", "legacy"]
@@ -108,7 +108,7 @@ async def test_a_host_that_cannot_ask_is_told_the_terminal_command(
 
 async def test_an_approved_plan_is_not_asked_again(tmp_path: Path) -> None:
     plan, person = a_plan(tmp_path), Person("accept")
-    approvals.approve(plan.plan_id, "9")
+    approve(plan.plan_id, "9")
     await launch("auto", plan, person)
     assert person.asked == []
 
