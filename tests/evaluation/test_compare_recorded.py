@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -469,3 +471,36 @@ def test_a_gate_compares_with_the_answers_that_were_accepted(bench: Bench) -> No
     for other in (write(bench.folder / "strange.jsonl", [{"id": 9999, "output": "x"}]),):
         with pytest.raises(BadInputError, match="no recorded answer belongs"):
             compare_eval(data, base, f"recorded:{accepted}", baseline=str(other))
+
+
+def test_the_benchmark_of_recorded_answers_runs_without_a_socket() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "recorded_report.py"
+    run = subprocess.run(
+        [sys.executable, str(script), "--quick"], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("improved\n")
+
+
+def test_the_page_says_what_would_settle_it_and_marks_the_words_that_differ(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINE_TUNING_SHOW_CONTENT", "1")
+    rows = [{"prompt": f"p{k}", "completion": f"the {k} blue cat"} for k in range(40)]
+    data = str(write(bench.folder / "data.jsonl", rows))
+
+    def side(name: str, wrong: set[int]) -> str:
+        said = [
+            {"id": k + 1, "output": f"the {k} red <b>cat" if k in wrong else f"the {k} blue cat"}
+            for k in range(40)
+        ]
+        return f"recorded:{write(bench.folder / name, said)}"
+
+    result = compare_eval(data, side("b.jsonl", {1, 2, 3}), side("t.jsonl", {4}))
+    assert result.verdict == "underpowered"
+    assert result.report_file is not None
+    page = Path(result.report_file).read_text(encoding="utf-8")
+    assert "rows would settle it; here are 40" in page
+    assert "<mark>red &lt;b&gt;cat</mark>" in page
+    text = Path(result.report_file).with_suffix(".md").read_text(encoding="utf-8")
+    assert "# Is the tuned model better?" in text
+    assert "**red \\<b>cat**" in text

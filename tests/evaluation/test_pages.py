@@ -432,3 +432,55 @@ def test_texts_and_marks_stand_out_from_the_ground_in_both_themes(theme: str) ->
         assert contrast(colours[name], colours["ground"]) >= 3, name
     for name in ("good", "bad", "warning", "neutral"):
         assert contrast(colours[name], colours[f"{name}-ground"]) >= 4.5, name
+
+
+def test_a_scatter_shows_both_intervals_zero_and_what_others_lost() -> None:
+    chart = pages.scatter_chart(
+        [("tuned", (0.06, 0.04, 0.08), (0.2, 0.1, 0.3)), ("arm", (0.01, 0, 0.02), (0.05, 0, 0.1))],
+        title="Gain against loss",
+        x_label="loss",
+        y_label="gain",
+        marks=[(0.05, "LoRA"), (0.111, "rsLoRA")],
+    )
+    assert chart.count("<circle") == 2
+    assert "LoRA" in chart
+    assert "rsLoRA" in chart
+    assert "tuned: 0.06 against 0.2; arm: 0.01 against 0.05" in chart
+    ET.fromstring(chart)
+
+
+def test_markdown_holds_the_same_words_and_tables_and_no_marks_of_its_own() -> None:
+    page = pages.page(
+        "A *title*",
+        [
+            pages.banner("good", "Improved", "by 3"),
+            pages.heading("Task"),
+            pages.paragraph("one_two <three> & [four]"),
+            pages.table(["name", "value"], [("a|b", 1.5), ("c", None)]),
+            pages.key_values([("key", "value")]),
+            pages.bullet_list(["first", "second"]),
+            pages.bar_chart([("x", 2.0)], title="Bars", x_label="units"),
+        ],
+    )
+    text = pages.to_markdown(page)
+    assert text.startswith("# A \\*title\\*\n")
+    for line in (
+        "**Improved**",
+        "## Task",
+        "one\\_two \\<three> & \\[four\\]",
+        "| name | value |",
+        "|---|---|",
+        "| a\\|b | 1.5 |",
+        "- key: value",
+        "- first",
+    ):
+        assert line in text.splitlines(), line
+    assert "Bars. units" in text
+    assert "<svg" not in text
+    assert "<style" not in text
+
+
+@given(st.text(max_size=200))
+def test_any_text_becomes_markdown_on_one_line(text: str) -> None:
+    lines = pages.to_markdown(pages.page("t", [pages.paragraph(text)])).splitlines()
+    assert len([line for line in lines if line.strip()]) <= 2

@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple, cast
 
 from finetuning import pages, runs
 from finetuning.evaluation import sections
-from finetuning.evaluation.blind import draw_opinions
 from finetuning.evaluation.diagnose.curve import Curve, to_curve
 from finetuning.evaluation.diagnose.labels import best_checkpoint, diagnose
 from finetuning.evaluation.diagnose.readers import read_log
 from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.judging import draw_opinions
 from finetuning.evaluation.material import BASE, PACK, TUNED, Answered
 from finetuning.evaluation.metrics import Answers
 from finetuning.evaluation.results import WHERE, EvalComparison, TrainingNote
@@ -60,7 +60,9 @@ def write_all(
     )
     call = answered.call
     whole = EvalComparison.model_validate(_rounded(whole.model_dump(mode="json")))
-    write_text(report, draw_report(whole, curve, call.language, _texts(answered)))
+    drawn = draw_report(whole, curve, call.language, _texts(answered))
+    write_text(report, drawn)
+    write_text(report.with_suffix(".md"), pages.to_markdown(drawn))
     write_json(data, whole.model_dump(mode="json"))
     shown, following = page(whole.flips, call.limit, call.offset, where="compare_eval")
     changes = {"flips": shown, "next_offset": following, "provenance": _short(whole.provenance)}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import tomllib
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from pathlib import Path
+from typing import Final, Literal, cast
 
 from finetuning import pages
 from finetuning.evaluation.results import EvalComparison, General, TaskMetric
@@ -26,7 +30,14 @@ _KINDS: Final[dict[str, Literal["good", "bad", "neutral", "warning"]]] = {
 
 def speaker(language: Language) -> Say:
     """Return what gives the page's words in a language."""
-    return lambda key: _WORDS[key][language == "zh"]
+    words = _words()
+    return lambda key: words[key][language == "zh"]
+
+
+@functools.cache
+def _words() -> dict[str, list[str]]:
+    text = Path(__file__).with_name("diagnose").joinpath("labels.toml").read_text("utf-8")
+    return cast("dict[str, list[str]]", tomllib.loads(text)["comparison"])
 
 
 def verdict(result: EvalComparison, say: Say) -> list[str]:
@@ -63,7 +74,17 @@ def task(result: EvalComparison, say: Say) -> list[str]:
         parts.append(chart)
     if not baseline:
         parts.append(pages.paragraph(f"{say('band')} (±{result.margin:g})."))
-    return [*parts, _task_table(result.task, say)]
+    parts.append(_task_table(result.task, say))
+    first = result.task[0]
+    if not baseline and result.verdict == "underpowered":
+        if first.n_needed is not None:
+            parts.append(pages.paragraph(f"{say('settle').format(first.n_needed, first.n)}."))
+        parts.append(pages.paragraph(f"{say('seen').format(pages.format_number(first.mde))}."))
+    if gate := result.gate:
+        interval = _interval(gate.diff, gate.ci95)
+        said = f"{say(f'gate_{gate.verdict}')}: {interval}, n = {gate.n} ({gate.against})."
+        parts += [pages.heading(say("gate")), pages.paragraph(said)]
+    return parts
 
 
 def _task_table(task: Sequence[TaskMetric], say: Say) -> str:
@@ -114,11 +135,37 @@ def general(result: EvalComparison, say: Say) -> list[str]:
                 matches, title=say("exact_match"), x_label=say("match_axis"), margin=result.margin
             )
         )
+    parts += _trade(result, likelihoods, say)
     domains = [(name, value) for _, g in kept[:1] for name, value in g.by_domain.items()]
     if domains:
         axis = say("elsewhere_axis")
         parts.append(pages.bar_chart(domains, title=say("domain"), x_label=axis))
     return parts
+
+
+USUAL_LOSSES: Final = (("usual_full", 0.030), ("usual_lora", 0.050), ("usual_high", 0.111))
+"""Loss on general text, nats per token. Source: PEFT method_comparison, Llama-3.2-3B (2025-11)."""
+
+
+def _trade(
+    result: EvalComparison, losses: Sequence[tuple[str, float, float, float]], say: Say
+) -> list[str]:
+    """Return gain on the task against loss elsewhere, beside usual losses of other trainings."""
+    if not result.task or result.task[0].diff is None:
+        return []
+    gains = {say("tuned"): (result.task[0].diff, *result.task[0].ci95)}
+    gains |= {arm.name: (arm.diff, *arm.ci95) for arm in result.arms}
+    points = [(loss[0], loss[1:], gains[loss[0]]) for loss in losses if loss[0] in gains]
+    if not points:
+        return []
+    chart = pages.scatter_chart(
+        points,
+        title=say("trade"),
+        x_label=say("elsewhere_axis"),
+        y_label=f"{result.task[0].metric}: {say('tuned_minus_base')}",
+        marks=[(value, say(key)) for key, value in USUAL_LOSSES],
+    )
+    return [chart]
 
 
 def arms(result: EvalComparison, say: Say) -> list[str]:
@@ -179,14 +226,36 @@ def flips(result: EvalComparison, say: Say, texts: dict[str, tuple[str, str, str
     lower = bool(result.task) and result.task[0].better == "lower"
     harmed = [flip for flip in result.flips if (flip.to < flip.from_) != lower]
     helped = [flip for flip in result.flips if (flip.to < flip.from_) == lower]
-    rows = [
-        (flip.id, str(flip.line), flip.from_, flip.to, *texts.get(flip.id, ()))
+    rows: list[tuple[str | float, ...]] = [
+        (flip.id, str(flip.line), flip.from_, flip.to, *_marked(texts.get(flip.id)))
         for flip in (*harmed[:MOST_HARMED], *helped[:MOST_HELPED])
     ]
-    parts = [pages.heading(say("flips")), pages.table(shown, rows)]
+    drawn = pages.table(shown, rows).replace(_OPEN, "<mark>").replace(_CLOSE, "</mark>")
+    parts = [pages.heading(say("flips")), drawn]
     if result.total > len(rows):
         parts.append(pages.paragraph(f"{result.total - len(rows)} {say('flips_more')}."))
     return parts
+
+
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private signs: escaping leaves them, texts lose theirs
+
+
+def _marked(texts: tuple[str, str, str] | None) -> tuple[str, ...]:
+    """Return reference and answers, with the words marked that the reference does not have."""
+    if texts is None:
+        return ()
+    reference, *answers = (text.replace(_OPEN, "").replace(_CLOSE, "") for text in texts)
+    return reference, *(_differences(reference.split(), answer.split()) for answer in answers)
+
+
+def _differences(right: list[str], said: list[str]) -> str:
+    parts: list[str] = []
+    matcher = difflib.SequenceMatcher(None, right, said, autojunk=False)
+    for kind, _, _, start, end in matcher.get_opcodes():
+        words = " ".join(said[start:end])
+        if words:
+            parts.append(words if kind == "equal" else f"{_OPEN}{words}{_CLOSE}")
+    return " ".join(parts)
 
 
 def _interval(value: float, ends: tuple[float, float]) -> str:
@@ -195,91 +264,3 @@ def _interval(value: float, ends: tuple[float, float]) -> str:
 
 def _ends(ends: tuple[float, float]) -> str:
     return f"[{pages.format_number(ends[0])}, {pages.format_number(ends[1])}]"
-
-
-_WORDS: Final[dict[str, tuple[str, str]]] = {
-    "title": ("Is the tuned model better?", "微调后的模型更好吗？"),
-    "baseline_title": ("How good is the base?", "基础模型表现如何？"),
-    "improved": ("Improved", "有提升"),
-    "worse": ("Worse", "变差"),
-    "tied": ("Tied: no difference that matters", "持平：没有实质差别"),
-    "underpowered": ("Too few rows to tell", "样本不足，无法判断"),
-    "invalid": ("The comparison is not valid", "比较无效"),
-    "baseline": ("Baseline", "基线"),
-    "ship": ("Ship", "是否上线"),
-    "yes": ("yes", "是"),
-    "no": ("no", "否"),
-    "needs_more_data": ("needs more data", "需要更多数据"),
-    "task": ("On the task", "任务表现"),
-    "metric": ("metric", "指标"),
-    "rows": ("rows", "行数"),
-    "base": ("base", "基础模型"),
-    "tuned": ("tuned", "微调模型"),
-    "difference": ("tuned − base [95 %]", "微调 − 基础 [95%]"),
-    "interval": ("95 % interval", "95% 区间"),
-    "p_holm": ("p (Holm)", "p（Holm 校正）"),
-    "wins": ("wins / ties / losses", "胜 / 平 / 负"),
-    "mde": ("smallest seen", "可检出的最小差值"),
-    "n_needed": ("rows to settle", "得出结论所需行数"),
-    "score_axis": ("difference of the score (0..1)", "得分差值（0..1）"),
-    "base_axis": ("score of the base (0..1)", "基础模型得分（0..1）"),
-    "nll_axis": (
-        "difference in nats per token (below 0 is better)",
-        "每词元纳特差值（小于 0 更好）",
-    ),
-    "band": ("The shaded band is the margin", "阴影带为容差"),
-    "elsewhere": ("What it cost elsewhere", "对其他能力的影响"),
-    "elsewhere_axis": (
-        "loss in nats per token (above 0 is worse)",
-        "每词元纳特损失（大于 0 更差）",
-    ),
-    "match_axis": ("difference of exact match (0..1)", "完全匹配差值（0..1）"),
-    "domain": ("domain", "领域"),
-    "general_not_worse": ("General ability is kept", "通用能力保持"),
-    "general_worse": ("General ability is worse", "通用能力变差"),
-    "general_unclear": ("General ability: not clear", "通用能力：尚不明确"),
-    "likelihood": ("likelihood (nats per token)", "似然（每词元纳特）"),
-    "exact_match": ("exact match", "完全匹配"),
-    "arms": ("All arms", "所有方案"),
-    "arm": ("arm", "方案"),
-    "score": ("score", "得分"),
-    "against_base": ("against base", "对比基础模型"),
-    "tuned_minus_arm": ("tuned − arm", "微调 − 该方案"),
-    "curve": ("Training", "训练过程"),
-    "loss_axis": ("loss (nats per token)", "损失（每词元纳特）"),
-    "step_axis": ("step", "步数"),
-    "best": ("best checkpoint", "最佳检查点"),
-    "contamination": ("Test rows that training saw", "训练中出现过的测试行"),
-    "exact": ("the same", "完全相同"),
-    "same_prompt": ("same prompt", "提示相同"),
-    "ngram13": ("13 words in a row", "连续 13 个词相同"),
-    "near": ("nearly the same", "近似重复"),
-    "without": ("result without them", "剔除后的结果"),
-    "memorisation": ("Does it know its training rows?", "是否记住了训练行？"),
-    "auc": (
-        "chance that a training row looks more familiar (.5 = none)",
-        "训练行更熟悉的概率（.5 = 无）",
-    ),
-    "gap": ("gap in nats per token", "差距（每词元纳特）"),
-    "canaries": ("planted markers in first place of 64", "在 64 个候选中排第一的标记数"),
-    "exposure": ("exposure of the markers (bits)", "标记暴露度（比特）"),
-    "verbatim": ("answers with 50 words of a training row", "含训练行连续 50 词的回答数"),
-    "refusals": ("refused", "拒答"),
-    "circles": ("goes in circles", "重复循环"),
-    "script": ("other script", "文字不符"),
-    "flips": ("Rows whose answer changed, harm first", "答案发生变化的行（先列变差的）"),
-    "row": ("row", "行"),
-    "line": ("line", "行号"),
-    "flips_more": ("more rows are in the result file", "更多行见结果文件"),
-    "answers": ("How the answers look", "回答形式"),
-    "missing": ("no answer", "无回答"),
-    "truncated": ("cut off", "被截断"),
-    "characters": ("mean length (characters)", "平均长度（字符）"),
-    "speed": ("latency p50 / p95 (ms)", "延迟 p50 / p95（毫秒）"),
-    "made_from": ("How it was made", "生成信息"),
-    "looks": ("looks at this test file so far", "该测试文件已使用次数"),
-    "why": ("Why", "原因"),
-    "cautions": ("Read with care", "注意事项"),
-    "headroom": ("room above the base", "提升空间"),
-    "reference": ("reference", "参考答案"),
-}

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Sequence
+from html.parser import HTMLParser
 from typing import Final, Literal, NamedTuple
 
 from finetuning.pages.blocks import (
@@ -23,7 +25,13 @@ from finetuning.pages.blocks import (
     paragraph,
     table,
 )
-from finetuning.pages.charts import Series, bar_chart, interval_chart, line_chart
+from finetuning.pages.charts import (
+    Series,
+    bar_chart,
+    interval_chart,
+    line_chart,
+    scatter_chart,
+)
 from finetuning.pages.drawing import (
     RIGHT,
     WIDTH,
@@ -59,10 +67,12 @@ __all__ = [
     "page",
     "paragraph",
     "review_sheet",
+    "scatter_chart",
     "standalone_svg",
     "table",
     "text_fields",
     "timeline_chart",
+    "to_markdown",
     "tornado_chart",
     "write_png",
 ]
@@ -219,3 +229,64 @@ def _letter(place: int) -> str:
 
 def _tint(place: int) -> str:
     return f"s{place % SERIES_COLOURS}"
+
+
+class _Markdown(HTMLParser):
+    """Turns the blocks of a page into Markdown; a chart becomes the words that describe it."""
+
+    _BEFORE: Final = {
+        "h1": "\n# ",
+        "h2": "\n## ",
+        "p": "\n",
+        "li": "- ",
+        "strong": "**",
+        "mark": "**",
+    }
+    _AFTER: Final = {"h1": "\n", "h2": "\n", "p": "\n", "li": "\n", "strong": "**", "mark": "**",
+                    "dt": ": ", "dd": "\n"}  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self._columns = self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        if tag in {"svg", "head", "script", "figcaption"}:
+            self._hidden += 1
+            self.parts.append(f"{_bare(named.get('aria-label') or '')}\n" * ("aria-label" in named))
+        elif tag in {"figure", "table"}:
+            self.parts.append("\n")
+        elif tag in {"th", "td"}:
+            self.parts.append("| ")
+            self._columns += tag == "th"
+        else:
+            self.parts.append("- " if tag == "dt" else self._BEFORE.get(tag, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"svg", "head", "script", "figcaption"}:
+            self._hidden -= 1
+        elif tag in {"th", "td"}:
+            self.parts.append(" ")
+        elif tag == "tr":
+            self.parts.append("|\n" + "|---" * self._columns + "|\n" * (self._columns > 0))
+            self._columns = 0
+        else:
+            self.parts.append(self._AFTER.get(tag, ""))
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden and data.strip():
+            ends = " " * data[0].isspace(), " " * data[-1].isspace()
+            self.parts.append(ends[0] + _bare(data) + ends[1])
+
+
+def _bare(text: str) -> str:
+    """Return text on one line in which no sign is a mark of Markdown."""
+    return re.sub(r"([\\`*_|<\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def to_markdown(html_page: str) -> str:
+    """Return a page of this package as Markdown: the same words and tables, no pictures."""
+    reader = _Markdown()
+    reader.feed(html_page)
+    return re.sub(r"\n{3,}", "\n\n", "".join(reader.parts)).strip() + "\n"

@@ -125,6 +125,47 @@ def interval_chart(
     return figure(title, f"{title}. {x_label}. {spoken}", parts, bottom + 40)
 
 
+def scatter_chart(
+    points: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    marks: Sequence[tuple[float, str]] = (),
+) -> str:
+    """Return named points with their intervals in both directions, and zero of both axes.
+
+    Args:
+        points: Name, x and y, each as value, low end, high end.
+        title: What the chart shows.
+        x_label: Name and unit of the x axis.
+        y_label: Name and unit of the y axis.
+        marks: Vertical lines for comparison: x and a short text.
+    """
+    top, bottom = 14 + 15 * len(marks), 250 + 15 * len(marks)
+    across = [value for _, xs, _ in points for value in xs] + [x for x, _ in marks]
+    y_scale = scale_for([v for _, _, ys in points for v in ys] + [0.0], bottom, top)
+    left = left_of([tick.label for tick in y_scale.ticks()])
+    x_scale = scale_for([*across, 0.0], left, WIDTH - RIGHT)
+    parts = [*x_axis(x_scale, top, bottom, x_label), *y_axis(y_scale, left, y_label)]
+    parts.append(segment("axis", left, y_scale(0.0), WIDTH - RIGHT, y_scale(0.0)))
+    parts.append(segment("axis", x_scale(0.0), top, x_scale(0.0), bottom))
+    for k, (x, text) in enumerate(sorted(marks)):
+        parts.append(_mark(x_scale(x), 14 + 15 * k, bottom, text))
+    for index, (_, xs, ys) in enumerate(points):
+        colour = f"var(--s{index % SERIES_COLOURS})"
+        (x, *x_ends), (y, *y_ends) = map(x_scale, xs), map(y_scale, ys)
+        for x1, y1, x2, y2 in ((x_ends[0], y, x_ends[1], y), (x, y_ends[0], x, y_ends[1])):
+            stroked = f'style="stroke:{colour};stroke-width:2"'
+            parts.append(f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" {stroked}/>')
+        parts.append(f'<circle cx="{x}" cy="{y}" r="5" style="fill:{colour}"/>')
+    spoken = "; ".join(
+        f"{name}: {format_number(xs[0])} against {format_number(ys[0])}" for name, xs, ys in points
+    )
+    keys = [(line_key(k), name) for k, (name, _, _) in enumerate(points)]
+    return figure(title, f"{title}. {x_label}; {y_label}. {spoken}", parts, bottom + 40, keys)
+
+
 def bar_chart(rows: Sequence[tuple[str, float]], *, title: str, x_label: str) -> str:
     """Return horizontal bars from zero, each with its label and value above it.
 
