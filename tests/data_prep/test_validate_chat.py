@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from finetuning.data_prep.targets import CHAT_RULES
 from finetuning.data_prep.validate import validate_row
-from finetuning.data_prep.validate.chat_rules import CHAT_RULES
 
 U: dict[str, Any] = {"role": "user", "content": "What is due?"}
 A: dict[str, Any] = {"role": "assistant", "content": "Nothing is due."}

@@ -17,12 +17,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from finetuning.data_prep.targets import TARGETS, Method
-from finetuning.data_prep.validate import ValidationResult, ranges, validate_jsonl, whole
+from finetuning.data_prep.targets import CHAT_RULES, TARGETS, Method
+from finetuning.data_prep.validate import (
+    FindingTally,
+    ValidationResult,
+    limits_for,
+    ranges,
+    validate_jsonl,
+    whole,
+)
 from finetuning.data_prep.validate.chat import texts_of
-from finetuning.data_prep.validate.chat_rules import CHAT_RULES
 from finetuning.data_prep.validate.quick import quick_check
-from finetuning.data_prep.validate.reports import FindingTally, limits_for
 from finetuning.data_prep.validate.scan import LineScan, check_tools
 from finetuning.data_prep.validate.typed import QUICK_CHATS, Found, Job, copied, write_frame
 from finetuning.errors import BadInputError

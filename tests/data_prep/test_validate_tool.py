@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetuning.data_prep.targets import TARGETS, TargetName, find_target, method_for
-from finetuning.data_prep.validate import CODES, validate_jsonl, validate_row
-from finetuning.data_prep.validate.reports import Limits, check_length, limits_for
+from finetuning.data_prep.validate import CODES, Limits, limits_for, validate_jsonl, validate_row
+from finetuning.data_prep.validate.reports import check_length
 from finetuning.data_prep.validate.scan import fast_check
 from finetuning.errors import BadInputError, NotAllowedError, UnknownNameError
 from finetuning.tokens import count_examples, counter_for

@@ -108,7 +108,7 @@ class RowCosts:
 
     def __init__(self, target: str) -> None:
         """Load the tokenizer."""
-        from finetuning.data_prep.validate.reports import limits_for
+        from finetuning.data_prep.validate import limits_for
         from finetuning.data_prep.validate.scan import BillTally
         from finetuning.tokens import counter_for
 

@@ -16,8 +16,8 @@ from finetuning.data_prep.preparation.table import Table
 from finetuning.data_prep.quality import quality_finding
 from finetuning.data_prep.results import PARTS, CheckedRows, Part, PartTokens, PreparedData
 from finetuning.data_prep.targets import TARGETS, TargetName
-from finetuning.data_prep.validate import validate_jsonl
-from finetuning.data_prep.validate.reports import Limits, check_length, limits_for
+from finetuning.data_prep.validate import Limits, limits_for, validate_jsonl
+from finetuning.data_prep.validate.reports import check_length
 from finetuning.files import write_jsonl
 from finetuning.records import Finding, Json, NextCall
 from finetuning.settings import settings

@@ -1,17 +1,19 @@
 """Validation of training files: every fault with line, place, code and fix.
 
-Here: the tool ``validate_jsonl``: one pass, every fault, one page of them. What does the work is
-imported when called: this package is imported at every start.
+Here: the tool ``validate_jsonl`` (one pass, every fault, one page of them), the limits and the
+count of findings. What does the work is imported when called: this package is imported at every
+start.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from pydantic import Field
-
+from finetuning.data_prep.results import ValidationResult
 from finetuning.data_prep.targets import (
     TARGETS,
     Method,
@@ -21,11 +23,10 @@ from finetuning.data_prep.targets import (
     method_for,
 )
 from finetuning.errors import lazy
-from finetuning.records import Finding, Json, NextCall, ToolResult, page
-from finetuning.tokens import TokenStats
+from finetuning.records import Finding, Json, NextCall, page
 
 if TYPE_CHECKING:
-    from finetuning.data_prep.validate.reports import CODES, FindingTally
+    from finetuning.data_prep.validate.reports import CODES
     from finetuning.data_prep.validate.scan import BillTally
     from finetuning.data_prep.validate.whole import FileScan
 else:  # type checkers see the imports above, and so every wrong name
@@ -35,40 +36,9 @@ __all__ = ["CODES", "TARGETS", "ValidationResult", "validate_jsonl", "validate_r
 
 _WHERE = "validate_jsonl"
 
-
-class ValidationResult(ToolResult):
-    """What is wrong with a training file, and how many tokens it has."""
-
-    valid: bool = Field(description="True where no finding is an error.")
-    target: str
-    method: str
-    n_rows: int = Field(description="Lines that are not blank.")
-    n_errors: int
-    n_warnings: int
-    findings: list[Finding] = Field(description="One page, in the order of the file.")
-    counts: dict[str, int] = Field(description="Findings by code, of the whole file.")
-    total: int = Field(description="Findings of the whole file.")
-    next_offset: int | None = Field(default=None, description="Offset of the next page.")
-    tokens: TokenStats | None = Field(default=None, description="None: not counted.")
-    billed_tokens_per_epoch: int | None = Field(
-        default=None,
-        description="Tokens that one epoch costs; nothing is billed for local targets.",
-    )
-    findings_file: str | None = Field(default=None, description="JSON Lines of all findings.")
-    source: str = Field(description="Where the target's rules come from, and when checked.")
-
-    def exit_code(self) -> int:
-        """Return 1 where the file is not valid."""
-        return 0 if self.valid else 1
-
-    def summary(self) -> str:
-        """Say valid or not, with the counts."""
-        verdict = "valid" if self.valid else "NOT valid"
-        worst = ", ".join(f"{code} {count}" for code, count in list(self.counts.items())[:5])
-        return (
-            f"{verdict} for {self.target}: {self.n_rows} rows, {self.n_errors} errors, "
-            f"{self.n_warnings} warnings{f' ({worst})' if worst else ''}"
-        )
+_OPENAI_TARGETS: Final = frozenset({"openai_chat", "openai_preference", "azure_chat"})
+_ROW_TOKENS_4O: Final = 65_536
+"""Training context of gpt-4o and gpt-4o-mini: OpenAI's model pages (checked 2026-08-21)."""
 
 
 def validate_jsonl(
@@ -109,7 +79,6 @@ def validate_jsonl(
     Source: formats and limits in ``targets.TARGETS`` (checked 2026-11-20);
     knowledge: data-prep.md#finding-codes
     """
-    from finetuning.data_prep.validate.reports import FindingTally, limits_for
     from finetuning.data_prep.validate.scan import BillTally
     from finetuning.data_prep.validate.whole import FileScan
     from finetuning.files import atomic_write, resolve_read, resolve_write
@@ -207,3 +176,80 @@ def validate_row(target: str, row: dict[str, Json]) -> list[Finding]:
     report = RowReport()
     check_row(known.name, known.method, row, report)
     return report.findings
+
+
+class Limits(NamedTuple):
+    """Limits that hold for one call, after the model has had its say."""
+
+    min_rows: int | None
+    advised_rows: int | None
+    max_rows: int | None
+    max_bytes: int | None
+    row_tokens: int | None
+    long_row_fails: bool
+
+
+def limits_for(target: Target, model: str | None) -> Limits:
+    """Return the limits of a target, changed where the model is known to differ.
+
+    Llama 3.x on Bedrock: 100 to 10,000 rows of 16,000 tokens (90B: 10,000); OpenAI's 4o family:
+    65,536 tokens. Sources: ``targets.TARGETS`` (checked 2026-11-20).
+    """
+    name = (model or "").lower()
+    limits = Limits(
+        target.min_rows,
+        target.advised_rows,
+        target.max_rows,
+        target.max_bytes,
+        target.max_row_tokens,
+        target.long_row == "fails",
+    )
+    if target.name == "bedrock_converse" and "llama" in name:
+        tokens = 10_000 if "90b" in name else 16_000
+        return limits._replace(min_rows=100, max_rows=10_000, row_tokens=tokens)
+    if target.name in _OPENAI_TARGETS and "gpt-4o" in name:
+        return limits._replace(row_tokens=_ROW_TOKENS_4O)
+    return limits
+
+
+class FindingTally:
+    """All findings of a file pass through here, in order."""
+
+    def __init__(self, limit: int | None, offset: int, stream: IO[bytes] | None) -> None:
+        """Start at nothing.
+
+        Args:
+            limit: Most findings to keep; None keeps all.
+            offset: Findings to skip before keeping.
+            stream: Takes every finding as a JSON line, if given.
+        """
+        self._first = offset
+        self._end = None if limit is None else offset + limit
+        self._stream = stream
+        self.counts: Counter[str] = Counter()
+        self.n_errors = 0
+        self.n_warnings = 0
+        self.kept: list[Finding] = []
+
+    @property
+    def total(self) -> int:
+        """Findings so far."""
+        return self.n_errors + self.n_warnings
+
+    @property
+    def next_offset(self) -> int | None:
+        """Offset of the next page, None where there is none."""
+        return self._end if self._end is not None and self._end < self.total else None
+
+    def add(self, found: Iterable[Finding]) -> None:
+        """Count findings, keep those of the page, write all."""
+        for item in found:
+            if self._first <= self.total and (self._end is None or self.total < self._end):
+                self.kept.append(item)
+            self.counts[item.code] += 1
+            if item.severity == "error":
+                self.n_errors += 1
+            else:
+                self.n_warnings += 1
+            if self._stream is not None:
+                self._stream.write(item.model_dump_json().encode() + b"\n")

@@ -11,9 +11,16 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from finetuning.data_prep.validate.chat_rules import CallBook, ChatRules, tool_names
+from finetuning.data_prep.targets import ChatRules
 from finetuning.data_prep.validate.parts import MAX_IMAGES, check_content
-from finetuning.data_prep.validate.reports import RowReport, describe, pointer, shown
+from finetuning.data_prep.validate.reports import (
+    CallBook,
+    RowReport,
+    describe,
+    pointer,
+    shown,
+    tool_names,
+)
 from finetuning.data_prep.validate.typed import (
     AnswerTurn,
     ChatRow,

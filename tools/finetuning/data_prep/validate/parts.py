@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, cast
 
-from finetuning.data_prep.validate.chat_rules import ChatRules
+from finetuning.data_prep.targets import ChatRules
 from finetuning.data_prep.validate.reports import RowReport, describe, pointer, shown
 from finetuning.records import Json, Severity
 

@@ -1,29 +1,27 @@
-"""Findings: the closed list of codes, those of one row, by the limits, and counted over all.
+"""Findings: the closed list of codes, those of one row, by the limits, of its tools and calls.
 
 Values are told by type and size, never shown.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Final, NamedTuple, cast
+from typing import Final, cast
 
-from finetuning.data_prep.targets import Target
+from finetuning.data_prep.targets import ChatRules
+from finetuning.data_prep.validate import Limits
 from finetuning.files import READER_CODES, Code
 from finetuning.records import Finding, Json, Severity
 
+_TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST_KEYS: Final = 50
 """Unknown keys of one object that are named one by one."""
 _SHOWN_NAME: Final = re.compile(r"[\w.:$-]{1,32}")
 """Roles and keys may be shown, but only if they look like names, not like row text."""
-
-_OPENAI_TARGETS: Final = frozenset({"openai_chat", "openai_preference", "azure_chat"})
-_ROW_TOKENS_4O: Final = 65_536
-"""Training context of gpt-4o and gpt-4o-mini: OpenAI's model pages (checked 2026-08-21)."""
 
 
 def _load() -> dict[str, Code]:
@@ -160,40 +158,6 @@ class RowReport:
             self.add("unknown_key", base or None, message, severity=severity)
 
 
-class Limits(NamedTuple):
-    """Limits that hold for one call, after the model has had its say."""
-
-    min_rows: int | None
-    advised_rows: int | None
-    max_rows: int | None
-    max_bytes: int | None
-    row_tokens: int | None
-    long_row_fails: bool
-
-
-def limits_for(target: Target, model: str | None) -> Limits:
-    """Return the limits of a target, changed where the model is known to differ.
-
-    Llama 3.x on Bedrock: 100 to 10,000 rows of 16,000 tokens (90B: 10,000); OpenAI's 4o family:
-    65,536 tokens. Sources: ``targets.TARGETS`` (checked 2026-11-20).
-    """
-    name = (model or "").lower()
-    limits = Limits(
-        target.min_rows,
-        target.advised_rows,
-        target.max_rows,
-        target.max_bytes,
-        target.max_row_tokens,
-        target.long_row == "fails",
-    )
-    if target.name == "bedrock_converse" and "llama" in name:
-        tokens = 10_000 if "90b" in name else 16_000
-        return limits._replace(min_rows=100, max_rows=10_000, row_tokens=tokens)
-    if target.name in _OPENAI_TARGETS and "gpt-4o" in name:
-        return limits._replace(row_tokens=_ROW_TOKENS_4O)
-    return limits
-
-
 def check_length(line: int, tokens: int, limits: Limits, *, exact: bool) -> Finding | None:
     """Return a finding for a row over the model's limit.
 
@@ -211,44 +175,116 @@ def check_length(line: int, tokens: int, limits: Limits, *, exact: bool) -> Find
     )
 
 
-class FindingTally:
-    """All findings of a file pass through here, in order."""
+def tool_names(tools: Json, place: str, report: RowReport) -> set[str] | None:
+    """Check tool definitions and return their names; None where there is no list."""
+    if tools is None:
+        return None
+    if not isinstance(tools, list):
+        report.add("wrong_type", place, f"expected an array, found {describe(tools)}")
+        return None
+    names: set[str] = set()
+    for at, tool in enumerate(cast("list[Json]", tools)):
+        spot = f"{place}/{at}"
+        fields = report.object(tool, spot)
+        function = (fields or {}).get("function", fields)
+        name = cast("dict[str, Json]", function).get("name") if isinstance(function, dict) else None
+        if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+            report.add("tool_definition", spot, f"function.name is {describe(name)}")
+            continue
+        names.add(name)
+        parameters = cast("dict[str, Json]", function).get("parameters", {})
+        if not isinstance(parameters, dict):
+            report.add("tool_definition", spot, f"parameters is {describe(parameters)}")
+    return names
 
-    def __init__(self, limit: int | None, offset: int, stream: IO[bytes] | None) -> None:
-        """Start at nothing.
 
-        Args:
-            limit: Most findings to keep; None keeps all.
-            offset: Findings to skip before keeping.
-            stream: Takes every finding as a JSON line, if given.
-        """
-        self._first = offset
-        self._end = None if limit is None else offset + limit
-        self._stream = stream
-        self.counts: Counter[str] = Counter()
-        self.n_errors = 0
-        self.n_warnings = 0
-        self.kept: list[Finding] = []
+class CallBook:
+    """Follows the calls of one conversation and their results."""
 
-    @property
-    def total(self) -> int:
-        """Findings so far."""
-        return self.n_errors + self.n_warnings
+    def __init__(self, names: set[str] | None, rules: ChatRules, report: RowReport) -> None:
+        """Start with the tools that the row defines (None: it has no list)."""
+        self._names = names
+        self._rules = rules
+        self.report = report
+        self._seen: set[str] = set()
+        self._open: dict[str, str] = {}  # call id -> where it was made
+        self._asked_for_tools = False
 
-    @property
-    def next_offset(self) -> int | None:
-        """Offset of the next page, None where there is none."""
-        return self._end if self._end is not None and self._end < self.total else None
+    def calls(self, calls: Json, place: str) -> None:
+        """Check the calls of one answer."""
+        for at, call in enumerate(self.report.items(calls, place) or []):
+            self._call(call, f"{place}/{at}")
+        if self._names is None and not self._asked_for_tools:
+            self._asked_for_tools = True
+            self.report.add("tools_missing", "/tools", "calls, but the row defines no tools")
 
-    def add(self, found: Iterable[Finding]) -> None:
-        """Count findings, keep those of the page, write all."""
-        for item in found:
-            if self._first <= self.total and (self._end is None or self.total < self._end):
-                self.kept.append(item)
-            self.counts[item.code] += 1
-            if item.severity == "error":
-                self.n_errors += 1
-            else:
-                self.n_warnings += 1
-            if self._stream is not None:
-                self._stream.write(item.model_dump_json().encode() + b"\n")
+    def _call(self, call: Json, place: str) -> None:
+        fields = self.report.object(call, place)
+        if fields is None:
+            return
+        self._id(fields.get("id"), place)
+        if fields.get("type", "function") != "function":
+            self.report.add("invalid_tool_call", f"{place}/type", "type is not 'function'")
+        function = fields.get("function")
+        if not isinstance(function, dict):
+            message = f"function is {describe(function)}"
+            self.report.add("invalid_tool_call", f"{place}/function", message)
+            return
+        self._function(cast("dict[str, Json]", function), f"{place}/function")
+
+    def _id(self, value: Json, place: str) -> None:
+        spot = f"{place}/id"
+        if not isinstance(value, str) or not value:
+            if self._rules.arguments == "string":  # local trainers do without ids
+                self.report.add("invalid_tool_call", spot, f"the id is {describe(value)}")
+            return
+        wanted = self._rules.tool_id_length
+        if wanted and len(value) != wanted:
+            self.report.add("tool_call_id_length", spot, f"{len(value)} characters")
+        if value in self._seen:
+            self.report.add("duplicate_tool_call_id", spot, f"{shown(value)} stands twice")
+        self._seen.add(value)
+        self._open[value] = place
+
+    def _function(self, function: Mapping[str, Json], place: str) -> None:
+        name = function.get("name")
+        if not isinstance(name, str) or not name:
+            self.report.add("invalid_tool_call", f"{place}/name", f"it is {describe(name)}")
+        elif self._names is not None and name not in self._names:
+            message = f"{shown(name)} is not among the {len(self._names)} tools of the row"
+            self.report.add("unknown_tool", f"{place}/name", message)
+        if not self.report.need(function, "arguments", place):
+            return
+        self._arguments(function["arguments"], pointer(place, "arguments"))
+
+    def _arguments(self, value: Json, place: str) -> None:
+        if isinstance(value, dict) and self._rules.arguments == "either":
+            return
+        if not isinstance(value, str):
+            self.report.add("arguments_not_string", place, f"found {describe(value)}")
+            return
+        try:
+            decoded: Json = json.loads(value)
+        except (ValueError, RecursionError):
+            self.report.add("arguments_not_json", place, f"{describe(value)}, not JSON")
+            return
+        if not isinstance(decoded, dict):
+            self.report.add("arguments_not_json", place, f"JSON, but {describe(decoded)}")
+
+    def result(self, message: Mapping[str, Json], place: str) -> None:
+        """Check one result and close its call."""
+        name = message.get("tool_call_id")
+        if name is None and self._rules.arguments == "either":
+            return
+        spot = pointer(place, "tool_call_id")
+        if not isinstance(name, str):
+            self.report.add("unmatched_tool_result", spot, f"the id is {describe(name)}")
+        elif self._open.pop(name, None) is None:
+            message_text = "no open call has this id"
+            self.report.add("unmatched_tool_result", spot, message_text)
+
+    def next_turn(self) -> None:
+        """Report calls that had no result before somebody else spoke."""
+        for place in self._open.values():
+            self.report.add("unanswered_tool_call", place, "no result before the next turn")
+        self._open.clear()

@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, cast
 
-from finetuning.data_prep.targets import Method
+from finetuning.data_prep.targets import CHAT_RULES, ChatRules, Method
 from finetuning.data_prep.validate.chat import End, check_chat_row, check_messages
-from finetuning.data_prep.validate.chat_rules import CHAT_RULES, ChatRules, tool_names
 from finetuning.data_prep.validate.parts import (
     check_converse,
     check_gemini,
     check_gemini_preference,
 )
-from finetuning.data_prep.validate.reports import RowReport, describe, kind, shown
+from finetuning.data_prep.validate.reports import RowReport, describe, kind, shown, tool_names
 from finetuning.data_prep.validate.texts import check_texts
 from finetuning.records import Json, Severity
 

@@ -12,17 +12,10 @@ from typing import Any, Final, cast
 import msgspec
 
 from finetuning.data_prep.targets import TARGETS, Method, Target, method_for
+from finetuning.data_prep.validate import FindingTally, Limits, limits_for
 from finetuning.data_prep.validate.chat import texts_of
-from finetuning.data_prep.validate.chat_rules import tool_names
 from finetuning.data_prep.validate.quick import quick_check
-from finetuning.data_prep.validate.reports import (
-    FindingTally,
-    Limits,
-    RowReport,
-    check_length,
-    finding,
-    limits_for,
-)
+from finetuning.data_prep.validate.reports import RowReport, check_length, finding, tool_names
 from finetuning.data_prep.validate.rows import check_row
 from finetuning.data_prep.validate.skim import text_quotes
 from finetuning.data_prep.validate.texts import check_texts, read_row, walk

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 
 from finetuning.data_prep.targets import Target
+from finetuning.data_prep.validate import Limits
 from finetuning.data_prep.validate.quick import quick_check
 from finetuning.data_prep.validate.ranges import scan_ranges
-from finetuning.data_prep.validate.reports import Limits, finding
+from finetuning.data_prep.validate.reports import finding
 from finetuning.data_prep.validate.scan import LineScan, check_tools, fast_check
 from finetuning.data_prep.validate.typed import Job, Part, identity
 from finetuning.files import control_bytes
