@@ -15,6 +15,7 @@ above .55 of the first adapter's time.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import random
 import statistics
@@ -27,22 +28,24 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+LIBRARIES = ("torch", "peft", "tokenizers", "transformers")
 VOCABULARY, NEW_TOKENS = 8_000, 16
 TOGGLING, TWO_MODELS, SECOND = 1.2, 1.3, 0.55
 
 
+def load(name: str) -> Any:
+    """Return a library whose types are partial."""
+    return importlib.import_module(name)
+
+
 def make_models(folder: Path, *, quick: bool) -> None:
     """Write base, tokenizer and two adapters."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
+    torch, peft, tokenizers, transformers = map(load, LIBRARIES)
     words = {name: k for k, name in enumerate(("<pad>", "<eos>", "<unk>"))}
     words |= {f"w{k}": k + 3 for k in range(VOCABULARY - 3)}
-    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer: Any = PreTrainedTokenizerFast(
+    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
     )
     tokenizer.save_pretrained(folder / "base")
@@ -50,17 +53,17 @@ def make_models(folder: Path, *, quick: bool) -> None:
     size = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
     if not quick:
         size = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8}
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=VOCABULARY, num_attention_heads=8, num_key_value_heads=8, pad_token_id=0,
         eos_token_id=1, max_position_embeddings=1024, tie_word_embeddings=True, **size,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder / "base")
+    transformers.LlamaForCausalLM(config).save_pretrained(folder / "base")
     for name in ("first", "second"):
-        base: Any = LlamaForCausalLM.from_pretrained(folder / "base")
-        tuned = get_peft_model(
-            base,
-            LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+        base = transformers.LlamaForCausalLM.from_pretrained(folder / "base")
+        settings = peft.LoraConfig(
+            r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
         )
+        tuned = peft.get_peft_model(base, settings)
         for key, weight in tuned.named_parameters():
             if "lora_B" in key:
                 torch.nn.init.normal_(weight, std=0.02)
@@ -80,8 +83,7 @@ def make_questions(count: int) -> list[dict[str, Any]]:
 
 def plain_answers(model: Any, tokenizer: Any, chunks: list[list[dict[str, Any]]]) -> dict[str, str]:
     """Answer batches the way a script does."""
-    import torch
-
+    torch = load("torch")
     tokenizer.padding_side = "left"
     found: dict[str, str] = {}
     for chunk in chunks:
@@ -106,27 +108,29 @@ def in_chunks(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [rows[start : start + 16] for start in range(0, len(rows), 16)]
 
 
+def silent(_done: int, _total: int, _what: str) -> None:
+    """Take progress and say nothing."""
+
+
 def ours(model: Any, sides: list[str], rows: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """Answer with the code under test."""
     from finetuning.evaluation.local.__main__ import answer_jobs
 
     job = {"sides": sides, "generate": True, "nll": False, "questions": rows}
-    found = answer_jobs(model, {"test": job}, NEW_TOKENS, lambda *_: None, remember=False)
+    found = answer_jobs(model, {"test": job}, NEW_TOKENS, silent, remember=False)
     return {side: {key: row[0] or "" for key, row in found[side]["test"].items()} for side in sides}
 
 
 def main() -> int:
     """Print seconds and ratios; return 1 below a reach or where answers differ."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
-
     from finetuning.evaluation.local import load_model
 
+    torch, peft, _, transformers = map(load, LIBRARIES)
+    bases, adapters = transformers.AutoModelForCausalLM, peft.PeftModel
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -135,15 +139,15 @@ def main() -> int:
         rows = make_questions(16 if quick else 64)
         by_length = sorted(rows, key=lambda row: -len(row["prompt"].split()))
         base, first = str(folder / "base"), str(folder / "first")
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base)
         both = load_model(base, {"base": None, "tuned": first})
         alone = load_model(base, {"tuned": str(folder / "second")})
-        toggled: Any = PeftModel.from_pretrained(
-            AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), first
+        toggled = adapters.from_pretrained(
+            bases.from_pretrained(base, dtype=torch.float32), first
         ).eval()
-        plain: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-        merged: Any = PeftModel.from_pretrained(
-            AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), first
+        plain = bases.from_pretrained(base, dtype=torch.float32).eval()
+        merged = adapters.from_pretrained(
+            bases.from_pretrained(base, dtype=torch.float32), first
         ).merge_and_unload()
 
         def toggling() -> dict[str, dict[str, str]]:
