@@ -236,7 +236,7 @@ class VendorServer(ThreadingHTTPServer):
 
 @pytest.fixture
 def vendor(monkeypatch: pytest.MonkeyPatch) -> Generator[VendorServer]:
-    monkeypatch.setattr("finetuning.evaluation.network.PAUSE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("finetuning.evaluation.servers.PAUSE_SECONDS", (0.0, 0.0))
     with VendorServer() as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()

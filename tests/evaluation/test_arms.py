@@ -10,7 +10,7 @@ import pytest
 
 from finetuning.errors import BadInputError
 from finetuning.evaluation import Arm, compare_eval
-from finetuning.evaluation.arms import headroom_of
+from finetuning.evaluation.call import headroom_of
 from finetuning.evaluation.results import TaskMetric
 from finetuning.evaluation.servers import CompatibleServer
 from finetuning.evaluation.targets import HttpTarget, parse_target

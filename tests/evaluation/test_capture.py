@@ -18,7 +18,8 @@ import pytest
 from finetuning import approval, runs
 from finetuning.errors import BadInputError, NotAllowedError, RunFailedError
 from finetuning.evaluation import CapturedOutputs, capture_outputs, compare_eval
-from finetuning.evaluation.captured import agreement_of, terms_of
+from finetuning.evaluation.capture import terms_of
+from finetuning.evaluation.capturing import agreement_of
 from finetuning.evaluation.targets import parse_target
 from finetuning_skill import dispatch
 

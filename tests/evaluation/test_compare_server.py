@@ -76,7 +76,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture(autouse=True)
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetuning.evaluation.network.PAUSE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("finetuning.evaluation.servers.PAUSE_SECONDS", (0.0, 0.0))
 
 
 @pytest.fixture

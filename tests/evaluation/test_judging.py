@@ -65,6 +65,7 @@ def call(data: Path, **options: Any) -> Call:
         "review": "none",
         "reviews_file": None,
         "label_agreement": None,
+        "baseline": None,
         "log": None,
         "max_tokens": 8,
         "language": "en",

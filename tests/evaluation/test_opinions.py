@@ -17,7 +17,7 @@ import pytest
 from finetuning import approval
 from finetuning.errors import BadInputError, NotAllowedError
 from finetuning.evaluation import EvalComparison, compare_eval
-from finetuning.evaluation.blind import Sheet
+from finetuning.evaluation.arms import Sheet
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.judging import Choice, Pair, kappa, read_verdict, same_length
 from finetuning.evaluation.targets import Answer

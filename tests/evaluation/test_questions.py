@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 
 from finetuning.errors import BadInputError
-from finetuning.evaluation.inputs import (
-    Question,
-    held_out_file,
-    message_text,
-    read_questions,
-)
+from finetuning.evaluation.call import held_out_file
+from finetuning.evaluation.inputs import Question, message_text, read_questions
 
 Write = Callable[..., Path]
 

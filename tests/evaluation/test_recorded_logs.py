@@ -12,7 +12,7 @@ import pytest
 
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.evaluation import compare_eval
-from finetuning.evaluation.recorded import read_recording
+from finetuning.evaluation.inputs import read_recording
 
 Write = Callable[..., Path]
 

@@ -15,7 +15,7 @@ import pytest
 from finetuning import approval
 from finetuning.errors import BadInputError, MissingExtraError, NotAllowedError
 from finetuning.evaluation import EvalComparison, compare_eval
-from finetuning.evaluation.network import pause_seconds
+from finetuning.evaluation.servers import pause_seconds
 from finetuning.evaluation.targets import VendorTarget, parse_target
 
 NO_HEADERS: dict[str, str] = {}
@@ -243,7 +243,7 @@ def test_a_standing_approval_covers_a_catalogue_price_but_never_the_callers(
 def test_pauses_grow_and_a_server_that_wants_too_long_a_wait_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("finetuning.evaluation.network.PAUSE_SECONDS", (0.5, 30.0))
+    monkeypatch.setattr("finetuning.evaluation.servers.PAUSE_SECONDS", (0.5, 30.0))
     pauses = [pause_seconds(attempt, None) for attempt in range(12)]
     assert all(pause is not None and 0 < pause <= 30 for pause in pauses)
     assert 0.25 <= cast("float", pauses[0]) <= 0.5

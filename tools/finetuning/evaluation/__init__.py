@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
-from finetuning.evaluation.capture import capture_outputs
-from finetuning.evaluation.captured import CapturedOutputs
+from finetuning.evaluation.capture import CapturedOutputs, capture_outputs
 from finetuning.evaluation.diagnose import RunDiagnosis, diagnose_run
 from finetuning.evaluation.results import WHERE, Arm, EvalComparison, RemotePlan
 from finetuning.records import NextCall, Usd
@@ -119,9 +118,10 @@ def compare_eval(
 
 def run_comparison(call: Call) -> EvalComparison:
     """Return the verdict of one call (see ``compare_eval``), or the plan of a dry run."""
+    from finetuning.evaluation.arms import give_opinions
     from finetuning.evaluation.asking import ask_all
     from finetuning.evaluation.assembly import assemble
-    from finetuning.evaluation.blind import give_opinions, judge_target
+    from finetuning.evaluation.call import judge_target
     from finetuning.evaluation.material import TUNED, Answered, gather
     from finetuning.evaluation.report import provenance_of, read_training, write_all
     from finetuning.evaluation.sending import refuse_offline, require_approval
@@ -155,8 +155,7 @@ def run_comparison(call: Call) -> EvalComparison:
 
 
 def _sending(call: Call, material: Material) -> Sending:
-    from finetuning.evaluation.blind import judge_prices, judge_target
-    from finetuning.evaluation.judging import price_judge
+    from finetuning.evaluation.call import judge_prices, judge_target, price_judge
     from finetuning.evaluation.sending import Sending, host_of
 
     cost, said = price_sides(

@@ -18,10 +18,9 @@ from typing import Any, Final, cast
 
 from finetuning import runs
 from finetuning.errors import BadInputError, RunFailedError, UnknownNameError, require
-from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.inputs import Question, Recording, read_recording
 from finetuning.evaluation.logs import Row
 from finetuning.evaluation.network import ask_server
-from finetuning.evaluation.recorded import Recording, read_recording
 from finetuning.evaluation.targets import (
     Answer,
     Job,

@@ -11,11 +11,17 @@ from finetuning.evaluation.arms import (
     fairness_notes,
     general_of,
     guards,
-    headroom_of,
     paired,
 )
 from finetuning.evaluation.asking import read_recorded
-from finetuning.evaluation.habits import look_at, measure_speed, new_habits
+from finetuning.evaluation.call import headroom_of
+from finetuning.evaluation.habits import (
+    SAFETY,
+    look_at,
+    measure_safety,
+    measure_speed,
+    new_habits,
+)
 from finetuning.evaluation.material import BASE, TUNED, Answered
 from finetuning.evaluation.memorised import find_copies, measure_canaries, measure_memorisation
 from finetuning.evaluation.metrics import METRICS, Answers
@@ -60,6 +66,11 @@ def assemble(answered: Answered) -> EvalComparison:
         verdict, more = judge(metric, pairs[0], questions, tuned, margin=call.margin)
         notes = [*notes, *more]
     general = general_of(answered, TUNED) if TUNED in material.competitors.targets else None
+    safety = measure_safety(*(answered.job(name, SAFETY) for name in (BASE, TUNED)))
+    if general is not None and safety is not None:
+        general = general.model_copy(update={"safety": safety})
+        if safety["p"] < call.alpha and safety["tuned_refused"] < safety["base_refused"]:
+            notes = [*notes, "the tuned model refuses fewer harmful requests than the base"]
     contamination = contamination_of(answered, task)
     ship, reasons = decide_ship(
         verdict, task, general, contamination, margin=call.margin, alpha=call.alpha

@@ -1,18 +1,23 @@
-"""The arguments of one comparison, checked; metrics of the person's own."""
+"""The arguments of one comparison, checked; metrics of the person's own; judge and its price."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from finetuning.errors import BadInputError
+from finetuning.evaluation.inputs import Question
+from finetuning.evaluation.judging import MOST_JUDGE_TOKENS, RULES
 from finetuning.evaluation.metrics import METRICS, Metric, choose_metrics
-from finetuning.evaluation.results import WHERE, Arm
-from finetuning.files import resolve_read
+from finetuning.evaluation.results import WHERE, Arm, TaskMetric
+from finetuning.evaluation.sending import Prices, find_prices
+from finetuning.evaluation.targets import Answer, RecordedTarget, Target, is_remote, parse_target
+from finetuning.files import data_files, resolve_read
 from finetuning.records import Json, page
 
 MOST_ARMS: Final = 4
@@ -53,11 +58,7 @@ class Call:
     offset: int
 
     def check(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            BadInputError: One is out of range.
-        """
+        """Check the numbers."""
         page([], self.limit, self.offset, where=WHERE)
         if not (0 <= self.margin <= 1 and 0 < self.alpha < 1):
             raise BadInputError(
@@ -185,3 +186,70 @@ def _module_of_file(path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def judge_target(spec: str) -> Target:
+    """Return the judge that the argument names."""
+    target = parse_target(spec, where=f"{WHERE}: judge")
+    if isinstance(target, RecordedTarget):
+        raise BadInputError(
+            f"{WHERE}: judge",
+            "recorded answers judge nothing",
+            "a model that can be asked",
+            "Name openai:MODEL, anthropic:MODEL, http://HOST/v1#MODEL or local:DIR",
+        )
+    return target
+
+
+def judging_cost(call: Call, target: Target, answers: Sequence[Answer]) -> Decimal | None:
+    """Return what verdicts cost by their tokens; None where a price or a count is missing."""
+    if not is_remote(target):
+        return Decimal(0)
+    prices, paid = judge_prices(call, target), [a for a in answers if not a.kept]
+    if prices is None or any(a.input_tokens is None or a.output_tokens is None for a in paid):
+        return None
+    read = sum(a.input_tokens or 0 for a in paid)
+    total = prices.of(read, sum(a.output_tokens or 0 for a in paid))
+    return total.quantize(Decimal("0.000001"), rounding=ROUND_UP)
+
+
+def judge_prices(call: Call, target: Target) -> Prices | None:
+    """Return what the judge's tokens cost: as the caller said, or by the catalogue."""
+    if call.price_in_usd_per_mtok is not None and call.price_out_usd_per_mtok is not None:
+        return Prices(call.price_in_usd_per_mtok, call.price_out_usd_per_mtok, "the caller")
+    return find_prices(cast("Any", target))
+
+
+def headroom_of(first: TaskMetric | None, label_agreement: float | None) -> float | None:
+    """Return the room above the base: up to 1, or to how often two people agree."""
+    if first is None or first.better != "higher":
+        return None
+    return max(0.0, (1.0 if label_agreement is None else label_agreement) - first.base)
+
+
+def price_judge(
+    questions: Sequence[Question], max_tokens: int, prices: Prices | None
+) -> Decimal | None:
+    """Return the most that judging can cost before the answers are there; None: unknown price."""
+    from finetuning.tokens import counter_for
+
+    if prices is None:
+        return None
+    texts = [RULES + question.asked() + question.reference for question in questions]
+    read = sum(counter_for().count(texts)) * 3 // 2 + len(texts) * (2 * max_tokens + 100)
+    most = prices.of(2 * read, 2 * len(texts) * MOST_JUDGE_TOKENS)
+    return most.quantize(Decimal("0.0001"), rounding=ROUND_UP)
+
+
+def held_out_file(data: str) -> Path:
+    """Return the file to evaluate on: the one given, or ``test.jsonl`` of a prepared folder."""
+    files = data_files(data, where="compare_eval: data")
+    found = files.get("test") or files.get("data")
+    if found is None:
+        raise BadInputError(
+            "compare_eval: data",
+            f"{data!r} holds {', '.join(sorted(files))} but no test.jsonl",
+            "a file of held-out rows, or a folder with test.jsonl",
+            "Run prepare_data again with a split that has a test part",
+        )
+    return found

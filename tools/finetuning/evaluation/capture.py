@@ -7,19 +7,71 @@ have been paid for without an answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning.errors import BadInputError
-from finetuning.evaluation.captured import WHERE, CapturedOutputs
-from finetuning.records import Usd
+from pydantic import Field
+
+from finetuning.errors import BadInputError, UnknownNameError
+from finetuning.evaluation.results import RemotePlan
+from finetuning.records import Finding, Fraction, Json, ToolResult, Usd
 
 if TYPE_CHECKING:
-    from finetuning.evaluation.captured import AnswerFile
+    from pathlib import Path
+
     from finetuning.evaluation.capturing import Capture
+    from finetuning.evaluation.inputs import Question
+    from finetuning.evaluation.network import AnswerFile
     from finetuning.evaluation.targets import Target
 
 MOST_SAMPLES: Final = 64
 _MOST_AT_ONCE, _MOST_TOKENS, _HOTTEST = 64, 32_768, 2
+
+WHERE: Final = "capture_outputs"
+
+
+class CapturedOutputs(ToolResult, defer_build=True):
+    """How many prompts are answered, where the answers are, what they cost."""
+
+    n_prompts: int
+    n_done: int = Field(description="Prompts whose every sample is in the output file.")
+    n_failed: int = Field(description="Prompts asked without success; ask again to repeat them.")
+    n_unsure: int = Field(
+        default=0,
+        description="Requests cut off after they were sent: perhaps paid, not asked again unless "
+        "retry_unsure is true.",
+    )
+    n_known: int = Field(default=0, description="Answers that an earlier call paid for.")
+    samples: int
+    output_file: str = Field(description="JSONL, usable as recorded:FILE.")
+    cost_usd: Usd | None = Field(description="Most in a dry run, else by tokens; None: unknown.")
+    run_id: str | None = None
+    agreement: Fraction | None = Field(
+        default=None,
+        description="Chance that two samples of a prompt are the same text: the ceiling of any "
+        "claim to equal this model.",
+    )
+    output_terms: str = Field(description="closed:…, open:LICENCE:… or unknown:…, as in each row.")
+    personal_data: dict[str, int] = Field(
+        default_factory=dict[str, int], description="Findings in the prompts by type."
+    )
+    stopped: str = Field(default="", description="Why asking ended early, if it did.")
+    plan: RemotePlan | None = None
+    plan_id: str | None = None
+    needs_approval: bool = False
+
+    def exit_code(self) -> int:
+        """Return 0 when all is done or planned, 1 when some failed, 4 when all did."""
+        if self.plan is not None or self.n_done == self.n_prompts:
+            return 0
+        return 1 if self.n_done else 4
+
+    def summary(self) -> str:
+        """Return the counts."""
+        if self.plan is not None:
+            return f"dry run: {'; '.join(self.plan.steps)}"
+        text = f"{self.n_done} of {self.n_prompts} prompts answered, {self.n_failed} failed"
+        return f"{text}; {self.output_file}" + (f" ({self.stopped})" if self.stopped else "")
 
 
 def capture_outputs(
@@ -104,20 +156,11 @@ def _check(samples: int, max_tokens: int, heat: float, at_once: int) -> None:
         )
 
 
-def _gather(given: dict[str, Any], target: Target, heat: float) -> Capture:
-    """Read the prompts and what is there already; nothing is written and nothing is sent.
-
-    Args:
-        given: Arguments of capture_outputs by their names.
-        target: Who is asked.
-        heat: Temperature.
-
-    Raises:
-        BadInputError: The prompts cannot be used, or the output belongs to another call.
-    """
+def _gather(given: dict[str, Any], target: Target, heat: float) -> Capture[CapturedOutputs]:
+    """Read the prompts and what is there already; nothing is written and nothing is sent."""
     from finetuning import pii
-    from finetuning.evaluation.captured import AnswerFile, read_prompts, terms_of
     from finetuning.evaluation.capturing import Capture
+    from finetuning.evaluation.network import AnswerFile
     from finetuning.evaluation.sending import Item, Prices, find_prices
     from finetuning.evaluation.servers import Params
     from finetuning.evaluation.targets import HttpTarget, VendorTarget
@@ -126,7 +169,7 @@ def _gather(given: dict[str, Any], target: Target, heat: float) -> Capture:
     path = resolve_read(given["prompts"], where=f"{WHERE}: prompts")
     items = [
         Item(question, Params(given["max_tokens"], heat, sample))
-        for question in read_prompts(path)
+        for question in _read_prompts(path)
         for sample in range(given["samples"])
     ]
     name = digest([target.spec, sha256_file(path), given["max_tokens"], heat])[:16]
@@ -138,6 +181,7 @@ def _gather(given: dict[str, Any], target: Target, heat: float) -> Capture:
     elif isinstance(target, HttpTarget | VendorTarget):
         prices = find_prices(target)
     return Capture(
+        shape=CapturedOutputs,
         given=given,
         target=target,
         path=path,
@@ -152,7 +196,7 @@ def _gather(given: dict[str, Any], target: Target, heat: float) -> Capture:
 
 def _output(file: AnswerFile, name: str, *, overwrite: bool) -> AnswerFile:
     """Return the output as it stands, or empty where it may be replaced."""
-    from finetuning.evaluation.captured import AnswerFile
+    from finetuning.evaluation.network import AnswerFile
 
     begun = file.path.exists() and file.path.stat().st_size > 0
     others = sum(row.get("capture") != name for row in file.rows.values())
@@ -166,3 +210,85 @@ def _output(file: AnswerFile, name: str, *, overwrite: bool) -> AnswerFile:
             "Name another file, or pass overwrite=true",
         )
     return file
+
+
+_CLOSED: Final = ("gpt", "o1", "o3", "o4", "claude", "gemini", "anthropic.", "amazon.", "cohere.")
+
+
+def terms_of(target: Target) -> str:
+    """Return what is known of the terms under which a model's answers may be used.
+
+    ``closed:MODEL`` is a vendor's own model, whose terms usually restrict training of others;
+    ``open:LICENCE:MODEL`` is an open base of the catalogue; else ``unknown:MODEL``. Nothing here
+    is a permission: compliance_report asks for the terms of every row that a model wrote.
+
+    Args:
+        target: Who answers.
+    """
+    from finetuning.evaluation.targets import HttpTarget, LocalTarget, VendorTarget
+    from finetuning.providers import find_model
+
+    if isinstance(target, LocalTarget):
+        return f"unknown:{PurePath(target.base).name}"
+    if not isinstance(target, HttpTarget | VendorTarget):
+        return "unknown:recorded"
+    vendor = target.vendor if isinstance(target, VendorTarget) else ""
+    name = target.model
+    if vendor in {"openai", "anthropic"} or name.startswith("ft:"):
+        return f"closed:{vendor or 'openai'}:{name}"
+    if vendor and name.casefold().startswith(_CLOSED):
+        return f"closed:{vendor}:{name}"
+    for provider in (vendor or "local", "local"):
+        try:
+            licence = find_model(provider, name).licence
+        except UnknownNameError:
+            continue
+        if licence is not None:
+            kind = "closed" if licence == "proprietary" else f"open:{licence}"
+            return f"{kind}:{name}"
+    return f"unknown:{name}"
+
+
+def _read_prompts(path: Path) -> list[Question]:
+    """Return the prompts of a file, with ids that are unique."""
+    from finetuning.evaluation.inputs import Question
+    from finetuning.files import read_records
+
+    found: dict[str, Question] = {}
+    rows = 0
+    for record in read_records(path):
+        rows += 1
+        if isinstance(record, Finding):
+            continue
+        name, prompt = record.data.get("id"), record.data.get("prompt")
+        turns = record.data.get("messages") if prompt is None else prompt
+        key = str(name) if isinstance(name, str | int) and name != "" else str(record.line)
+        if isinstance(turns, list):
+            messages = [
+                cast("dict[str, Json]", turn)
+                for turn in cast("list[Any]", turns)
+                if isinstance(turn, dict)
+            ]
+            while messages and messages[-1].get("role") == "assistant":
+                messages.pop()
+            question = Question(key, record.line, None, tuple(messages), "") if messages else None
+        else:
+            question = Question(key, record.line, prompt, None, "") if prompt else None
+        if question is None:
+            continue
+        if key in found:
+            raise BadInputError(
+                f"{WHERE}: prompts",
+                f"line {record.line} repeats an id of line {found[key].line}",
+                "unique ids",
+                "Give each row an id of its own, or none",
+            )
+        found[key] = question
+    if not found:
+        raise BadInputError(
+            f"{WHERE}: prompts",
+            f"none of the {rows} rows of {path.name} holds a prompt",
+            "rows with prompt, or with messages",
+            "Name a file of prompt or messages rows",
+        )
+    return list(found.values())

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from finetuning import approval, runs
 from finetuning.errors import FineTuningError, NotAllowedError
 from finetuning.evaluation.asking import ask_local
-from finetuning.evaluation.captured import (
-    WHERE,
-    AnswerFile,
-    CapturedOutputs,
-    agreement_of,
-    row_of,
-)
-from finetuning.evaluation.network import Round, wait_for
+from finetuning.evaluation.network import AnswerFile, Round, wait_for
 from finetuning.evaluation.results import RemotePlan
 from finetuning.evaluation.sending import (
     AnswerStore,
@@ -33,48 +26,33 @@ from finetuning.evaluation.sending import (
     require_approval,
     unpaid,
 )
-from finetuning.evaluation.targets import (
-    Answer,
-    AskedTarget,
-    Job,
-    LocalTarget,
-    Side,
-    Target,
-)
-from finetuning.records import Json, NextCall
+from finetuning.evaluation.targets import Answer, AskedTarget, Job, LocalTarget, Side, Target
+from finetuning.records import Json, NextCall, ToolResult
 
+R = TypeVar("R", bound=ToolResult)
+
+WHERE: Final = "capture_outputs"
 _LOCAL_BATCH: Final = 256
 _HOW_TO_RUN: Final = frozenset({"dry_run", "plan_id", "at_once"})
 
 
 @dataclass
-class Capture:
-    """What is asked, known, and paid.
+class Capture(Generic[R]):
+    """What is asked, known, and paid."""
 
-    Attributes:
-        given: Arguments of the call.
-        path: The prompts.
-        items: Every prompt and sample.
-        file: The output.
-        name: Digest of model, prompts and settings, which every row carries.
-        personal: Personal data in the prompts by type.
-        unsure: Items that were cut off after they were sent.
-        stopped: Why asking ended early.
-        known: Answers that an earlier call paid for.
-    """
-
-    given: dict[str, Any]
+    shape: type[R]  # what the counts are returned as
+    given: dict[str, Any]  # arguments of the call
     target: Target
     path: Path
-    items: list[Item]
+    items: list[Item]  # every prompt and sample
     file: AnswerFile
-    name: str
+    name: str  # digest of model, prompts and settings, which every row carries
     prices: Prices | None
     terms: str
     personal: dict[str, int]
-    unsure: set[int] = field(default_factory=set[int])
-    stopped: str = ""
-    known: int = 0
+    unsure: set[int] = field(default_factory=set[int])  # items cut off after they were sent
+    stopped: str = ""  # why asking ended early
+    known: int = 0  # answers that an earlier call paid for
 
     @property
     def asked(self) -> AskedTarget | None:
@@ -105,11 +83,7 @@ class Capture:
         return price_items(self.target, items, self.prices)
 
     def spent(self, *, known: bool = False) -> Decimal | None:
-        """Return the most that the answers in the output and the unsure requests have cost.
-
-        Args:
-            known: Count answers, too, that an earlier call or process paid for.
-        """
+        """Return the most that the answers in the output and the unsure requests have cost."""
         if self.asked is None or self.prices is None:
             return Decimal(0) if self.asked is None else None
         rows = [row for row in self.file.rows.values() if known or not row.get("known")]
@@ -145,7 +119,7 @@ class Capture:
             price_from_caller=self.prices is not None and self.prices.source == "the caller",
         )
 
-    def plan(self) -> CapturedOutputs:
+    def plan(self) -> R:
         """Return the answer of a dry run; a plan to approve is kept where data would leave."""
         sending = self.sending()
         plan_id = create_plan(sending) if sending.hosts else None
@@ -166,11 +140,7 @@ class Capture:
         )
 
     def approve(self, plan_id: str | None) -> None:
-        """Refuse to send unless a person approved exactly this, or its beginning.
-
-        Raises:
-            NotAllowedError: Nobody did, offline mode is set, or personal data would leave.
-        """
+        """Refuse to send unless a person approved exactly this, or its beginning."""
         refuse_offline(WHERE, [self.target])
         if self.asked is None:
             return
@@ -194,12 +164,8 @@ class Capture:
         elif sending.cost_usd != 0 or self.left():
             require_approval(sending, plan_id)
 
-    def run(self, at_once: int) -> CapturedOutputs:
-        """Ask what is missing and return the counts.
-
-        Raises:
-            RunFailedError: The process that runs a local model broke.
-        """
+    def run(self, at_once: int) -> R:
+        """Ask what is missing and return the counts."""
         left = self.left()
         before = self.spent()
         row = runs.create_run(WHERE, arguments={"capture": self.name})
@@ -265,7 +231,7 @@ class Capture:
             origin = {"model": self.target.spec, "output_terms": self.terms, "capture": self.name}
             self.file.add({**row_of(item.question.id, item.params.sample, answer), **origin})
 
-    def result(self, cost: Decimal | None, run_id: str | None) -> CapturedOutputs:
+    def result(self, cost: Decimal | None, run_id: str | None) -> R:
         """Return what stands in the output."""
         samples: int = self.given["samples"]
         ids = list(dict.fromkeys(item.question.id for item in self.items))
@@ -280,20 +246,48 @@ class Capture:
                 facts["teacher_closed_api"] = self.terms.startswith("closed:")
         args = {"data": str(self.path), "base": f"recorded:{self.file.path}"}
         compare = NextCall(tool="compare_eval", args=args, why="measures what was captured")
-        return CapturedOutputs(
-            n_prompts=len(ids),
-            n_done=len(done),
-            n_failed=failed,
-            n_unsure=len(self.unsure),
-            n_known=self.known,
-            samples=samples,
-            output_file=str(self.file.path),
-            cost_usd=cost,
-            run_id=run_id,
-            agreement=agreement_of(self.file.hashes),
-            output_terms=self.terms,
-            personal_data=self.personal,
-            stopped=self.stopped,
-            next=[compare] if facts else [],
-            fit_facts=facts,
-        )
+        fields: dict[str, Any] = {
+            "n_prompts": len(ids),
+            "n_done": len(done),
+            "n_failed": failed,
+            "n_unsure": len(self.unsure),
+            "n_known": self.known,
+            "samples": samples,
+            "output_file": str(self.file.path),
+            "cost_usd": cost,
+            "run_id": run_id,
+            "agreement": agreement_of(self.file.hashes),
+            "output_terms": self.terms,
+            "personal_data": self.personal,
+            "stopped": self.stopped,
+            "next": [compare] if facts else [],
+            "fit_facts": facts,
+        }
+        return self.shape.model_validate(fields)
+
+
+def row_of(key: str, sample: int, answer: Answer) -> dict[str, Json]:
+    """Return one answer as a row of the output."""
+    row: dict[str, Json] = {
+        "id": key,
+        "sample": sample,
+        "output": answer.text or "",
+        "finish_reason": answer.finish_reason,
+        "seconds": answer.seconds,
+        "tokens_in": answer.input_tokens,
+        "tokens_out": answer.output_tokens,
+    }
+    return {**row, "known": True} if answer.kept else row
+
+
+def agreement_of(samples: Mapping[str, Sequence[str]]) -> float | None:
+    """Return the chance that two samples of one prompt are equal; None with one sample each."""
+    shares = [
+        sum(a == b for n, a in enumerate(texts) for b in texts[:n])
+        * 2
+        / len(texts)
+        / (len(texts) - 1)
+        for texts in samples.values()
+        if len(texts) > 1
+    ]
+    return round(sum(shares) / len(shares), 6) if shares else None

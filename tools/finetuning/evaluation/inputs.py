@@ -1,4 +1,8 @@
-"""What comes in: held-out rows as questions."""
+"""What comes in: held-out rows as questions, and answers that were written down before.
+
+Recorded files are read by content: our own JSONL, samples of lm-evaluation-harness, logs of
+Inspect (zip or JSON), results of promptfoo.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,37 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from finetuning.errors import BadInputError
+from finetuning.evaluation.logs import (
+    LARGEST_BYTES,
+    Row,
+    as_name,
+    as_number,
+    as_object,
+    objects,
+    rows_of_inspect,
+    rows_of_lm_eval,
+    rows_of_promptfoo,
+    zipped_samples,
+)
 from finetuning.evaluation.matching import tool_calls_text
-from finetuning.evaluation.recorded import Recording, read_log_file
-from finetuning.files import data_files, read_records, sha256_file
+from finetuning.files import read_records, sha256_file
 from finetuning.records import Finding, Json, Record
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row of a test set.
+    """One row of a test set."""
 
-    Attributes:
-        id: The row's ``id`` as text, or its line number.
-        line: Physical line in the file.
-        prompt: Raw text to continue (None for chat rows; empty for plain texts).
-        messages: Chat messages before the answer (None for raw rows).
-        reference: The answer that counts as right.
-        cluster: Value of the cluster column, if one was named.
-        group: Value of the row's ``domain``, if it has one.
-    """
-
-    id: str
+    id: str  # the row's own, or its line number
     line: int
-    prompt: str | None
-    messages: tuple[dict[str, Json], ...] | None
+    prompt: str | None  # raw text to continue; None for chats, empty for plain texts
+    messages: tuple[dict[str, Json], ...] | None  # before the answer
     reference: str
-    cluster: str | None = None
-    group: str | None = None
+    cluster: str | None = None  # value of the cluster column
+    group: str | None = None  # value of the row's domain
 
     def asked(self) -> str:
         """Return all text that stands before the answer."""
@@ -47,56 +52,20 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """All questions of one file.
-
-    Attributes:
-        path: The file.
-        questions: Usable rows in file order.
-        unusable: Rows that cannot be asked or scored, counted by fault code.
-        repeated_ids: Ids that stand on more than one row.
-        sha256: Digest of the file.
-    """
+    """All questions of one file."""
 
     path: Path
     questions: list[Question]
+    # rows that cannot be asked or scored, by fault code
     unusable: Counter[str] = field(default_factory=Counter[str])
     repeated_ids: tuple[str, ...] = ()
     sha256: str = ""
 
 
-def held_out_file(data: str) -> Path:
-    """Return the file to evaluate on: the one given, or ``test.jsonl`` of a prepared folder.
-
-    Raises:
-        BadInputError: The folder has no test split.
-    """
-    files = data_files(data, where="compare_eval: data")
-    found = files.get("test") or files.get("data")
-    if found is None:
-        raise BadInputError(
-            "compare_eval: data",
-            f"{data!r} holds {', '.join(sorted(files))} but no test.jsonl",
-            "a file of held-out rows, or a folder with test.jsonl",
-            "Run prepare_data again with a split that has a test part",
-        )
-    return found
-
-
 def read_questions(
     path: Path, *, where: str, cluster_column: str | None = None, texts: bool = False
 ) -> QuestionSet:
-    """Read the rows of a file as questions.
-
-    Args:
-        path: A data file; rows are ``prompt``/``completion`` or ``messages``. A log of another
-            tool that holds prompts and right answers will do, too.
-        where: Name of the argument, for the error text.
-        cluster_column: Column that names each row's group, or None.
-        texts: Accept rows that only hold ``text``, too.
-
-    Raises:
-        BadInputError: No row can be used, or a row lacks the cluster column.
-    """
+    """Read the rows of a file as questions."""
     log = read_log_file(path)
     questions, unusable = _of_log(log) if log is not None else ([], Counter[str]())
     for record in read_records(path) if log is None else ():
@@ -126,6 +95,7 @@ def read_questions(
 def _of_log(log: Recording) -> tuple[list[Question], Counter[str]]:
     """Return the questions of another tool's log, once each, and what its rows lack."""
     found: dict[str, Question] = {}
+    # rows that cannot be asked or scored, by fault code
     unusable: Counter[str] = Counter()
     for row in (row for row in log.rows if row.sample == 0 and row.id not in found):
         if row.prompt is None and row.messages is None:
@@ -212,3 +182,108 @@ def _cluster(record: Record, column: str | None, where: str) -> str | None:
             "Name another column, or leave cluster_column out",
         )
     return str(value)
+
+
+class Recording(NamedTuple):
+    """A recorded file."""
+
+    tool: str  # own, lm_eval, inspect or promptfoo
+    rows: list[Row]
+    broken: int = 0  # lines that cannot be read, or hold no answer
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the models in the file, where it holds more than one."""
+        return sorted({row.part for row in self.rows if row.part is not None})
+
+
+def read_recording(path: Path) -> Recording:
+    """Return the rows of a recorded file of any known tool."""
+    return read_log_file(path) or _own(path)
+
+
+def read_log_file(path: Path) -> Recording | None:
+    """Return the rows of another tool's log, or None where the file is not one."""
+    import zipfile
+
+    if zipfile.is_zipfile(path):
+        return Recording("inspect", list(rows_of_inspect(zipped_samples(path))))
+    document = _document(path)
+    if document is not None:
+        if "samples" in document and "eval" in document:
+            return Recording("inspect", list(rows_of_inspect(objects(document["samples"]))))
+        results = as_object(document.get("results"))
+        if isinstance(results.get("results"), list):
+            return Recording("promptfoo", rows_of_promptfoo(objects(results["results"])))
+    return _lines(path)
+
+
+def _document(path: Path) -> dict[str, Json] | None:
+    """Return a file that is one JSON object over several lines, or one of a log's shape."""
+    with path.open("rb") as stream:
+        head = stream.read(4096).lstrip()
+        if not head.startswith(b"{"):
+            return None
+        stream.seek(0)
+        first = stream.readline(1 << 20)
+        rest = stream.read(1)
+        one_line = first.rstrip().endswith(b"}") and rest != b""
+    if one_line or path.stat().st_size > LARGEST_BYTES:
+        return None
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Json]", value) if isinstance(value, dict) else None
+
+
+def _lines(path: Path) -> Recording | None:
+    """Return the rows of a log of one object per line, told by its first row."""
+    rows: list[Record] = []
+    broken, reader = 0, None
+    for record in read_records(path):
+        if isinstance(record, Finding):
+            broken += 1
+            continue
+        if reader is None:
+            reader = _reader_of(record.data)
+            if reader is None:
+                return None
+        rows.append(record)
+    if reader is None:
+        return None
+    if reader == "promptfoo":
+        return Recording(reader, rows_of_promptfoo([row.data for row in rows]), broken)
+    return Recording(reader, list(rows_of_lm_eval(rows)), broken)
+
+
+def _reader_of(data: Mapping[str, Json]) -> str | None:
+    if "doc_id" in data and ("filtered_resps" in data or "resps" in data):
+        return "lm_eval"
+    return "promptfoo" if "testIdx" in data and "promptIdx" in data else None
+
+
+def _own(path: Path) -> Recording:
+    rows: list[Row] = []
+    broken = 0
+    for record in read_records(path):
+        if isinstance(record, Finding):
+            broken += 1
+            continue
+        data = record.data
+        if "output" not in data and "nll" not in data:
+            broken += 1
+            continue
+        sample, output = data.get("sample", 0), data.get("output")
+        rows.append(
+            Row(
+                id=as_name(data.get("id")) or str(record.line),
+                line=record.line,
+                output=output if isinstance(output, str) else None,
+                sample=sample if isinstance(sample, int) else -1,
+                cut=data.get("finish_reason") == "length",
+                seconds=as_number(data.get("seconds")),
+                nll=as_number(data.get("nll")),
+            )
+        )
+    return Recording("own", rows, broken)

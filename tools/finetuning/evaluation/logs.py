@@ -9,43 +9,30 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
+from finetuning.errors import BadInputError
 from finetuning.records import Json, Record
 
 _CUT: Final = frozenset({"length", "max_tokens", "model_length"})
 
 
 class Row(NamedTuple):
-    """One row of a recorded file.
+    """One row of a recorded file."""
 
-    Attributes:
-        id: The row's own id; its line number where our own format has none.
-        line: Where it stands, counted from 1.
-        position: Number of the row in its data set from 0, where a tool counts rows itself.
-        output: The answer, or None.
-        sample: Which of several answers to one prompt, from 0.
-        cut: The answer ended at the limit of tokens.
-        seconds: How long the answer took, if known.
-        nll: Mean negative log-likelihood of the reference, if an earlier evaluation measured it.
-        prompt: Raw text asked, if the file holds it and it was no chat.
-        messages: Chat asked, if the file holds it.
-        reference: The right answer, if the file holds it.
-        part: Which model of a file with several.
-    """
-
-    id: str
-    line: int
-    position: int | None = None
+    id: str  # its line number where our own format has none
+    line: int  # from 1
+    position: int | None = None  # in its data set from 0, where a tool counts rows itself
     output: str | None = None
-    sample: int = 0
-    cut: bool = False
+    sample: int = 0  # which of several answers to one prompt
+    cut: bool = False  # it ended at the limit of tokens
     seconds: float | None = None
-    nll: float | None = None
-    prompt: str | None = None
+    nll: float | None = None  # mean negative log-likelihood of the reference
+    prompt: str | None = None  # raw text asked, where it was no chat
     messages: tuple[dict[str, Json], ...] | None = None
-    reference: str | None = None
-    part: str | None = None
+    reference: str | None = None  # the right answer
+    part: str | None = None  # which model of a file with several
 
 
 # --- lm-evaluation-harness: --log_samples ---------------------------------------------------------
@@ -256,3 +243,51 @@ def as_object(value: Json) -> dict[str, Json]:
 def objects(value: Json) -> list[dict[str, Json]]:
     """Return the objects of a list; an empty list for anything else."""
     return [as_object(item) for item in _list(value) if isinstance(item, dict)]
+
+
+LARGEST_BYTES: Final = 1 << 30
+_ZSTANDARD: Final = 93
+
+
+def zipped_samples(path: Path) -> Iterator[dict[str, Json]]:
+    """Yield the samples of an Inspect log that is a zip."""
+    import zipfile
+
+    with zipfile.ZipFile(path) as packed:
+        entries = [e for e in packed.infolist() if e.filename.startswith("samples/")]
+        if not entries:
+            raise _unusable(path, "is a zip without samples/")
+        for entry in entries:
+            if entry.file_size > LARGEST_BYTES:
+                raise _unusable(path, f"holds a sample of {entry.file_size} bytes")
+            try:
+                if entry.compress_type == _ZSTANDARD:
+                    text = _unpack(path, entry.header_offset, entry.compress_size)
+                else:
+                    text = packed.read(entry)
+                yield as_object(json.loads(text))
+            except (ValueError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+                raise _unusable(path, "holds a sample that cannot be unpacked") from error
+
+
+def _unusable(path: Path, what: str) -> BadInputError:
+    step = f"Run: inspect log convert {path.name} --to json --output-dir converted"
+    return BadInputError("recorded", f"{path.name} {what}", "a whole log of Inspect", step)
+
+
+def _unpack(path: Path, offset: int, size: int) -> bytes:
+    """Return a Zstandard entry of a zip, which Python before 3.14 cannot unpack by itself."""
+    import tempfile
+
+    from finetuning.files.chunks import read_chunks
+
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        header = stream.read(30)  # ends with the lengths of the name and of the extra field
+        name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        stream.seek(offset + 30 + name + extra)
+        data = stream.read(size)
+    with tempfile.NamedTemporaryFile(suffix=".zst") as file:
+        file.write(data)
+        file.flush()
+        return b"".join(read_chunks(Path(file.name)))

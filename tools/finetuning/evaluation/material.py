@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from finetuning.errors import BadInputError
-from finetuning.evaluation.call import Call, chosen_metrics
-from finetuning.evaluation.inputs import Question, QuestionSet, held_out_file, read_questions
+from finetuning.evaluation.call import Call, chosen_metrics, held_out_file
+from finetuning.evaluation.habits import safety_job
+from finetuning.evaluation.inputs import Question, QuestionSet, read_questions
 from finetuning.evaluation.memorised import canary_job, memorisation_job
 from finetuning.evaluation.metrics import Answers, Metric, short_references
 from finetuning.evaluation.results import WHERE, Arm
@@ -199,6 +200,8 @@ def gather(call: Call) -> Material:
     canaries = canary_job(known.path, chats=chats) if known else None
     examples = train.questions if train else []
     by_heart = [job for job in (seen, canaries) if job is not None]
+    if chats and elsewhere is not None and call.general == "builtin" and competitors.comparable:
+        by_heart.append(safety_job())
     sides = build_sides(competitors, test.questions, examples, elsewhere, by_heart)
     return Material(test, train, elsewhere, seen, canaries, metrics, competitors, sides)
 

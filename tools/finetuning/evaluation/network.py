@@ -1,35 +1,40 @@
-"""Many questions to one server: some at once, asked again when it is busy, paid for once."""
+"""Many questions to one server: some at once, asked again when it is busy, paid for once.
+
+Answers that a capture gets this way go to a file that grows by whole rows.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import Callable, Coroutine, Sequence
+import json
+import os
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
 
 from finetuning import runs
+from finetuning.errors import BadInputError
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.sending import AnswerStore, Item, key_of
-from finetuning.evaluation.servers import Asker, Params, RequestFailedError
+from finetuning.evaluation.servers import (
+    AGAIN_STATUS,
+    USELESS_STATUS,
+    Asker,
+    Params,
+    RequestFailedError,
+    pause_seconds,
+)
 from finetuning.evaluation.targets import Answer, AskedTarget, HttpTarget, Job, is_remote
 from finetuning.evaluation.vendors import open_asker
-
-if TYPE_CHECKING:
-    pass
+from finetuning.records import Json
 
 AT_ONCE: Final = 8
 """Requests at a time where the caller names no number."""
 
 _TRIES: Final = 5
-PAUSE_SECONDS: tuple[float, float] = (0.5, 30.0)
-"""Shortest and longest pause between two attempts, where the server asks for none."""
 
-_LONGEST_RETRY_AFTER_SECONDS: Final = 120.0
-_AGAIN: Final = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504, 529})
-_USELESS: Final = frozenset({401, 402, 403, 404})
-"""Key, account, permission, model: the next request would fail the same way."""
 
 T = TypeVar("T")
 
@@ -73,18 +78,7 @@ class _Committer:
 
 @dataclass(slots=True)
 class Round:
-    """One round of questions to one server.
-
-    Attributes:
-        target: Who is asked.
-        at_once: Most requests at a time.
-        repeat_lost: Ask again where no reply came although the request was sent; it may then be
-            paid for twice.
-        store: Where answers of other machines are kept.
-        on_answer: Told the number of every item and its answer as soon as that is safe on disk.
-        useless: Status after which nothing more is asked; None while there is hope.
-        fixed_temperature: The model took no temperature: answers may differ between runs.
-    """
+    """One round of questions to one server."""
 
     target: AskedTarget
     at_once: int = AT_ONCE
@@ -137,27 +131,14 @@ class Round:
             except RequestFailedError as error:
                 paid = error.sent and error.status in {0, 200}
                 unsure = unsure or paid
-                again = error.status in _AGAIN and (self.repeat_lost or not paid)
+                again = error.status in AGAIN_STATUS and (self.repeat_lost or not paid)
                 pause = pause_seconds(attempt, error.wait)
                 if not again or attempt == _TRIES - 1 or pause is None:
-                    if error.status in _USELESS:
+                    if error.status in USELESS_STATUS:
                         self.useless = error.status
                     return Answer(finish_reason="error", status=error.status), unsure
             await asyncio.sleep(pause)
         raise AssertionError  # pragma: no cover - the last attempt returns
-
-
-def pause_seconds(attempt: int, wait: float | None) -> float | None:
-    """Return how long to wait before the next attempt, or None where that is too long.
-
-    Args:
-        attempt: Attempts that failed so far, less one.
-        wait: What the server asked for (``Retry-After``), if it did.
-    """
-    if wait is not None:
-        return wait if wait <= _LONGEST_RETRY_AFTER_SECONDS else None
-    shortest, longest = PAUSE_SECONDS
-    return min(longest, shortest * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
@@ -196,17 +177,7 @@ async def _score(target: HttpTarget, questions: Sequence[Question]) -> dict[str,
 def ask_server(
     target: AskedTarget, side: str, job: Job, max_tokens: int, *, score: bool = False
 ) -> tuple[dict[str, Answer], list[str]]:
-    """Return a server's answers to a job's questions with greedy decoding, and what to know.
-
-    Answers of other machines that were paid for before are not asked for again.
-
-    Args:
-        target: The server or the vendor's model.
-        side: Name of the side, for the texts.
-        job: The questions.
-        max_tokens: Most tokens to write per answer.
-        score: Ask a server on this machine for the likelihood of the references, too.
-    """
+    """Return a server's answers to a job's questions with greedy decoding, and what to know."""
     items = [Item(question, Params(max_tokens)) for question in job.questions]
     store = AnswerStore()
     found: dict[int, Answer] = {}
@@ -239,3 +210,85 @@ def ask_server(
         if scores:
             notes.append(f"{side}: likelihoods per token mean the same with one tokenizer only")
     return rows, notes
+
+
+_ROWS_AT_ONCE: Final = 32
+
+
+class AnswerFile:
+    """A recorded file that grows by whole rows; a torn last line of a killed process is cut off.
+
+    Attributes:
+        path: The file.
+        rows: (id, sample) → the row without its text, of all that stands there.
+        hashes: id → digest of every sample's text.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        """Read what is there (nothing is written); ``fresh`` begins again instead."""
+        self.path = path
+        self.rows: dict[tuple[str, int], dict[str, Json]] = {}
+        self.hashes: dict[str, list[str]] = {}
+        self._end = 0
+        self._waiting: list[str] = []
+        self._stream: IO[bytes] | None = None
+        if path.exists() and not fresh:
+            self._read()
+
+    def _read(self) -> None:
+        with self.path.open("rb") as stream:
+            for line in stream:
+                try:
+                    row: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+                    key = (str(row["id"]), int(row["sample"]))
+                except (ValueError, KeyError, TypeError):
+                    break
+                self._end += len(line)
+                self._note(key, row)
+
+    def _note(self, key: tuple[str, int], row: dict[str, Json]) -> None:
+        from finetuning.files import digest
+
+        self.hashes.setdefault(key[0], []).append(digest(str(row.get("output", "")).strip()))
+        self.rows[key] = {name: value for name, value in row.items() if name != "output"}
+
+    @contextlib.contextmanager
+    def open(self) -> Generator[None]:
+        """Hold the file for writing; all rows are on disk at the end."""
+        import fcntl
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BadInputError(
+                    "capture_outputs: output",
+                    f"another process is writing {self.path.name}",
+                    "a file that nobody writes",
+                    "Wait for it, or name another file",
+                ) from error
+            stream.seek(self._end)
+            stream.truncate()
+            self._stream = stream
+            try:
+                yield
+            finally:
+                self.flush()
+                self._stream = None
+
+    def add(self, row: dict[str, Json]) -> None:
+        """Add one row; every 32 of them go to disk together."""
+        self._note((str(row["id"]), int(row["sample"])), row)
+        self._waiting.append(json.dumps(row, ensure_ascii=False) + "\n")
+        if len(self._waiting) >= _ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put all rows on disk."""
+        if self._stream is not None and self._waiting:
+            self._stream.write("".join(self._waiting).encode())
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._waiting.clear()

@@ -7,6 +7,7 @@ the environment at the moment of the call, go to the host they belong to and are
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, cast
@@ -259,3 +260,24 @@ def vertex_client(where: str) -> Any:
         location=os.environ.get("GOOGLE_CLOUD_LOCATION") or "us-central1",
         http_options=options,
     )
+
+
+PAUSE_SECONDS: tuple[float, float] = (0.5, 30.0)
+"""Shortest and longest pause between two attempts, where the server asks for none."""
+_LONGEST_RETRY_AFTER_SECONDS: Final = 120.0
+AGAIN_STATUS: Final = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504, 529})
+USELESS_STATUS: Final = frozenset({401, 402, 403, 404})
+"""Key, account, permission, model: the next request would fail the same way."""
+
+
+def pause_seconds(attempt: int, wait: float | None) -> float | None:
+    """Return how long to wait before the next attempt, or None where that is too long.
+
+    Args:
+        attempt: Attempts that failed so far, less one.
+        wait: What the server asked for (``Retry-After``), if it did.
+    """
+    if wait is not None:
+        return wait if wait <= _LONGEST_RETRY_AFTER_SECONDS else None
+    shortest, longest = PAUSE_SECONDS
+    return min(longest, shortest * 2.0**attempt) * random.uniform(0.5, 1.0)
