@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 from finetuning.errors import BadInputError, RunFailedError, UnknownNameError
 from finetuning.fit import FitAssessment, FitFacts, assess_fit
-from finetuning.fit.facts import PROSE, known_facts, read_facts
-from finetuning.fit.results import Verdict
 from finetuning.fit.rulebook import (
     RULES,
     Condition,
@@ -24,6 +22,7 @@ from finetuning.fit.rulebook import (
     read_rules,
     rule_book,
 )
+from finetuning.fit.schema import PROSE, Verdict, known_facts, read_facts
 
 ROOT = Path(__file__).parents[2]
 FILES = [Path(__file__).parent / "scenarios.toml", *sorted(ROOT.glob("evals/scenarios/*.toml"))]

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from finetuning.fit import FitAssessment, assess_fit
-from finetuning.fit.results import Verdict
+from finetuning.fit.schema import Verdict
 
 EVALS = Path(__file__).parents[2] / "evals"
 DAY = "2026-11-20"

@@ -5,17 +5,19 @@ Servers import this at their start: the rules and the catalogue are read when a 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning.fit.facts import FitFacts, known_facts, plain, read_facts
-from finetuning.fit.results import (
+from finetuning.fit.schema import (
     GATES,
-    STANDING,
     TRAINS,
     FitAssessment,
+    FitFacts,
     Verdict,
+    known_facts,
+    read_facts,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def assess_fit(facts: FitFacts, data: str | None = None) -> FitAssessment:
     given = known_facts(read_facts(facts))
     measured, proposed = ({}, []) if data is None else _measure(data)
     contradictions = [
-        {"fact": name, "given": plain(given[name]), "measured": plain(value)}
+        {"fact": name, "given": _plain(given[name]), "measured": _plain(value)}
         for name, value in measured.items()
         if name in given and _differ(given[name], value)
     ]
@@ -78,7 +80,7 @@ def assess_fit(facts: FitFacts, data: str | None = None) -> FitAssessment:
         {
             **answer,
             "contradictions": contradictions,
-            "fit_facts": {name: plain(value) for name, value in merged.items()},
+            "fit_facts": {name: _plain(value) for name, value in merged.items()},
             "next": _next(answer, merged, proposed),
         }
     )
@@ -160,7 +162,7 @@ def _answer(book: RuleBook, facts: Mapping[str, Any], decision: Decision) -> dic
         "decisive_facts": _decisive(decision, facts),
         "questions": [_question(item) for item in questions],
         "flip_points": [
-            {"fact": f.fact, "from": plain(f.now), "to": plain(f.then), "verdict": f.verdict}
+            {"fact": f.fact, "from": _plain(f.now), "to": _plain(f.then), "verdict": f.verdict}
             for f in flip_points(book, facts, verdict)
         ],
         "must_do": [_words(rule.must_do, view) for rule in advice if rule.must_do],
@@ -177,9 +179,9 @@ def _question(item: Open) -> dict[str, Any]:
     return {
         "fact": item.probe.fact,
         "ask": item.probe.ask,
-        "values": [plain(value) for value in item.probe.values],
+        "values": [_plain(value) for value in item.probe.values],
         "flips_to": item.flips,
-        "once": {name: plain(value) for name, value in item.once.items()},
+        "once": {name: _plain(value) for name, value in item.once.items()},
         "how_to_measure": item.probe.how,
         "tool": item.probe.tool,
     }
@@ -238,6 +240,8 @@ def _decisive(decision: Decision, facts: Mapping[str, Any]) -> list[str]:
 
 def _gates(book: RuleBook, view: View) -> list[dict[str, str]]:
     """Return the four gates: a rule that fired speaks first, else what is known passes."""
+    from finetuning.fit.circumstances import STANDING
+
     gates: list[dict[str, str]] = []
     for stage in GATES:
         said = [rule for rule in _fired(book.gates, view) if rule.stage == stage]
@@ -277,3 +281,14 @@ def _citations(book: RuleBook, rules: tuple[Rule, ...]) -> list[dict[str, str]]:
 def _fired(rules: list[CompiledRule], view: View) -> list[Rule]:
     """Return every rule that fires, in order."""
     return [rule.rule for rule in rules if rule.fires(view)]
+
+
+def _plain(value: Any) -> Any:
+    """Return a fact's value as JSON: dates and money as text."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return list(cast("list[Any]", value))
+    return value

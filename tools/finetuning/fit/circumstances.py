@@ -1,21 +1,20 @@
-"""What follows about the circumstances: who takes the job, under which licence, where it fits."""
+"""What follows about the circumstances: who takes the job, the licence, where it fits; gates."""
 
 from __future__ import annotations
 
 import datetime as dt
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from finetuning.errors import UnknownNameError
+from finetuning.fit.schema import Facts, Stage, Status
 from finetuning.providers import Customer
 from finetuning.providers.terms import Availability, availability
 
 if TYPE_CHECKING:
     from finetuning.providers.catalogue import ModelEntry, Provider
-
-Facts = Mapping[str, Any]
 
 _STAYS: Final = frozenset({"on_premise", "air_gapped", "on_device"})
 _NF4_BYTES: Final = 0.56
@@ -233,3 +232,67 @@ DERIVED: Final[dict[str, Callable[[Facts], Any]]] = {
     "llama_name_missing": _llama_name_missing,
 }
 """Derived facts about place, provider and licence, by name."""
+
+
+def _evaluation(view: Facts) -> tuple[Status, str]:
+    if view["eval_exists"]:
+        return "pass", "held-out rows or a measured score exist"
+    if view["eval_exists"] is False:
+        return "fail", "there are no held-out rows yet; this verdict does not wait for them"
+    return "unknown", "nobody said that held-out rows with a metric exist"
+
+
+def _law(view: Facts) -> tuple[Status, str]:
+    kind = view["data_sensitivity"]
+    if view["teacher_closed_api"] and view["student_use"] != "internal":
+        return "unknown", "answers of a closed model: what they may be used for is not settled"
+    if kind == "none":
+        return "pass", "no personal, health or secret data"
+    if kind in {"personal", "health"} and view["identified"] is False:
+        return "pass", "nobody can be identified in the data (as stated, not checked here)"
+    if kind in {"personal", "health"} and view["consent"] and not _needs_baa(view):
+        return "pass", "a right to use the data is stated"
+    if kind == "secret" and view["sends_data"] is False:
+        return "pass", "the data stays on your machines"
+    return "unknown", "whether this data may be used for training is not known"
+
+
+def _needs_baa(view: Facts) -> bool:
+    return bool(
+        view["data_sensitivity"] == "health"
+        and view["sends_data"] is not False
+        and not view["baa_signed"]
+    )
+
+
+def _provider(view: Facts) -> tuple[Status, str]:
+    if view["provider"] == "local":
+        return "pass", "your own machine takes every job"
+    if view["provider_can_start"] and view["provider_offers_method"] is not False:
+        return "pass", f"{view['provider']}: {view['provider_why']}"
+    if view["provider"] is None:
+        return "unknown", "no provider is named"
+    if view["provider_can_start"] is False:
+        return "fail", f"{view['provider']}: {view['provider_why']}"
+    return "unknown", f"{view['provider']}: whether you can start a job there is not known"
+
+
+def _feasible(view: Facts) -> tuple[Status, str]:
+    if view["fits_in_gpu"] and view["own_hardware"]:
+        needed, there = view["least_training_gb"], view["gpu_total_gb"]
+        return "pass", f"4-bit training needs about {needed} GB of {there} GB"
+    if view["own_hardware"] and view["fits_in_gpu"] is False:
+        needed, there = view["least_training_gb"], view["gpu_total_gb"]
+        return "fail", f"4-bit training needs about {needed} GB of {there} GB"
+    if view["provider_hosted"] and view["provider_can_start"]:
+        return "pass", "the provider brings the hardware"
+    return "unknown", "the base's size or the machine is not known"
+
+
+STANDING: Final[dict[Stage, Callable[[Facts], tuple[Status, str]]]] = {
+    "evaluation": _evaluation,
+    "law": _law,
+    "provider": _provider,
+    "feasible": _feasible,
+}
+"""What is known about each gate where no rule spoke: its status and why."""

@@ -10,9 +10,8 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, cast, get_args
 
 from finetuning.fit.derived import TracedView, View
-from finetuning.fit.facts import FitFacts
-from finetuning.fit.results import TRAINS, Verdict
 from finetuning.fit.rulebook import CompiledRule, Probe, Rule, RuleBook
+from finetuning.fit.schema import TRAINS, FitFacts, Verdict
 
 _NEEDS_EVAL: Final[frozenset[Verdict]] = frozenset({*TRAINS, "prompt_first", "fix_data"})
 """Verdicts that make no sense while nobody can measure an answer."""

@@ -17,8 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from finetuning.errors import RunFailedError
-from finetuning.fit.facts import FitFacts
-from finetuning.fit.results import Axis, Stage, Verdict
+from finetuning.fit.schema import Axis, FitFacts, Stage, Verdict
 from finetuning.providers.catalogue import Confidence
 
 Scalar = bool | int | float | str
