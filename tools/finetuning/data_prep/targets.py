@@ -6,7 +6,6 @@ To add one, add its name and a row here, its row checker in ``validate/rows.py``
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from finetuning.errors import BadInputError, UnknownNameError
@@ -176,8 +175,7 @@ def method_for(target: Target, method: str | None, *, where: str) -> Method:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRules:
+class ChatRules(NamedTuple):
     """Rules of one chat format.
 
     Severities follow the provider: ``error`` where it refuses the row, ``warning`` where it takes
@@ -256,7 +254,7 @@ CHAT_RULES: Final[dict[str, ChatRules]] = {
     "openai_chat": _OPENAI_RULES,
     "azure_chat": _OPENAI_RULES,
     "nebius_chat": _OPENAI_RULES,
-    "openai_rft": replace(_OPENAI_RULES, other_row_keys=None, weights=False),
+    "openai_rft": _OPENAI_RULES._replace(other_row_keys=None, weights=False),
     "together_chat": _TOGETHER_RULES,
     "fireworks_chat": ChatRules(
         weights=True,
@@ -270,7 +268,7 @@ CHAT_RULES: Final[dict[str, ChatRules]] = {
         message_keys=frozenset({"loss_weight", "reasoning_content"}),
     ),
     "tinker": _LOCAL_RULES,
-    "trl_messages": replace(_LOCAL_RULES, row_keys=frozenset({"tools"})),
+    "trl_messages": _LOCAL_RULES._replace(row_keys=frozenset({"tools"})),
     "mistral_chat": ChatRules(
         not_alternating="error",
         tool_id_length=9,

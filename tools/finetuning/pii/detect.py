@@ -19,11 +19,10 @@ from typing import Any, Final, get_args
 from finetuning.errors import UnknownNameError, require
 from finetuning.pii import RANK, DetectorName, Span, check_types
 from finetuning.pii.rules import Readings, Rule, alternations, frame_of, matches, readings_of
-from finetuning.pii.rules.contact import EMAIL_RULES, PHONE_RULES
+from finetuning.pii.rules.contact import ADDRESS_RULES, PHONE_RULES
 from finetuning.pii.rules.numbers import BANK_RULES, NATIONAL_RULES, RECORD_RULES
+from finetuning.pii.rules.online import EMAIL_RULES, NETWORK_RULES, PASSWORD_RULES, SECRET_RULES
 from finetuning.pii.rules.people import BIRTH_RULES, NAME_RULES
-from finetuning.pii.rules.places import ADDRESS_RULES, NETWORK_RULES
-from finetuning.pii.rules.secrets import PASSWORD_RULES, SECRET_RULES
 
 RULES: Final[tuple[Rule, ...]] = (
     *SECRET_RULES,

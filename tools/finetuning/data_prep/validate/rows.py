@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final, cast
 
 from finetuning.data_prep.targets import CHAT_RULES, ChatRules, Method
@@ -23,7 +22,7 @@ from finetuning.records import Json, Severity
 
 Row = Mapping[str, Json]
 
-_OPENAI: Final = replace(CHAT_RULES["openai_chat"], weights=False)
+_OPENAI: Final = CHAT_RULES["openai_chat"]._replace(weights=False)
 _TRL: Final = CHAT_RULES["trl_messages"]
 _HUMAN: Final = frozenset({"human", "user", "observation", "tool", "function_response"})
 _MODEL: Final = frozenset({"gpt", "assistant", "model", "chatgpt", "function_call", "bing"})

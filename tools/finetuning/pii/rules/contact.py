@@ -1,4 +1,4 @@
-"""How to reach a person: e-mail and phone."""
+"""How to reach a person: by phone, and where they live."""
 
 from __future__ import annotations
 
@@ -6,56 +6,9 @@ import functools
 import re
 from typing import Any, Final
 
-from finetuning.pii.rules import Accept, Place, Rule, cued, digits_of, rule
+from finetuning.pii.rules import RIGHT, Accept, Place, Rule, cued, digits_of, rule
+from finetuning.pii.rules.numbers import is_other
 
-_FILE_ENDINGS: Final = frozenset(
-    "png jpg jpeg gif svg webp ico css js ts py java html htm json xml yaml yml toml md txt zip "
-    "tar gz pdf".split()
-)
-"""What follows the last dot in ``icon@2x.png``: a file, not a domain (``.zip`` mail is rare)."""
-
-_OTHER: Final = re.compile(
-    r"(?:order|track|isbn|\bean\b|invoice|ticket|\bref|sku|parcel|item|article|artikel|bestell|"
-    r"sendung|rechnung|commande|suivi|facture|référence|pedido|seguimiento|rastreio|fatura|version|"
-    r"model|serial|\bbuild|request|订单|快递|单号|条码|货号|发票|工单|型号)"
-    r"(?:(?![.!?] [A-ZÀ-Þ])[^0-9\n。！？])*\Z",
-    re.IGNORECASE,
-)
-"""Words for a number that identifies a thing."""
-
-
-def is_other(match: re.Match[str]) -> bool:
-    """Say whether the words before a bare number call it an order, a book or another thing."""
-    return _OTHER.search(match.string[max(0, match.start() - 26) : match.start()]) is not None
-
-
-_LOCAL: Final = r"[A-Za-z0-9_.+%À-ɏ-]"
-_AT: Final = r"[ \t]{0,2}[\[({<][ \t]?(?i:at)[ \t]?[\])}>][ \t]{0,2}"
-_DOT: Final = r"[ \t]{0,2}(?:[\[({<][ \t]?(?i:dot|\.)[ \t]?[\])}>]|\b(?i:dot)\b|\.)[ \t]{0,2}"
-
-
-def _accept_email(match: re.Match[str]) -> Place | None:
-    address = match.group()
-    local, _, domain = address.rpartition("@")
-    after = match.string[match.end() : match.end() + 1]
-    if domain.rsplit(".", 1)[1].lower() in _FILE_ENDINGS or (local == "git" and after == ":"):
-        return None
-    start = match.start() + (len(local) - len(local.lstrip(".%+-")))
-    return start, match.end(), 0.97
-
-
-_EMAIL: Final = (
-    rf"(?<!{_LOCAL}){_LOCAL}{{1,64}}@(?:[A-Za-z0-9À-ɏ](?:[A-Za-z0-9À-ɏ-]{{0,62}})\.){{1,8}}"
-    r"(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59})(?![A-Za-z0-9-])"
-)
-_EMAIL_BRACKETED: Final = (
-    rf"(?<!{_LOCAL})[A-Za-z0-9_.+-]{{1,64}}(?:{_AT})[A-Za-z0-9-]{{1,63}}"
-    rf"(?:{_DOT}[A-Za-z0-9-]{{2,63}}){{1,4}}"
-)
-_EMAIL_SPOKEN: Final = (
-    rf"(?<!{_LOCAL})[A-Za-z0-9_.+-]{{2,64}} at [A-Za-z0-9-]{{1,63}} dot "
-    r"(?:com|org|net|edu|gov|io|co|ai|dev|de|fr|uk|cn|in|br|jp|es|it|nl)\b"
-)
 _DATE_SHAPE: Final = re.compile(
     r"(?:19|20)\d{2}[-/. ](?:0?[1-9]|1[0-2])[-/. ](?:0?[1-9]|[12]\d|3[01])"
     r"|(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:19|20)\d\d(?!\d)"
@@ -89,11 +42,8 @@ def _plan(region: str) -> tuple[re.Pattern[str], frozenset[int], str]:
     kinds = [getattr(plan, kind) for kind in _KINDS]
     used = {one.national_number_pattern for one in kinds if one} - {None}
     lengths = frozenset(plan.general_desc.possible_length)
-    return (
-        re.compile("|".join(f"(?:{p})" for p in sorted(used))),
-        lengths,
-        plan.national_prefix or "",
-    )
+    either = re.compile("|".join(f"(?:{p})" for p in sorted(used)))
+    return either, lengths, plan.national_prefix or ""
 
 
 def _in_plan(national: str, region: str) -> int:
@@ -150,21 +100,7 @@ def _international(match: re.Match[str]) -> Place | None:
         text = shorter
 
 
-_ZERO_REGIONS: Final = (
-    "GB",
-    "DE",
-    "FR",
-    "CN",
-    "JP",
-    "KR",
-    "AU",
-    "IN",
-    "IT",
-    "NL",
-    "CH",
-    "AT",
-    "BE",
-)
+_ZERO_REGIONS: Final = "GB DE FR CN JP KR AU IN IT NL CH AT BE".split()
 
 
 def _trunk_zero(match: re.Match[str]) -> Place | None:
@@ -226,57 +162,132 @@ def _after_cue(match: re.Match[str]) -> Place | None:
     return match.start(), match.end(), 0.85
 
 
-EMAIL_RULES: Final[tuple[Rule, ...]] = (
-    rule("email", "@", _EMAIL, accept=_accept_email),
-    rule("email", r"(?i)[\[({<] ?at ?[\])}>]", _EMAIL_BRACKETED, 0.85),
-    rule("email", r" at [A-Za-z0-9-]+ dot ", _EMAIL_SPOKEN, 0.75),
-)
-
+# fmt: off
 PHONE_RULES: Final[tuple[Rule, ...]] = (
-    rule(
-        "phone",
-        _PLUS_TRIGGER,
+    rule("phone", _PLUS_TRIGGER,
         r"(?<![A-Za-z0-9_+=.-])(?=((?:\+ ?|00)(?=[1-9(])\(?\d(?:[ .\-/()]{0,2}\d){6,14}(?!\d)))",
-        accept=_international,
-    ),
-    rule(
-        "phone",
-        r"[0-9]{3}[-. )]{1,2}[0-9]{3}[-. ][0-9]{4}",
+        accept=_international),
+    rule("phone", r"[0-9]{3}[-. )]{1,2}[0-9]{3}[-. ][0-9]{4}",
         rf"{_BEFORE}(?:1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. ])[2-9]\d\d[-. ]\d{{4}}{_AFTER}",
-        accept=_nanp,
-    ),
-    rule(
-        "phone",
-        _GROUPS_TRIGGER,
+        accept=_nanp),
+    rule("phone", _GROUPS_TRIGGER,
         r"[(0](?<![A-Za-z0-9_+/#=.-][(0])(?:(?<=0)|0)(?:\d{1,5}\)?(?:[ .\-/\n]{1,2}\d{2,8}){1,5}"
-        rf"|[1-9]\d{{8,9}}){_AFTER}",
-        accept=_trunk_zero,
-    ),
-    rule(
-        "phone",
-        r"1[3-9][0-9][ \n-]{0,2}[0-9]{4}[ \n-]{0,2}[0-9]{4}",
-        rf"{_BEFORE}1[3-9]\d[ \n-]{{0,2}}\d{{4}}[ \n-]{{0,2}}\d{{4}}{_AFTER}",
-        accept=_bare,
-    ),
+        rf"|[1-9]\d{{8,9}}){_AFTER}", accept=_trunk_zero),
+    rule("phone", r"1[3-9][0-9][ \n-]{0,2}[0-9]{4}[ \n-]{0,2}[0-9]{4}",
+        rf"{_BEFORE}1[3-9]\d[ \n-]{{0,2}}\d{{4}}[ \n-]{{0,2}}\d{{4}}{_AFTER}", accept=_bare),
     rule("phone", r"[6-9][0-9]{4}[ -][0-9]{5}", rf"{_BEFORE}[6-9]\d{{4}}[ -]\d{{5}}{_AFTER}", 0.75),
-    rule(
-        "phone",
-        r"[0-9]{2}\)? ?9?[0-9]{4}-[0-9]{4}",
-        rf"{_BEFORE}(?:\([1-9]\d\) ?|[1-9]\d )9?\d{{4}}-\d{{4}}{_AFTER}",
-        0.85,
-    ),
-    rule(
-        "phone",
-        r"[0-9]{2,3}[ -][0-9]{2,4}[ -][0-9]{2,4}",
+    rule("phone", r"[0-9]{2}\)? ?9?[0-9]{4}-[0-9]{4}",
+        rf"{_BEFORE}(?:\([1-9]\d\) ?|[1-9]\d )9?\d{{4}}-\d{{4}}{_AFTER}", 0.85),
+    rule("phone", r"[0-9]{2,3}[ -][0-9]{2,4}[ -][0-9]{2,4}",
         rf"{_BEFORE}(?:[679]\d\d([ -])(?:\d\d\1\d\d\1\d\d|\d{{3}}\1\d{{3}})"
         rf"|3\d\d([ -])\d{{3}}\2\d{{3,4}}|9\d \d{{3}} \d\d \d\d){_AFTER}",
-        accept=_valid_in("ES", "IT"),
-    ),
-    rule(
-        "phone",
-        rf"(?:{_CUE_TRIGGER})[^0-9\n]{{0,25}}[0-9]",
+        accept=_valid_in("ES", "IT")),
+    rule("phone", rf"(?:{_CUE_TRIGGER})[^0-9\n]{{0,25}}[0-9]",
         r"[+(0-9](?<![A-Za-z0-9_-].)(?:(?<=\+)\(?\d|(?<=\()\d|(?<=\d))(?:[ .\-/()\n]{0,2}\d){6,14}"
-        rf"{_AFTER}",
-        accept=_after_cue,
-    ),
+        rf"{_AFTER}", accept=_after_cue),
 )
+# fmt: on
+
+_CAP: Final = r"[A-ZÀ-Þ][A-Za-zÀ-ÿ.'’-]{0,24}"
+_TOWN: Final = rf"{_CAP}(?: (?:{_CAP}|de|do|da|del|la|les|am|an der|im|sur|upon|-)){{0,4}}"
+_GAP: Final = r"(?:, ?\n?|[ ]?\n| - | )"
+"""Between the parts of an address: a comma, a new line, or a blank."""
+_UNIT: Final = (
+    r"(?:,? (?:(?i:apt|apartment|suite|ste|unit|floor|flat|fl|piso|apto?|puerta|esc)\.? ?"
+    r"[A-Za-z0-9-]{1,6}|#[ ]?\d{1,5})){0,2}"
+)
+_STREET: Final = (
+    r"(?:street|avenue|road|boulevard|lane|drive|court|terrace|circle|parkway|highway|square|"
+    r"crescent|gardens|grove|mews|place|way|close|trail|alley|plaza|row|loop|hill|walk|rise|"
+    r"st|ave|rd|blvd|ln|dr|ct|ter|cir|pkwy|hwy|sq|pl)"
+)
+_UK_POSTCODE: Final = r"[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}"
+_STATE: Final = (
+    r"(?:A[KLRZ]|C[AOT]|D[CE]|FL|GA|GU|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]|P[ARW]|"
+    r"RI|S[CD]|T[NX]|UT|V[AIT]|W[AIVY]|AS|FM|MH|MP)"
+)
+_US_END: Final = rf"{_TOWN},?[ \n]{{1,2}}{_STATE},? {{1,2}}\d{{5}}(?:-\d{{4}})?(?!\d)"
+_TAIL: Final = rf"(?:{_GAP}(?:{_US_END}|{_TOWN}(?:{_GAP}{_TOWN})?{_GAP}{_UK_POSTCODE}|{_TOWN}))?"
+_NUMBER: Final = r"[0-9](?<![A-Za-z0-9.,$€£-][0-9])\d{0,5}[A-Za-z]?"
+_WORDS: Final = rf"(?:(?:{_CAP}|\d{{1,3}}(?:st|nd|rd|th)) ){{1,4}}?"
+_GERMAN: Final = (
+    r"(?:[Ss]traße|[Ss]trasse|[Ss]tr\.|[Ww]eg|[Pp]latz|[Aa]llee|[Gg]asse|[Uu]fer|[Dd]amm|[Rr]ing)"
+)
+_FRENCH: Final = (
+    r"(?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Pp]lace|[Cc]hemin|[Aa]llée|[Ii]mpasse|[Qq]uai|[Cc]ours)"
+)
+_IBERIAN: Final = (
+    r"[Cc]alle|C/|[Aa]venida|Avda?\.|[Rr]ua|[Vv][ií]a|[Pp]laza|[Tt]ravessa|[Pp]raça|[Pp]aseo|"
+    r"Glorieta|C\.|"
+    r"Camino|Carretera|Cuesta|Rambla|Ronda|Alameda|Rodovia|Estrada"
+)
+_BRAZILIAN: Final = (
+    r"Pasaje|Pasadizo|Urbanización|Acceso|Cañada|Callejón|Vial|Largo|Chácara|Vila|Viela|Campo|"
+    r"Colônia|"
+    r"Condomínio|Conjunto|Distrito|Esplanada|Estação|Favela|Fazenda|Feira|Jardim|Ladeira|Lago|"
+    r"Lagoa|"
+    r"Loteamento|Morro|Núcleo|Parque|Passarela|Pátio|Quadra|Recanto|Residencial|Setor|Sítio|Trecho|"
+    r"Praia|Trevo|Vale|Vereda|Viaduto|Aeroporto|Área|Via"
+)
+_IBERIAN_NAME: Final = (
+    r"(?:(?:de|da|do|das|dos|del|la|las|los|el) ){0,2}[A-ZÀ-Þ][A-Za-zà-ÿ'’-]{1,24}"
+    r"(?: (?:(?:de|da|do|dos|del|la) )?[A-ZÀ-Þ][A-Za-zà-ÿ'’-]{1,24}){0,4}"
+)
+_IBERIAN_END: Final = (
+    rf"(?:{_GAP}(?:[^\n,]{{2,40}}{_GAP})?(?:\d{{5}}(?:-?\d{{3}})? {_TOWN}(?: ?[/-] ?[A-Z]{{2}}\b)?"
+    rf"|\d{{5}}(?:-?\d{{3}})?(?!\d)))"
+)
+
+
+def _accept_french(match: re.Match[str]) -> Place | None:
+    """Accept a street that has a number before it or a postcode behind it."""
+    value = match.group().rstrip()
+    if not (value[0].isdigit() or re.search(r"\d{5} ", value)):
+        return None
+    return match.start(), match.start() + len(value), 0.85
+
+
+# fmt: off
+ADDRESS_RULES: Final[tuple[Rule, ...]] = (
+    rule("postal_address",
+        r"[0-9][A-Za-z]? (?:[NSEW]{1,2}\.? )?(?:[A-Z0-9][A-Za-z0-9À-ÿ.'’-]* ){1,4}"
+        rf"(?i:{_STREET})\b",
+        rf"(?:(?:Flat|Unit|Apt|Apartment|Suite) [A-Za-z0-9]{{1,4}},? )?{_NUMBER} "
+        rf"(?:[NSEW]{{1,2}}\.? )?{_WORDS}(?:{_STREET.title()})\b\.?"
+        rf"(?: [NS]?[EW]\b| [NS]\b)?{_UNIT}{_TAIL}", 0.85),
+    rule("postal_address", rf",?[ \n]{{1,2}}{_STATE},? {{1,2}}[0-9]{{5}}",
+        rf"{_NUMBER} (?:{_CAP} ){{0,3}}{_CAP}{_UNIT}(?:, ?|\n|, \n){_US_END}", 0.85),
+    rule("postal_address", r"[A-Z][a-z][A-Za-z.'’]*(?:, ?\n?|[ \n]| ?- ?)[1-9][0-9]{2} ?[0-9]{3}",
+        r"(?:(?:H\. ?No\.?|Flat|Plot|House|Door|No\.|#) ?(?:No\.? "
+        r"?)?)?[0-9](?<![A-Za-z0-9.,-][0-9])"
+        r"\d{0,3}(?:[/-]\d{1,4})?[A-Z]?(?:, ?|\n| )(?:[A-Z][a-z][A-Za-z.'’]{0,24}(?:, ?\n?|[ \n]|"
+        r" ?- ?))"
+        r"{2,6}[1-9]\d{2} ?\d{3}(?!\d)", 0.8),
+    rule("postal_address", r"(?i)p\.? ?o\.? box [0-9]", rf"(?i:\bp\.? ?o\.? box) \d{{1,7}}{_TAIL}",
+        0.85),
+    rule("postal_address", r"(?i:straße|strasse|str\.|weg|platz|allee|gasse|ufer|damm|ring) [0-9]",
+        r"[A-ZÄÖÜ][a-zäöüß.]{0,25}(?:[ -][A-ZÄÖÜ][a-zäöüß.]{0,20}){0,4}[ -]?"
+        rf"(?:(?<=[a-zß. -]){_GERMAN}) \d{{1,4}}(?:[/-]\d{{1,3}})?[ ]?[a-z]?(?![A-Za-z0-9])"
+        rf"(?:{_GAP}(?:D-)?\d{{5}} {_TOWN})?", 0.85),
+    rule("postal_address", rf"{_FRENCH} ",
+        rf"(?:[0-9](?<![A-Za-z0-9][0-9])\d{{0,3}}(?: bis| ter)?,? |(?<![A-Za-zÀ-ÿ]))(?={_FRENCH} )"
+        r"[A-Za-zé]{3,9}(?: (?:de|du|des|la|le|les)(?= )){0,2}(?: [ld]['’]| )"
+        r"(?:[A-ZÀ-Þa-z][A-Za-zÀ-ÿ'’-]{1,30})(?:(?: (?:de|du|des|la|le))? "
+        r"[A-ZÀ-Þ][A-Za-zÀ-ÿ'’-]{1,30}){0,4}"
+        rf"(?:,? ?\n?\d{{5}} {_TOWN})?", accept=_accept_french),
+    rule("postal_address", rf"(?:{_IBERIAN}) ",
+        rf"(?<![A-Za-zÀ-ÿ])(?:{_IBERIAN}) {_IBERIAN_NAME},? (?:n[ºo°]\.? ?)?\d{{1,5}}(?!\d)"
+        rf"{_UNIT}{_IBERIAN_END}?", 0.8),
+    rule("postal_address", rf"(?:{_IBERIAN}|{_BRAZILIAN}) ",
+        rf"(?<![A-Za-zÀ-ÿ])(?:{_IBERIAN}|{_BRAZILIAN}) {_IBERIAN_NAME}(?:,? (?:n[ºo°]\.? "
+        rf"?)?\d{{1,5}}(?!\d))?"
+        rf"{_UNIT}{_IBERIAN_END}", 0.8),
+    rule("postal_address",
+        r"(?:路|街|道|巷|弄|胡同|村|区)[一-鿿0-9]{0,12}[0-9]+ ?(?:号|弄|室|栋|幢)",
+        r"(?:[一-鿿]{2,8}(?:省|自治区))?(?:[一-鿿]{2,6}市)?(?:[一-鿿]{1,6}(?:区|县|镇))?"
+        r"[一-鿿]{1,10}(?:路|街|大道|道|巷|弄|胡同|村|区)[一-鿿]{0,6}\d{1,5} ?(?:号|弄|栋|幢)"
+        r"(?:[一-鿿A-Za-z0-9-]{0,12}(?:室|单元|楼|层|号|栋|幢|座))?", 0.85),
+    rule("postal_address", r"(?i)post ?code",
+        rf"(?i:\bpost ?code)(?: is|:)? ({_UK_POSTCODE}){RIGHT}", 0.85),
+)
+# fmt: on

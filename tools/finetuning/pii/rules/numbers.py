@@ -19,7 +19,21 @@ from finetuning.pii.rules import (
     digits_of,
     rule,
 )
-from finetuning.pii.rules.contact import is_other
+
+_OTHER: Final = re.compile(
+    r"(?:order|track|isbn|\bean\b|invoice|ticket|\bref|sku|parcel|item|article|artikel|bestell|"
+    r"sendung|rechnung|commande|suivi|facture|référence|pedido|seguimiento|rastreio|fatura|version|"
+    r"model|serial|\bbuild|request|订单|快递|单号|条码|货号|发票|工单|型号)"
+    r"(?:(?![.!?] [A-ZÀ-Þ])[^0-9\n。！？])*\Z",
+    re.IGNORECASE,
+)
+"""Words for a number that identifies a thing."""
+
+
+def is_other(match: re.Match[str]) -> bool:
+    """Say whether the words before a bare number call it an order, a book or another thing."""
+    return _OTHER.search(match.string[max(0, match.start() - 26) : match.start()]) is not None
+
 
 # A number must not be part of a longer one, of an identifier or of a UUID.
 _BEFORE: Final = r"(?<![A-Za-z0-9_.-])"
@@ -85,53 +99,30 @@ _ACCOUNT, _ACCOUNT_CUE = cued(
 _LINK_WORDS: Final = r"(?:umber|um|o\.?|r\.?)?(?: hat die Nummer)?"
 
 
+# fmt: off
 BANK_RULES: Final[tuple[Rule, ...]] = (
-    rule(
-        "credit_card",
+    rule("credit_card",
         r"[0-9]{4}[ \n-]{0,2}[0-9]{4}[ \n-]{0,2}[0-9]{4}|"
         r"[0-9]{4}[ \n-]{1,2}[0-9]{6}[ \n-]{1,2}[0-9]{4}",
         r"\d(?<![A-Za-z0-9_.-]\d)(?:\d{12,18}|"
         r"\d{3}[ \n-]\d{4}(?:[ \n-]{1,2}\d{4}){2}(?:[ -]\d{1,3})?"
-        r"|\d{3}[ \n-]{1,2}\d{6}[ \n-]{1,2}\d{4,5})(?![A-Za-z0-9_]|[-.]\d)",
-        accept=_accept_card,
-    ),
-    rule(
-        "iban",
-        r"(?i)[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{3}",
+        r"|\d{3}[ \n-]{1,2}\d{6}[ \n-]{1,2}\d{4,5})(?![A-Za-z0-9_]|[-.]\d)", accept=_accept_card),
+    rule("iban", r"(?i)[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{3}",
         r"[A-Za-z](?<![A-Za-z0-9_][A-Za-z])"
-        r"(?=([A-Za-z]\d{2}(?:[ \n-]?[A-Za-z0-9]){11,30}))",
-        accept=_accept_iban,
-    ),
-    rule(
-        "bank_account",
-        _ACCOUNT,
-        rf"{_ACCOUNT_CUE}{_LINK_WORDS}[号-]?{LINK}(\d(?:[ -]?\d){{5,19}}){RIGHT}",
-        0.85,
-    ),
-    rule(
-        "bank_account",
-        r"(?i)routing|\baba\b",
+        r"(?=([A-Za-z]\d{2}(?:[ \n-]?[A-Za-z0-9]){11,30}))", accept=_accept_iban),
+    rule("bank_account", _ACCOUNT,
+        rf"{_ACCOUNT_CUE}{_LINK_WORDS}[号-]?{LINK}(\d(?:[ -]?\d){{5,19}}){RIGHT}", 0.85),
+    rule("bank_account", r"(?i)routing|\baba\b",
         r"(?i:\brouting(?: transit)?(?: ?(?:number|no\.?|#))?|\baba\b)"
-        rf"[^0-9\n\0]{{0,12}}(\d{{9}}){RIGHT}",
-        0.9,
-        check=checks.is_aba_routing,
-    ),
-    rule(
-        "bank_account",
-        r"(?i)sort ?code",
-        rf"(?i:\bsort ?code)[^0-9\n\0]{{0,10}}(\d\d[- ]\d\d[- ]\d\d){_AFTER}",
-        0.9,
-    ),
-    rule(
-        "crypto_address",
-        r"\b(?:[13][1-9A-HJ-NP-Za-km-z]{25}|(?i:bc1)[02-9ac-hj-np-zA-Z]{8})",
+        rf"[^0-9\n\0]{{0,12}}(\d{{9}}){RIGHT}", 0.9, check=checks.is_aba_routing),
+    rule("bank_account", r"(?i)sort ?code",
+        rf"(?i:\bsort ?code)[^0-9\n\0]{{0,10}}(\d\d[- ]\d\d[- ]\d\d){_AFTER}", 0.9),
+    rule("crypto_address", r"\b(?:[13][1-9A-HJ-NP-Za-km-z]{25}|(?i:bc1)[02-9ac-hj-np-zA-Z]{8})",
         rf"{LEFT}(?:[13][1-9A-HJ-NP-Za-km-z]{{25,34}}|bc1[02-9ac-hj-np-z]{{8,87}}"
-        rf"|BC1[02-9AC-HJ-NP-Z]{{8,87}}){RIGHT}",
-        0.99,
-        check=checks.is_bitcoin,
-    ),
+        rf"|BC1[02-9AC-HJ-NP-Z]{{8,87}}){RIGHT}", 0.99, check=checks.is_bitcoin),
     rule("crypto_address", "0x[0-9a-fA-F]{40}", rf"{LEFT}0x[0-9a-fA-F]{{40}}{RIGHT}", 0.9),
 )
+# fmt: on
 
 
 def _nine_digits(match: re.Match[str]) -> Place | None:
@@ -143,85 +134,43 @@ def _nine_digits(match: re.Match[str]) -> Place | None:
 _SSN_CUE: Final = r"\bssn\b|\bsocial(?: security)?\b|\bitin\b|\btax(?:payer)? id"
 _NINO_BAD: Final = ("BG", "GB", "NK", "KN", "TN", "NT", "ZZ")
 
+# fmt: off
 NATIONAL_RULES: Final[tuple[Rule, ...]] = (
-    rule(
-        "us_ssn",
-        r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
-        rf"{_BEFORE}[0-8]\d\d-\d\d-\d{{4}}{_AFTER}",
-        0.9,
-        check=checks.is_ssn,
-    ),
-    rule(
-        "us_ssn",
-        rf"(?i){_SSN_CUE}",
+    rule("us_ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}", rf"{_BEFORE}[0-8]\d\d-\d\d-\d{{4}}{_AFTER}", 0.9,
+        check=checks.is_ssn),
+    rule("us_ssn", rf"(?i){_SSN_CUE}",
         _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
-        accept=lambda match: None if match.group(1)[0] == "9" else _nine_digits(match),
-    ),
-    rule(
-        "us_itin",
-        r"9[0-9]{2}-[0-9]{2}-[0-9]{4}",
-        rf"{_BEFORE}9\d\d-\d\d-\d{{4}}{_AFTER}",
-        0.9,
-        check=checks.is_itin,
-    ),
-    rule(
-        "us_itin",
-        rf"(?i){_SSN_CUE}",
+        accept=lambda match: None if match.group(1)[0] == "9" else _nine_digits(match)),
+    rule("us_itin", r"9[0-9]{2}-[0-9]{2}-[0-9]{4}", rf"{_BEFORE}9\d\d-\d\d-\d{{4}}{_AFTER}", 0.9,
+        check=checks.is_itin),
+    rule("us_itin", rf"(?i){_SSN_CUE}",
         _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
-        accept=lambda match: _nine_digits(match) if match.group(1)[0] == "9" else None,
-    ),
-    rule(
-        "uk_nino",
-        r"[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]",
-        rf"{LEFT}[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]{RIGHT}",
-        0.93,
-        check=lambda value: value[:2].upper() not in _NINO_BAD,
-    ),
-    rule(
-        "uk_nino",
-        r"(?i)national insurance|\bnino\b|\bni (?:number|no)",
+        accept=lambda match: _nine_digits(match) if match.group(1)[0] == "9" else None),
+    rule("uk_nino", r"[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]",
+        rf"{LEFT}[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]{RIGHT}", 0.93,
+        check=lambda value: value[:2].upper() not in _NINO_BAD),
+    rule("uk_nino", r"(?i)national insurance|\bnino\b|\bni (?:number|no)",
         r"(?i:\bnational insurance(?: (?:number|no\.?))?|\bnino\b|\bni (?:number|no\.?))"
         r"(?:[ \t]{0,2}(?:is|:|#|=)){0,2}[ \t]{0,3}"
-        rf"((?i:[A-Z]{{2}} ?\d\d ?\d\d ?\d\d ?[A-D])){RIGHT}",
-        0.95,
-    ),
-    rule(
-        "br_cpf",
-        r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}",
-        rf"{_BEFORE}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_AFTER}",
-        0.98,
-        check=checks.is_cpf,
-    ),
-    rule(
-        "br_cpf",
-        r"(?i)\bcpf\b",
-        _cued(r"\bcpf\b", rf"(\d{{3}}[. ]?\d{{3}}[. ]?\d{{3}}[- ]?\d\d){RIGHT}"),
-        0.95,
-        check=checks.is_cpf,
-    ),
-    rule(
-        "in_aadhaar",
-        r"[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}",
+        rf"((?i:[A-Z]{{2}} ?\d\d ?\d\d ?\d\d ?[A-D])){RIGHT}", 0.95),
+    rule("br_cpf", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}",
+        rf"{_BEFORE}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_AFTER}", 0.98, check=checks.is_cpf),
+    rule("br_cpf", r"(?i)\bcpf\b",
+        _cued(r"\bcpf\b", rf"(\d{{3}}[. ]?\d{{3}}[. ]?\d{{3}}[- ]?\d\d){RIGHT}"), 0.95,
+        check=checks.is_cpf),
+    rule("in_aadhaar", r"[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}",
         r"(?<![A-Za-z0-9_.-])(?<!\d )[2-9]\d{3}([ -])\d{4}\1\d{4}(?![A-Za-z0-9_]|[ -]\d)",
         accept=lambda match: (
-            (match.start(), match.end(), 0.85) if checks.is_aadhaar(match.group()) else None
-        ),
-    ),
-    rule(
-        "in_aadhaar",
-        r"(?i)aadh?aa?r|uidai|आधार",
-        _cued(r"aadh?aa?r|uidai|आधार", rf"([2-9]\d{{3}}[ -]?\d{{4}}[ -]?\d{{4}}){RIGHT}"),
-        0.97,
-        check=checks.is_aadhaar,
-    ),
-    rule(
-        "cn_resident_id",
-        r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]",
-        rf"{LEFT}[1-9]\d{{5}}(?:19|20)\d\d(?:0[1-9]|1[0-2])\d{{5}}[\dXx]{RIGHT}",
-        0.98,
-        check=checks.is_cn_resident_id,
-    ),
+        (match.start(), match.end(), 0.85) if checks.is_aadhaar(match.group()) else None
+        )),
+    rule("in_aadhaar", r"(?i)aadh?aa?r|uidai|आधार",
+        _cued(r"aadh?aa?r|uidai|आधार", rf"([2-9]\d{{3}}[ -]?\d{{4}}[ -]?\d{{4}}){RIGHT}"), 0.97,
+        check=checks.is_aadhaar),
+    rule("cn_resident_id", r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]",
+        rf"{LEFT}[1-9]\d{{5}}(?:19|20)\d\d(?:0[1-9]|1[0-2])\d{{5}}[\dXx]{RIGHT}", 0.98,
+        check=checks.is_cn_resident_id),
 )
+# fmt: on
 
 _MEDICAL, _MEDICAL_CUE = cued(
     r"mrn\b|medical record(?:s)?|patient (?:id|number|no\b|identifier)|chart (?:id|number|no\b)|"
@@ -257,41 +206,22 @@ def _has_four_digits(value: str) -> bool:
     return len(digits_of(value)) >= 4
 
 
+# fmt: off
 RECORD_RULES: Final[tuple[Rule, ...]] = (
-    rule(
-        "medical_record",
-        _MEDICAL,
-        rf"{_MEDICAL_CUE}{LINK}([A-Z]{{0,4}}[- ]?\d[\d-]{{3,13}}\d){RIGHT}",
-        0.93,
-    ),
-    rule(
-        "health_plan",
-        _PLAN,
+    rule("medical_record", _MEDICAL,
+        rf"{_MEDICAL_CUE}{LINK}([A-Z]{{0,4}}[- ]?\d[\d-]{{3,13}}\d){RIGHT}", 0.93),
+    rule("health_plan", _PLAN,
         rf"{_PLAN_CUE}(?:卡)?{LINK}(?=[A-Za-z0-9 -]{{0,14}}\d[A-Za-z0-9 -]{{0,4}}\d)"
-        rf"([A-Z0-9](?:(?:-| (?=\d))?[A-Z0-9]){{5,17}}){RIGHT}",
-        0.9,
-        check=_has_four_digits,
-    ),
-    rule(
-        "health_plan",
-        r"[1-9][A-Z][A-Z0-9][0-9]-?[A-Z][A-Z0-9][0-9]-?[A-Z]{2}[0-9]{2}",
+        rf"([A-Z0-9](?:(?:-| (?=\d))?[A-Z0-9]){{5,17}}){RIGHT}", 0.9, check=_has_four_digits),
+    rule("health_plan", r"[1-9][A-Z][A-Z0-9][0-9]-?[A-Z][A-Z0-9][0-9]-?[A-Z]{2}[0-9]{2}",
         r"[1-9](?<![A-Za-z0-9-][1-9])[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]"
-        r"[AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d\d(?![A-Za-z0-9-])",
-        0.9,
-    ),
-    rule(
-        "passport",
-        _PASSPORT,
+        r"[AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d\d(?![A-Za-z0-9-])", 0.9),
+    rule("passport", _PASSPORT,
         rf"{_PASSPORT_CUE}{LINK}([A-Z]{{0,3}}[ ]?\d{{6,9}}"
         r"|(?=[A-Z]{0,8}\d)[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}"
-        rf"|\d{{2}}[A-Z]{{2}}\d{{5}}){RIGHT}",
-        0.93,
-    ),
-    rule(
-        "driving_licence",
-        _LICENCE,
+        rf"|\d{{2}}[A-Z]{{2}}\d{{5}}){RIGHT}", 0.93),
+    rule("driving_licence", _LICENCE,
         rf"{_LICENCE_CUE}(?:(?:档案)?编)?{LINK}([A-Z0-9](?:(?:-| (?=\d))?[A-Z0-9]){{5,18}}){RIGHT}",
-        0.88,
-        check=_has_four_digits,
-    ),
+        0.88, check=_has_four_digits),
 )
+# fmt: on

@@ -180,31 +180,22 @@ _HAN_END: Final = (
     rf"(?=[，。！？,.!?\s:：、；)）\"]|$|{_HAN_TITLE}|已经|谈|说|写信|来电|联系|沟通|签|女|男)"
 )
 
+# fmt: off
 NAME_RULES: Final[tuple[Rule, ...]] = (
     rule("person_name", _NAME_TRIGGER, _RUN, accept=_accept_name),
-    rule(
-        "person_name",
+    rule("person_name",
         r"我叫|名叫|名字是|姓名|联系人|收件人|患者|病人|客户|持卡人|经办人|负责人|我是|转给|转交|"
         r"代表|同事|敬礼",
         r"(?:我叫|名叫|名字是|姓名|联系人|收件人|患者|病人|客户|持卡人|经办人|负责人|我是|转给|"
         r"转交给?|代表|同事|敬礼)"
-        rf"[:： \n是为]{{0,3}}({_HAN_NAME}){_HAN_END}",
-        0.85,
-    ),
-    rule(
-        "person_name",
-        r"(?:和|与|跟|同)[一-鿿]{2,4}(?:谈|说|联系|沟通|商量|确认|见面)",
-        rf"(?:和|与|跟|同)({_HAN_NAME})(?=谈|说|联系|沟通|商量|确认|见面)",
-        0.7,
-    ),
-    rule(
-        "person_name",
-        rf"{_HAN_TITLE}|已经|表示|来电",
+        rf"[:： \n是为]{{0,3}}({_HAN_NAME}){_HAN_END}", 0.85),
+    rule("person_name", r"(?:和|与|跟|同)[一-鿿]{2,4}(?:谈|说|联系|沟通|商量|确认|见面)",
+        rf"(?:和|与|跟|同)({_HAN_NAME})(?=谈|说|联系|沟通|商量|确认|见面)", 0.7),
+    rule("person_name", rf"{_HAN_TITLE}|已经|表示|来电",
         rf"(?<![一-鿿])({_HAN_NAME}|[{checks.CHINESE_FAMILY}](?={_HAN_TITLE}))(?={_HAN_TITLE}|"
-        rf"已经|表示|来电)",
-        0.75,
-    ),
+        rf"已经|表示|来电)", 0.75),
 )
+# fmt: on
 
 _MONTHS: Final[dict[str, int]] = {
     name: number
@@ -280,12 +271,10 @@ def _accept_born(match: re.Match[str]) -> Place | None:
     return (match.start(), match.end() - len(" geboren"), 0.93) if _is_day(match) else None
 
 
+# fmt: off
 BIRTH_RULES: Final[tuple[Rule, ...]] = (
     rule("date_of_birth", _BIRTH, _BIRTH_CUE, accept=_accept_birth),
-    rule(
-        "date_of_birth",
-        "[0-9] geboren",
-        rf"(?:{_DATE.pattern}) geboren(?! am)",
-        accept=_accept_born,
-    ),
+    rule("date_of_birth", "[0-9] geboren", rf"(?:{_DATE.pattern}) geboren(?! am)",
+        accept=_accept_born),
 )
+# fmt: on

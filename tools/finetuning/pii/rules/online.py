@@ -1,14 +1,117 @@
-"""What opens a door: keys, tokens, passwords, credentials inside addresses."""
+"""Who and what is online: e-mail, IP and MAC addresses, and what opens a door there.
+
+Keys, tokens, passwords, credentials inside addresses.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import json
 import re
 from typing import Any, Final
 
 from finetuning.pii.rules import LEFT, RIGHT, Place, Rule, rule
+
+_FILE_ENDINGS: Final = frozenset(
+    "png jpg jpeg gif svg webp ico css js ts py java html htm json xml yaml yml toml md txt zip "
+    "tar gz pdf".split()
+)
+"""What follows the last dot in ``icon@2x.png``: a file, not a domain (``.zip`` mail is rare)."""
+
+_LOCAL: Final = r"[A-Za-z0-9_.+%À-ɏ-]"
+_AT: Final = r"[ \t]{0,2}[\[({<][ \t]?(?i:at)[ \t]?[\])}>][ \t]{0,2}"
+_DOT: Final = r"[ \t]{0,2}(?:[\[({<][ \t]?(?i:dot|\.)[ \t]?[\])}>]|\b(?i:dot)\b|\.)[ \t]{0,2}"
+
+
+def _accept_email(match: re.Match[str]) -> Place | None:
+    address = match.group()
+    local, _, domain = address.rpartition("@")
+    after = match.string[match.end() : match.end() + 1]
+    if domain.rsplit(".", 1)[1].lower() in _FILE_ENDINGS or (local == "git" and after == ":"):
+        return None
+    start = match.start() + (len(local) - len(local.lstrip(".%+-")))
+    return start, match.end(), 0.97
+
+
+_EMAIL: Final = (
+    rf"(?<!{_LOCAL}){_LOCAL}{{1,64}}@(?:[A-Za-z0-9À-ɏ](?:[A-Za-z0-9À-ɏ-]{{0,62}})\.){{1,8}}"
+    r"(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59})(?![A-Za-z0-9-])"
+)
+_EMAIL_BRACKETED: Final = (
+    rf"(?<!{_LOCAL})[A-Za-z0-9_.+-]{{1,64}}(?:{_AT})[A-Za-z0-9-]{{1,63}}"
+    rf"(?:{_DOT}[A-Za-z0-9-]{{2,63}}){{1,4}}"
+)
+_EMAIL_SPOKEN: Final = (
+    rf"(?<!{_LOCAL})[A-Za-z0-9_.+-]{{2,64}} at [A-Za-z0-9-]{{1,63}} dot "
+    r"(?:com|org|net|edu|gov|io|co|ai|dev|de|fr|uk|cn|in|br|jp|es|it|nl)\b"
+)
+
+# fmt: off
+EMAIL_RULES: Final[tuple[Rule, ...]] = (
+    rule("email", "@", _EMAIL, accept=_accept_email),
+    rule("email", r"(?i)[\[({<] ?at ?[\])}>]", _EMAIL_BRACKETED, 0.85),
+    rule("email", r" at [A-Za-z0-9-]+ dot ", _EMAIL_SPOKEN, 0.75),
+)
+# fmt: on
+
+_NOT_IP: Final = (
+    r"\bv|version|versión|versão|release|build|ver\.|firmware|section|chapter|abschnitt|kapitel|"
+    r"sección|seção|第"
+)
+
+
+def _accept_ip_v4(match: re.Match[str]) -> Place | None:
+    octets = match.group().split(".")
+    if match.group().startswith(("0.", "127.", "255.255.")):
+        return None
+    before = match.string[max(0, match.start() - 24) : match.start()].lower()
+    before = before.rpartition("\0")[2]  # what stands before a redacted value is not context
+    before = before.rpartition("\n")[2]
+    if re.search(rf"(?:{_NOT_IP})[ :=#]*$", before):
+        return None
+    cue = re.search(r"\bip|addr|host|server|from|ping|gateway|dns|@|//", before)
+    if all(len(octet) == 1 for octet in octets):  # 1.2.3.4 is more often a version or a section
+        return (match.start(), match.end(), 0.7) if cue else None
+    return match.start(), match.end(), 0.95 if cue else 0.85
+
+
+def _is_ip_v6(value: str) -> bool:
+    try:
+        address = ipaddress.IPv6Address(value)
+    except ValueError:
+        return False
+    groups = [group for group in value.split(":") if group]
+    has_digit = any(character.isdigit() for character in value)
+    return has_digit and len(groups) >= 2 and not address.is_loopback
+
+
+def _is_mac(value: str) -> bool:
+    digits = re.sub(r"[^0-9a-f]", "", value.lower())
+    return len(set(digits)) > 1
+
+
+_OCTET: Final = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_HEX2: Final = r"[0-9A-Fa-f]{2}"
+
+# fmt: off
+NETWORK_RULES: Final[tuple[Rule, ...]] = (
+    rule("ip_v4", r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
+        rf"(?<![A-Za-z0-9_.])(?:{_OCTET}\.){{3}}{_OCTET}(?![A-Za-z0-9_]|\.\d)",
+        accept=_accept_ip_v4),
+    rule("ip_v6", r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{1,36}",
+        r"(?<![A-Za-z0-9_:.])(?=[0-9A-Fa-f]{0,4}:)"
+        r"[0-9A-Fa-f:]{3,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![A-Za-z0-9_:])", 0.95, check=_is_ip_v6),
+    rule("mac", r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]",
+        rf"(?<![A-Za-z0-9_:-]){_HEX2}([:-])(?:{_HEX2}\1){{4}}{_HEX2}(?![A-Za-z0-9_:-])",
+        accept=lambda match: (match.start(), match.end(), 0.95) if _is_mac(match.group())
+        else None),
+    rule("mac", r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
+        rf"{LEFT}[0-9A-Fa-f]{{4}}\.[0-9A-Fa-f]{{4}}\.[0-9A-Fa-f]{{4}}{RIGHT}", 0.85,
+        check=lambda value: _is_mac(value) and not value.replace(".", "").isdigit()),
+)
+# fmt: on
 
 _KEY: Final = r"(?![A-Za-z0-9])"
 
@@ -94,80 +197,44 @@ _DB_SCHEMES: Final = (
 )
 _ADDRESS_TAIL: Final = r"[^\s\0\"'<>`]{0,500}"
 
+# fmt: off
 SECRET_RULES: Final[tuple[Rule, ...]] = (
-    rule(
-        "private_key",
-        r"-----BEGIN [A-Z ]*PRIVATE KEY",
+    rule("private_key", r"-----BEGIN [A-Z ]*PRIVATE KEY",
         r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY(?: BLOCK)?-----"
         r"(?:(?:[^-\0]|-(?!-{4})){0,20000}+-----END [A-Z ]{0,24}PRIVATE KEY(?: BLOCK)?-----"
-        r"|(?:(?:\s|\\[nr]){0,4}[A-Za-z0-9+/=]{16,200}){1,400}+)",
-        0.99,
-    ),
-    rule(
-        "jwt",
-        r"eyJ[A-Za-z0-9_-]{5}",
+        r"|(?:(?:\s|\\[nr]){0,4}[A-Za-z0-9+/=]{16,200}){1,400}+)", 0.99),
+    rule("jwt", r"eyJ[A-Za-z0-9_-]{5}",
         r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{0,2000}",
-        0.98,
-        check=_is_jwt,
-    ),
-    rule(
-        "api_key",
-        _PREFIX_TRIGGER,
-        rf"(?<![A-Za-z0-9])(?:{'|'.join(_PREFIXED)}){_KEY}",
-        accept=_accept_key,
-    ),
-    rule(
-        "api_key",
-        r"hooks\.slack\.com",
-        r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]{20,120}",
-        0.98,
-    ),
-    rule(
-        "api_key",
-        r"[0-9]{8}:[A-Za-z0-9_-]{30}",
-        r"(?<![A-Za-z0-9:])\d{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])",
-        accept=_accept_key,
-    ),
-    rule(
-        "api_key",
-        r"(?i)key|secret|token|bearer|密钥|令牌",
+        0.98, check=_is_jwt),
+    rule("api_key", _PREFIX_TRIGGER, rf"(?<![A-Za-z0-9])(?:{'|'.join(_PREFIXED)}){_KEY}",
+        accept=_accept_key),
+    rule("api_key", r"hooks\.slack\.com",
+        r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]{20,120}", 0.98),
+    rule("api_key", r"[0-9]{8}:[A-Za-z0-9_-]{30}",
+        r"(?<![A-Za-z0-9:])\d{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])", accept=_accept_key),
+    rule("api_key", r"(?i)key|secret|token|bearer|密钥|令牌",
         r"(?i:\b(?:[a-z]{0,20}[_-])?(?:api|access|secret|private|account|auth|client|encryption|"
         r"signing|aws|app|service|refresh|bearer|session)[ _-]?(?:access[ _-]?)?"
         r"(?:key|secret|token)(?:[ _-]?(?:id|key))?|\bsecret|\btoken|密钥|令牌|\bbearer)"
         r"(?:(?<=[Bb]earer)|[\"'`]?[ \t]{0,3}(?:is\b|was\b|:=|=>|=|:|：|是|为))[ \t]{0,3}[\"'`]?"
-        r"([A-Za-z0-9][A-Za-z0-9_+/=.~-]{15,300})",
-        accept=_accept_assigned,
-    ),
-    rule(
-        "connection_string",
-        r"://[^\s]*:[^\s]*@",
+        r"([A-Za-z0-9][A-Za-z0-9_+/=.~-]{15,300})", accept=_accept_assigned),
+    rule("connection_string", r"://[^\s]*:[^\s]*@",
         rf"(?i){LEFT}{_DB_SCHEMES}://[^\s:/@\0\"']{{0,100}}:[^\s@\0\"']{{1,200}}@{_ADDRESS_TAIL}",
-        0.98,
-    ),
-    rule(
-        "connection_string",
-        r"(?i)(?:password|pwd|accountkey|sharedaccesskey) ?=",
+        0.98),
+    rule("connection_string", r"(?i)(?:password|pwd|accountkey|sharedaccesskey) ?=",
         r"(?i)\b(?:server|data source|host|addr|defaultendpointsprotocol|endpoint|driver|user id|"
         r"uid)[ ]?=[^;\n\0]{1,200};(?:[^;\n\0=]{1,40}=[^;\n\0]{0,300};){0,12}?"
-        r"[ ]?(?:password|pwd|accountkey|sharedaccesskey)[ ]?=[^;\s\0\"']{3,300}",
-        0.97,
-    ),
-    rule(
-        "url_credentials",
-        r"://[^\s]*@",
+        r"[ ]?(?:password|pwd|accountkey|sharedaccesskey)[ ]?=[^;\s\0\"']{3,300}", 0.97),
+    rule("url_credentials", r"://[^\s]*@",
         r"(?i)(?<![A-Za-z0-9+.-])[a-z][a-z0-9+.-]{1,20}://[^\s:/?#@\0\"'<>]{1,100}:"
-        rf"[^\s/?#@\0\"'<>]{{1,200}}@[A-Za-z0-9]{_ADDRESS_TAIL}",
-        0.97,
-    ),
-    rule(
-        "url_credentials",
+        rf"[^\s/?#@\0\"'<>]{{1,200}}@[A-Za-z0-9]{_ADDRESS_TAIL}", 0.97),
+    rule("url_credentials",
         r"(?i)[?&#](?:[a-z_]*token|[a-z_-]*key|secret|password|pwd|sig|signature)=",
         r"(?i)[?&#](?:[a-z_]{0,20}token|(?:api|access|subscription|x)?[_-]?(?:api)?[_-]?key|"
-        r"(?:client_)?secret|password|pwd|sig|signature)=([A-Za-z0-9_%.~+/-]{8,400}={0,2})",
-        0.9,
-        check=_looks_random,
-    ),
+        r"(?:client_)?secret|password|pwd|sig|signature)=([A-Za-z0-9_%.~+/-]{8,400}={0,2})", 0.9,
+        check=_looks_random),
 )
+# fmt: on
 
 # "is" may be followed by a state ("is wrong"), so a bare word after it is not a password.
 _PASSWORD_CUE: Final = (
@@ -203,23 +270,18 @@ def _accept_password(match: re.Match[str]) -> Place | None:
     return start, start + len(value), 0.9 if mixed else 0.6
 
 
+# fmt: off
 PASSWORD_RULES: Final[tuple[Rule, ...]] = (
-    rule(
-        "password",
+    rule("password",
         rf"(?:{_PASSWORD_CUE})[\"'`]?[ \t]{{0,3}}"
         r"(?:[:=：＝是为]|(?i:is|was|ist|lautet|war|est|es|era|é)[ \t:]|[ \t]{0,3}[\"'`]?"
         "[^\\s0-9\x80-\U0010ffff]{0,63}[0-9\x80-\U0010ffff])",
         rf"(?:{_PASSWORD_CUE})[\"'`]?"
         r"([ \t]{0,3}(?:(?i:is now|is|was|ist|lautet|war|est|es|era|é)(?=[ \t:])|:=|=>|=|:|：|是|"
         r"为)?"
-        r"[ \t]{0,3}[:=]?[ \t]{0,3}[\"'`]?)([^\s\0\"'`,，。]{4,64})",
-        accept=_accept_password,
-    ),
-    rule(
-        "password",
-        r"(?i)\bpin\b",
+        r"[ \t]{0,3}[:=]?[ \t]{0,3}[\"'`]?)([^\s\0\"'`,，。]{4,64})", accept=_accept_password),
+    rule("password", r"(?i)\bpin\b",
         r"(?i:\bpin(?: code| number)?)(?:[ \t]{0,2}(?:is|:|=)){1,2}"
-        rf"[ \t]{{0,2}}(\d{{4,8}}){RIGHT}",
-        0.8,
-    ),
+        rf"[ \t]{{0,2}}(\d{{4,8}}){RIGHT}", 0.8),
 )
+# fmt: on
