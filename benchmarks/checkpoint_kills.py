@@ -228,7 +228,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         os.environ.update({"FINE_TUNING_HOME": f"{name}/home", "FINE_TUNING_ROOTS": name})
         began = time.monotonic()
-        for module in ("environment", "worker.ahead", "worker.session"):  # once for all children
+        for module in ("environment", "worker.job", "worker.session"):  # once for all children
             importlib.import_module(f"finetuning.training.{module}")
         loaded = time.monotonic() - began
         bench = Bench(settings(Path(name), options.seed, epochs), options.seed)

@@ -17,7 +17,8 @@ from finetuning import runs
 from finetuning.errors import BadInputError
 from finetuning.training import get_run, preflight
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import ahead, session
+from finetuning.training.worker import job as work
+from finetuning.training.worker import session
 from finetuning.training.worker.job import Job
 
 pytestmark = pytest.mark.filterwarnings(
@@ -152,7 +153,7 @@ def words(text: str) -> list[str]:
 
 
 def test_the_shipped_prompts_are_many_and_none_is_in_the_evaluation_pack() -> None:
-    rows = [json.loads(line) for line in ahead.PROMPTS.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in session.PROMPTS.read_text(encoding="utf-8").splitlines()]
     prompts = [row["prompt"] for row in rows]
     assert len(set(prompts)) == len(prompts) >= 200
     assert len({row["domain"] for row in rows}) >= 10
@@ -175,7 +176,7 @@ def test_the_base_answers_general_prompts_and_a_resumed_run_keeps_its_answers(
     replay = folder / preflight.REPLAY
     assert stat.S_IMODE(replay.stat().st_mode) == 0o600
     rows = [json.loads(line) for line in replay.read_text().splitlines()]
-    known = {json.loads(line)["prompt"] for line in ahead.PROMPTS.open(encoding="utf-8")}
+    known = {json.loads(line)["prompt"] for line in session.PROMPTS.open(encoding="utf-8")}
     assert {row["prompt"] for row in rows} <= known
     assert all(row["completion"] for row in rows)
     told = {alert["code"]: alert["message"] for alert in runs.alerts_of(run_id)}
@@ -193,7 +194,7 @@ def test_rows_that_are_no_answers_get_no_replay(settings_for: Settings) -> None:
     config = TrainingConfig.model_validate(
         settings_for(method="dpo", row_format="trl_preference", replay_fraction=0.5)
     )
-    assert ahead.answer_prompts(config, Path("nowhere")) == 0
+    assert session.answer_prompts(config, Path("nowhere")) == 0
 
 
 CHAT = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
@@ -216,7 +217,7 @@ def test_replay_is_written_in_the_format_of_the_rows(
     template: str | None,
     keys: set[str],
 ) -> None:
-    monkeypatch.setattr(ahead, "REPLAY_TOKENS", 8)
+    monkeypatch.setattr(session, "REPLAY_TOKENS", 8)
     if template is not None:
         (base / "chat_template.jinja").write_text(template)
     path = base / "tokenizer_config.json"
@@ -226,7 +227,7 @@ def test_replay_is_written_in_the_format_of_the_rows(
     config = TrainingConfig.model_validate(
         settings_for(method=method, row_format=row_format, replay_fraction=0.85)
     )
-    count = ahead.answer_prompts(config, tmp_path / "replay.jsonl")
+    count = session.answer_prompts(config, tmp_path / "replay.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "replay.jsonl").read_text().splitlines()]
     assert len(rows) == count > 0
     assert {frozenset(row) for row in rows} == {frozenset(keys)}
@@ -235,9 +236,9 @@ def test_replay_is_written_in_the_format_of_the_rows(
 def test_a_base_that_answers_nothing_in_time_gives_no_replay_and_that_is_said(
     settings_for: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead, "REPLAY_SECONDS", -1.0)
+    monkeypatch.setattr(session, "REPLAY_SECONDS", -1.0)
     job = job_of(settings_for(replay_fraction=0.5))
-    ahead.add_replay(job)
+    session.add_replay(job)
     assert [alert["code"] for alert in runs.alerts_of(job.run_id)] == ["replay_empty"]
     assert job.config.replay_file is None
     runs.finish(job.run_id, "cancelled")
@@ -255,7 +256,7 @@ def test_a_base_that_answers_nothing_in_time_gives_no_replay_and_that_is_said(
 def test_an_answer_that_was_cut_off_loses_its_last_sentence(
     answer: str, ended: bool, kept: str
 ) -> None:
-    assert ahead.finished(answer, ended=ended) == kept
+    assert session.finished(answer, ended=ended) == kept
 
 
 # --- learning rates -----------------------------------------------------------------------------
@@ -292,8 +293,8 @@ def test_a_rate_that_blows_up_is_never_the_best_and_a_slow_machine_tries_fewer_s
     job = job_of(settings_for(num_train_epochs=40.0, max_grad_norm=1e9))
     job.prepare()
     before = [weight.clone() for weight in job.trainer.trained]
-    monkeypatch.setattr(ahead, "_PROBE_SECONDS", 0.0)
-    good, bad = ahead.try_rates(job.trainer, [1e-3, 1e20])
+    monkeypatch.setattr(work, "_PROBE_SECONDS", 0.0)
+    good, bad = work.try_rates(job.trainer, [1e-3, 1e20])
     assert good["steps"] == 5, "a tenth of the 48 steps warms up; then the time was over"
     assert bad["held_out_loss"] == math.inf
     assert good["held_out_loss"] < 6.0
@@ -305,7 +306,7 @@ def test_a_rate_that_blows_up_is_never_the_best_and_a_slow_machine_tries_fewer_s
 def test_without_held_out_rows_no_rate_is_tried_and_that_is_said(settings_for: Settings) -> None:
     job = job_of(settings_for(validation_file=None, probe_learning_rates=[1e-3, 1e-2]))
     job.prepare()
-    ahead.probe_rates(job)
+    session.probe_rates(job)
     assert [alert["code"] for alert in runs.alerts_of(job.run_id)] == ["probe_skipped"]
     assert job.trainer.args.learning_rate == 4e-3
     runs.finish(job.run_id, "cancelled")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetuning.training.worker.buckets import BucketSampler, token_budget_batches
+from finetuning.training.worker import BucketSampler, token_budget_batches
 from finetuning.training.worker.light import (
     AdaptedProduct,
     LabelledLogProbs,

@@ -15,8 +15,7 @@ import pytest
 from finetuning import runs
 from finetuning.errors import BadInputError, MissingExtraError
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import IGNORED, Example, NotFiniteError
-from finetuning.training.worker.buckets import pack
+from finetuning.training.worker import IGNORED, Example, NotFiniteError, pack
 from finetuning.training.worker.job import Job
 from finetuning.training.worker.methods import load_model, load_verifier, reward_of, settings_of
 from finetuning.training.worker.trainer import TrainerCallback, torch, trl

@@ -22,6 +22,9 @@ from finetuning.training.worker import (
     EXIT_NOT_FINITE,
     EXIT_STOPPED,
     NotFiniteError,
+    StoppedEarly,
+    end_early,
+    not_finite,
     session,
 )
 from finetuning.training.worker.job import Job
@@ -185,12 +188,12 @@ def test_a_base_with_broken_weights_fails_at_step_1_with_its_own_exit_code(
 
 def test_the_fault_names_the_kept_adapter_and_the_rate(settings_for: Settings) -> None:
     config = TrainingConfig.model_validate(settings_for())
-    error = session.not_finite(
+    error = not_finite(
         config, NotFiniteError("loss", 9), {"adapter_dir": "runs/x/adapter", "steps": 8}
     )
     assert "learning_rate 0.004" in str(error)
     assert "the adapter of step 8 is kept in runs/x/adapter" in str(error)
-    bare = session.not_finite(config, NotFiniteError("loss", 9), {"adapter_dir": None})
+    bare = not_finite(config, NotFiniteError("loss", 9), {"adapter_dir": None})
     assert str(bare).endswith("Configure again with a lower learning_rate.")
 
 
@@ -224,10 +227,10 @@ def test_sigterm_saves_within_the_step_and_exits_with_its_own_code(settings_for:
 def test_a_stop_before_the_first_step_ends_at_once(settings_for: Settings) -> None:
     run_id = queue(settings_for())
     stop = session.StopSignal()
-    with pytest.raises(session.StoppedEarly):
+    with pytest.raises(StoppedEarly):
         os.kill(os.getpid(), signal.SIGTERM)
     assert stop.reporter is None
-    assert session.end_early(run_id) == EXIT_STOPPED
+    assert end_early(run_id) == EXIT_STOPPED
     assert runs.read_run(run_id).status == "cancelled"
 
 

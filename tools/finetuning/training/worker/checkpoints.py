@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from finetuning import runs
 from finetuning.training import weights
 from finetuning.training.worker import NotFiniteError
 
@@ -48,6 +49,8 @@ else:
     _Callback = transformers.TrainerCallback
     _Trainer = object
 
+_STATE: Final = ("optimizer.", "random.", "trainer_state.json", weights.MANIFEST)
+"""Files of a checkpoint that are no part of an adapter."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -141,6 +144,27 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copy2(source, target)
+
+
+def to_resume(run_id: str, folder: Path) -> Path | None:
+    """Return the newest undamaged checkpoint; alerts say which were skipped, or that none is."""
+    found, skipped = weights.newest_valid(folder)
+    for name, fault in skipped.items():
+        message = f"{name}: {fault}; the one before it is used"
+        step = weights.step_of(Path(name))
+        runs.record_alert(run_id, code="checkpoint_skipped", message=message, step=step)
+    if found is None:
+        message = "the run to resume has no undamaged checkpoint; training starts anew"
+        runs.record_alert(run_id, code="no_checkpoint", message=message)
+    return found
+
+
+def copy_adapter(checkpoint: Path, target: Path) -> None:
+    """Make a whole folder of the adapter that a checkpoint holds, and its tokenizer."""
+    with weights.whole_folder(target) as folder:
+        for path in checkpoint.iterdir():
+            if not path.name.startswith(_STATE):
+                shutil.copy2(path, folder)
 
 
 def no_alert(code: str, message: str, step: int | None = None) -> None:

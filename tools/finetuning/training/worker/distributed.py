@@ -31,7 +31,10 @@ from finetuning.training.worker import (
     EXIT_STOPPED,
     NotFiniteError,
     StoppedEarly,
+    end_early,
+    log_failure,
     session,
+    unexpected,
 )
 from finetuning.training.worker.session import StopSignal
 
@@ -62,8 +65,8 @@ def watch(run_id: str, *, module: str = _HERE) -> int:
     except FineTuningError as error:
         runs.finish(run_id, "failed", error=str(error))
     except Exception as error:
-        session.log_failure(error)
-        text = _broken(folder, run_id, None) or str(session.unexpected(run_id, error))
+        log_failure(error)
+        text = _broken(folder, run_id, None) or str(unexpected(run_id, error))
         runs.finish(run_id, "failed", error=text)
     left = folder / "exit-code"
     return int(left.read_text(encoding="utf-8")) if left.is_file() else EXIT_FAILED
@@ -156,11 +159,11 @@ def train(
     try:
         code = _share(run_id, rank, stop, tell)
     except StoppedEarly:
-        code = session.end_early(run_id)
+        code = end_early(run_id)
     except Exception as error:
-        session.log_failure(error)
+        log_failure(error)
         known = isinstance(error, FineTuningError)
-        text = str(error if known else session.unexpected(run_id, error))
+        text = str(error if known else unexpected(run_id, error))
         (folder / f"rank-{rank}.txt").write_text(text, encoding="utf-8")
         code = EXIT_FAILED
     if rank == 0:

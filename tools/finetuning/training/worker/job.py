@@ -1,10 +1,15 @@
-"""The work itself: load, audit, train, save, and what the run has come to."""
+"""The work itself: load, audit, try rates, train, save, and what the run has come to.
+
+Rates are each tried for a few dozen steps from the same start and judged on held-out rows; the run
+then begins as if nothing had been tried.
+"""
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
-import shutil
+import math
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +18,14 @@ from finetuning import runs
 from finetuning.files import sha256_file
 from finetuning.training import preflight, weights
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import MaskAudit
-from finetuning.training.worker.checkpoints import GuardWeights, adopt
+from finetuning.training.worker import IGNORED, MaskAudit, checkpoints
 from finetuning.training.worker.methods import build, load_model
 from finetuning.training.worker.rows import audit_answers, load_data
 from finetuning.training.worker.trainer import (
     Light,
     calm,
     peak_memory_bytes,
+    torch,
     transformers,
     versions,
 )
@@ -32,8 +37,11 @@ from finetuning.training.worker.watch import (
     metric_of,
 )
 
-_STATE: Final = ("optimizer.", "random.", "trainer_state.json", weights.MANIFEST)
-"""Files of a checkpoint that are no part of an adapter."""
+_PROBE_STEPS: Final = 48
+_PROBE_SECONDS: Final = 60.0
+"""Steps per rate (no more than half of the run's), and the time after which the first rate stops;
+the others then take as many steps as it did."""
+_WARM_UP: Final = 0.1
 
 
 class Job:
@@ -42,14 +50,7 @@ class Job:
     def __init__(
         self, run_id: str, config: TrainingConfig, folder: Path, resume_from: str | None
     ) -> None:
-        """Plan the run; nothing is loaded yet.
-
-        Args:
-            run_id: The run in the store.
-            config: Its settings.
-            folder: Where checkpoints, adapter and log go.
-            resume_from: Folder of checkpoints of the run that this one continues.
-        """
+        """Plan the run; ``resume_from`` is the folder of the checkpoints that it goes on from."""
         self.run_id, self.config, self.folder = run_id, config, folder
         self.checkpoint_folder = folder / "checkpoints"
         self.resume_folder = Path(resume_from) if resume_from else None
@@ -103,12 +104,13 @@ class Job:
         self.trainer.model.create_or_update_model_card = _no_card
         self.trainer.alert = self.reporter.alert
         self.judge = KeepBest(self.trainer, self.config)
-        for callback in (self.reporter, GuardWeights(self.trainer), self.judge):
+        for callback in (self.reporter, checkpoints.GuardWeights(self.trainer), self.judge):
             self.trainer.add_callback(callback)
 
     def train(self) -> None:
         """Train from the newest undamaged checkpoint, or from the start."""
-        checkpoint = self._checkpoint_to_resume()
+        folder = self.resume_folder
+        checkpoint = checkpoints.to_resume(self.run_id, folder) if folder is not None else None
         if checkpoint is not None:
             self._resumed_step = weights.step_of(checkpoint)
             self._adopt(checkpoint)
@@ -127,7 +129,7 @@ class Job:
         best = best_of(history, self.config)
         steps = {weights.step_of(checkpoint), *([best.step] if best else [])}
         for step in sorted(steps):
-            adopt(checkpoint.with_name(f"checkpoint-{step}"), self.checkpoint_folder)
+            checkpoints.adopt(checkpoint.with_name(f"checkpoint-{step}"), self.checkpoint_folder)
         self._tell_changes(checkpoint.parents[1] / "args.json")
         every = self.trainer.args.eval_steps
         if self.trainer.args.eval_strategy != "no" and state["global_step"] % every == 0:
@@ -149,25 +151,6 @@ class Job:
                 "optimizer go on as its checkpoint has them",
             )
 
-    def _checkpoint_to_resume(self) -> Path | None:
-        if self.resume_folder is None:
-            return None
-        found, skipped = weights.newest_valid(self.resume_folder)
-        for name, fault in skipped.items():
-            runs.record_alert(
-                self.run_id,
-                code="checkpoint_skipped",
-                message=f"{name}: {fault}; the one before it is used",
-                step=weights.step_of(Path(name)),
-            )
-        if found is None:
-            runs.record_alert(
-                self.run_id,
-                code="no_checkpoint",
-                message="the run to resume has no undamaged checkpoint; training starts anew",
-            )
-        return found
-
     def save(self) -> dict[str, Any]:
         """Write the best adapter (else the last) with its tokenizer; return the run's result."""
         state = self.trainer.state
@@ -178,7 +161,7 @@ class Job:
         source = self.checkpoint_folder / f"checkpoint-{best.step}"
         fault = weights.fault_of(source)
         if fault is None:
-            self._copy_adapter(source)
+            self._keep_adapter_of(source)
             return self.result()
         self.reporter.alert(
             "best_checkpoint_missing",
@@ -194,11 +177,8 @@ class Job:
             self.trainer.processing_class.save_pretrained(str(folder))
         self._adapter_step = self.trainer.state.global_step
 
-    def _copy_adapter(self, checkpoint: Path) -> None:
-        with weights.whole_folder(self.folder / "adapter") as folder:
-            for path in checkpoint.iterdir():
-                if not path.name.startswith(_STATE):
-                    shutil.copy2(path, folder)
+    def _keep_adapter_of(self, checkpoint: Path) -> None:
+        checkpoints.copy_adapter(checkpoint, self.folder / "adapter")
         self._adapter_step = weights.step_of(checkpoint)
 
     def rescue(self) -> dict[str, Any]:
@@ -214,7 +194,7 @@ class Job:
             return self.result()
         found, _ = weights.newest_valid(self.checkpoint_folder)
         if found is not None:
-            self._copy_adapter(found)
+            self._keep_adapter_of(found)
         return {**self.result(), "steps": weights.step_of(found) if found else 0}
 
     def result(self) -> dict[str, Any]:
@@ -259,3 +239,59 @@ def _no_card(folder: str) -> None:
 
 def _last(history: list[dict[str, Any]], name: str) -> float | None:
     return next((float(row[name]) for row in reversed(history) if name in row), None)
+
+
+def try_rates(trainer: Any, rates: list[float]) -> list[dict[str, float]]:
+    """Train a few steps at each rate from the same start; leave the trainer as it was.
+
+    Returns, per rate, ``rate``, ``steps``, ``held_out_loss`` (infinite where it diverged).
+    """
+    states = checkpoints.random_states()
+    start = [weight.detach().clone() for weight in trainer.trained]
+    each_epoch = -(-len(trainer.train_dataset) // trainer.args.per_device_train_batch_size)
+    steps = max(4, min(_PROBE_STEPS, round(each_epoch * trainer.args.num_train_epochs) // 2))
+    found: list[dict[str, float]] = []
+    for rate in rates:
+        done, loss = _try(trainer, rate, steps, math.inf if found else _PROBE_SECONDS)
+        found.append({"rate": rate, "steps": done, "held_out_loss": loss})
+        steps = done
+        with torch.no_grad():
+            for weight, value in zip(trainer.trained, start, strict=True):
+                weight.copy_(value)
+        trainer.model.zero_grad()
+        checkpoints.set_random_states(states)
+    return found
+
+
+def _try(made: Any, rate: float, steps: int, seconds: float) -> tuple[int, float]:
+    torch.manual_seed(made.args.seed)
+    optimizer = torch.optim.AdamW(made.trained, lr=rate, weight_decay=made.args.weight_decay)
+    batches = itertools.chain.from_iterable(made.get_train_dataloader() for _ in itertools.count())
+    warm_up, until, done = max(1, round(_WARM_UP * steps)), time.monotonic() + seconds, 0
+    made.model.train()
+    for step, batch in enumerate(itertools.islice(batches, steps)):
+        if done >= warm_up and time.monotonic() > until:
+            break
+        factor = min((step + 1) / warm_up, (steps - step) / (steps - warm_up + 1))
+        optimizer.param_groups[0]["lr"] = rate * factor
+        with made.compute_loss_context_manager():
+            loss = made.compute_loss(made.model, made._prepare_inputs(batch))
+        if not torch.isfinite(loss):
+            return steps, math.inf
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(made.trained, made.args.max_grad_norm)
+        optimizer.step()
+        made.model.zero_grad()
+        done += 1
+    return done, _held_out_loss(made)
+
+
+def _held_out_loss(trainer: Any) -> float:
+    total, count = 0.0, 0
+    trainer.model.eval()
+    for batch in trainer.get_eval_dataloader():
+        weight = int((batch["labels"][:, 1:] != IGNORED).sum()) if "labels" in batch else 1
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            loss = float(trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch)))
+        total, count = total + loss * weight, count + weight
+    return total / count if math.isfinite(total) and count else math.inf

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from finetuning.errors import BadInputError, require
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import IGNORED, Example, NotFiniteError
-from finetuning.training.worker.buckets import pack
+from finetuning.training.worker import IGNORED, Example, NotFiniteError, pack
 from finetuning.training.worker.trainer import (
     Light,
     LoraTrainer,

@@ -1,21 +1,31 @@
 """One training run in its own process, from the claim on the run to its true end.
 
 ``python -m finetuning.training.worker.session RUN_ID``
+
+Replay keeps what the base can do: its own greedy answers to shipped general prompts are mixed into
+training (1–5 % is the usual share). The rates of ``probe_learning_rates`` are tried first.
 """
 
 from __future__ import annotations
 
 import gc
-import os
+import importlib
+import json
+import math
+import random
+import shutil
 import signal
 import sys
-import traceback
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from finetuning import runs, settings
-from finetuning.errors import FineTuningError, RunFailedError
+from finetuning.errors import FineTuningError
+from finetuning.files import atomic_write
+from finetuning.training import preflight
 from finetuning.training.config import TrainingConfig, parse_config
 from finetuning.training.worker import (
     EXIT_FAILED,
@@ -23,10 +33,23 @@ from finetuning.training.worker import (
     EXIT_STOPPED,
     NotFiniteError,
     StoppedEarly,
+    end_early,
+    log_failure,
+    not_finite,
+    stopped,
+    unexpected,
 )
 
 if TYPE_CHECKING:
     from finetuning.training.worker.job import Job
+
+PROMPTS: Final = Path(preflight.__file__).with_name("replay_prompts.jsonl")
+REPLAY_TOKENS: Final = 64
+REPLAY_SECONDS: Final = 120.0
+"""Longest answer, and most time for all of them; what is answered by then is used."""
+_AT_ONCE: Final = 16
+_PROBE: Final = "probe.json"
+_SENTENCE_ENDS: Final = ".!?。！？\n"
 
 
 class StopSignal:
@@ -78,12 +101,10 @@ def job_of(run_id: str) -> Job:
 
 def get_ready(job: Job) -> None:
     """Load everything and do what comes before the first step."""
-    from finetuning.training.worker import ahead
-
-    ahead.add_replay(job)
+    add_replay(job)
     job.prepare()
     job.look_ahead()
-    ahead.probe_rates(job)
+    probe_rates(job)
 
 
 def follow_through(job: Job, stop: StopSignal) -> int:
@@ -98,74 +119,163 @@ def follow_through(job: Job, stop: StopSignal) -> int:
         return EXIT_NOT_FINITE
     if job.reporter.stop_requested:
         where = f"after step {job.trainer.state.global_step}, with a checkpoint"
-        text = _stopped(job.run_id, where)
+        text = stopped(job.run_id, where)
         runs.finish(job.run_id, "cancelled", result=job.result(), error=text)
         return EXIT_STOPPED
     runs.finish(job.run_id, "succeeded", result=job.save())
     return 0
 
 
-def end_early(run_id: str) -> int:
-    """Record that the run was stopped before its first step and return the exit code."""
-    runs.finish(run_id, "cancelled", error=_stopped(run_id, "before the first step"))
-    return EXIT_STOPPED
-
-
-def _stopped(run_id: str, where: str) -> str:
-    return (
-        f"{run_id}: the process was asked to stop {where}; expected to run to its end. "
-        f"Go on with launch_lora(config, resume={run_id!r})."
-    )
-
-
-def not_finite(
-    config: TrainingConfig, error: NotFiniteError, result: dict[str, Any]
-) -> RunFailedError:
-    """Say what was not finite, what is kept and what to change."""
-    kept = result["adapter_dir"]
-    step = "Configure again with a lower learning_rate"
-    if error.step == 1:
-        step = "Check the weights of the base model: the very first step was not finite"
-    elif kept:
-        step += f"; the adapter of step {result['steps']} is kept in {kept}"
-    return RunFailedError(
-        "training", f"{error} (learning_rate {config.learning_rate:g})", "finite numbers", step
-    )
-
-
-def unexpected(run_id: str, error: Exception) -> RunFailedError:
-    """Say of which kind a fault was, and where; its text may quote data."""
-    from finetuning.training.worker.checkpoints import disk_is_full
-
-    if disk_is_full(error):
-        return RunFailedError(
-            "training",
-            "the disk is full; older checkpoints are as they were",
-            "room for the adapter",
-            f"Free some space; launch_lora(config, resume={run_id!r}) goes on from the newest one",
+def add_replay(job: Job) -> None:
+    """Let the base answer general prompts where a share of replay is asked for, but no file."""
+    config = job.config
+    if config.replay_fraction <= 0.0 or config.replay_file is not None:
+        return
+    target = job.folder / preflight.REPLAY
+    earlier = _of_earlier_run(job, preflight.REPLAY)
+    if earlier is not None:
+        shutil.copyfile(earlier, target)
+    elif (count := answer_prompts(config, target)) == 0:
+        _tell(
+            job,
+            "replay_empty",
+            "the base answered none of the general prompts (or the rows are no answers at all): "
+            "nothing is replayed",
         )
-    return RunFailedError(
-        "training",
-        f"{type(error).__name__} in {_place(error)}",
-        "a run without errors",
-        f"Read the log of {run_id}; launch_lora(config, resume={run_id!r}) goes on from its last "
-        "checkpoint",
+        return
+    else:
+        _tell(job, "replay_made", f"{count} general prompts were answered by the base for replay")
+    job.config = config.model_copy(update={"replay_file": str(target)})
+
+
+def _of_earlier_run(job: Job, name: str) -> Path | None:
+    """Return a file of the run that this one goes on with, if it left one."""
+    path = None if job.resume_folder is None else job.resume_folder.parent / name
+    return path if path is not None and path.is_file() else None
+
+
+def _tell(job: Job, code: str, message: str) -> None:
+    runs.record_alert(job.run_id, code=code, message=message)
+
+
+def answer_prompts(config: TrainingConfig, target: Path) -> int:
+    """Write the base's own answers to shipped prompts as rows to train on; return how many."""
+    if config.row_format not in {"trl_messages", "trl_prompt_completion", "trl_text"}:
+        return 0
+    with PROMPTS.open(encoding="utf-8") as stream:
+        prompts = [str(json.loads(line)["prompt"]) for line in stream]
+    with Path(config.train_file).open("rb") as rows:
+        own = sum(1 for line in rows if line.strip())
+    share = config.replay_fraction
+    wanted = min(len(prompts), math.ceil(own * share / (1.0 - share)) if share < 1.0 else own)
+    chosen = random.Random(config.seed).sample(prompts, wanted)
+    found = [_row(config, *pair) for pair in _answers(config, chosen)]
+    if found:
+        with atomic_write(target) as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+        target.chmod(0o600)
+    return len(found)
+
+
+def _row(config: TrainingConfig, prompt: str, answer: str) -> dict[str, Any]:
+    if config.row_format == "trl_text":
+        return {"text": f"{prompt} {answer}"}
+    if config.row_format == "trl_prompt_completion":
+        return {"prompt": prompt, "completion": answer}
+    turns = (("user", prompt), ("assistant", answer))
+    return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+
+def _answers(config: TrainingConfig, prompts: list[str]) -> Iterator[tuple[str, str]]:
+    """Give prompt and answer, greedily decoded, as long as the time lasts."""
+    torch: Any = importlib.import_module("torch")
+    transformers: Any = importlib.import_module("transformers")
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+        config.base_model, local_files_only=True, padding_side="left"
     )
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        config.base_model,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=torch.bfloat16 if config.precision == "bf16" else torch.float32,
+    )
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    until = time.monotonic() + REPLAY_SECONDS
+    for start in range(0, len(prompts), _AT_ONCE):
+        if time.monotonic() > until:
+            return
+        batch = prompts[start : start + _AT_ONCE]
+        inputs = _encode(tokenizer, batch, chat=config.row_format == "trl_messages")
+        ids = inputs["input_ids"].to(model.device)
+        with torch.no_grad():
+            whole = model.generate(
+                input_ids=ids,
+                attention_mask=inputs["attention_mask"].to(model.device),
+                do_sample=False,
+                max_new_tokens=REPLAY_TOKENS,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        for prompt, new in zip(batch, whole[:, ids.shape[1] :].tolist(), strict=True):
+            ended = tokenizer.eos_token_id in new
+            answer = finished(tokenizer.decode(new, skip_special_tokens=True), ended=ended)
+            if answer:
+                yield prompt, answer
 
 
-def _place(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1]
-    return f"{Path(last.filename).name}:{last.lineno}"
+def _encode(tokenizer: Any, prompts: list[str], *, chat: bool) -> Any:
+    if chat and tokenizer.chat_template is not None:
+        turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        return tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        )
+    found = tokenizer(prompts, padding=True, return_tensors="pt")
+    ids, mask, end = found["input_ids"], found["attention_mask"], tokenizer.eos_token_id
+    if bool((ids[:, -1] == end).all()):  # a tokenizer that ends each text: the answer comes first
+        ids, mask = ids[:, :-1], mask[:, :-1]
+    return {"input_ids": ids, "attention_mask": mask}
 
 
-def log_failure(error: Exception) -> None:
-    """Write the way to the fault; its message may quote data, so it needs a person's leave."""
-    lines = traceback.format_tb(error.__traceback__)
-    message = str(error) if settings.settings().show_content else f"({len(str(error))} characters)"
-    sys.stderr.write("".join(lines) + f"{type(error).__name__}: {message}\n")
-    sys.stderr.flush()
-    os.fsync(sys.stderr.fileno())
+def finished(answer: str, *, ended: bool) -> str:
+    """Return an answer without the sentence that was cut off, so that none ends in the middle."""
+    if ended:
+        return answer.strip()
+    last = max(answer.rfind(mark) for mark in _SENTENCE_ENDS)
+    return answer[: last + 1].strip()
+
+
+def probe_rates(job: Job) -> None:
+    """Try the rates of the config on held-out rows and give the run the best one."""
+    rates = job.config.probe_learning_rates
+    if not rates:
+        return
+    earlier = _of_earlier_run(job, _PROBE)
+    if earlier is not None:
+        tried: list[dict[str, float]] = json.loads(earlier.read_text(encoding="utf-8"))
+    elif job.trainer.eval_dataset is None or job.config.method in {"grpo", "kto"}:
+        _tell(
+            job,
+            "probe_skipped",
+            "rates are tried on held-out loss, which this run does not have; learning_rate "
+            f"{job.config.learning_rate:g} is used",
+        )
+        return
+    else:
+        from finetuning.training.worker.job import try_rates
+
+        tried = try_rates(job.trainer, sorted(set(rates)))
+        listed = ", ".join(f"{each['rate']:g} → {each['held_out_loss']:.4g}" for each in tried)
+        _tell(
+            job,
+            "learning_rate_probed",
+            f"held-out loss after {tried[0]['steps']:.0f} steps: {listed}; the best is used",
+        )
+    with atomic_write(job.folder / _PROBE) as file:
+        file.write(json.dumps(tried))
+    best = min(tried, key=lambda each: each["held_out_loss"])["rate"]
+    job.probe, job.trainer.args.learning_rate = tried, best
+    job.config = job.config.model_copy(update={"learning_rate": best})
 
 
 if __name__ == "__main__":

@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.errors import UnknownNameError
 from finetuning.training.config import TrainingConfig
-from finetuning.training.worker import IGNORED
-from finetuning.training.worker.buckets import BucketLoader, BucketSampler, token_budget_batches
+from finetuning.training.worker import IGNORED, BucketSampler, light, token_budget_batches
 from finetuning.training.worker.checkpoints import Guarded
-from finetuning.training.worker.light import join_adapters, light_head, short_attention
 
 torch: Any = importlib.import_module("torch")
 transformers: Any = importlib.import_module("transformers")
@@ -195,11 +193,11 @@ class Light(_Stock):
         base = self.model.get_base_model() if adapted else self.model
         self.fast_paths = [] if self._bucket_seed is None else ["length buckets"]
         if self.args.device.type == "cpu":
-            self._own_head = light_head(base, temperature=getattr(self, "temperature", 1.0))
+            self._own_head = light.light_head(base, temperature=getattr(self, "temperature", 1.0))
             found = {
                 "labelled positions only": self._own_head,
-                "joined adapters": adapted and join_adapters(self.model) > 0,
-                "short attention": short_attention(base),
+                "joined adapters": adapted and light.join_adapters(self.model) > 0,
+                "short attention": light.short_attention(base),
                 "bf16 weights": base.dtype == torch.bfloat16,
             }
         else:
@@ -243,7 +241,7 @@ class Light(_Stock):
         )
         rows = self._remove_unused_columns(self.train_dataset, description="Training")
         pinned = self.args.dataloader_pin_memory
-        return BucketLoader(rows, sampler, self.data_collator, pinned=pinned)
+        return light.BucketLoader(rows, sampler, self.data_collator, pinned=pinned)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the metrics that are measured."""
