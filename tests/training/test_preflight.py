@@ -16,7 +16,7 @@ import pytest
 from finetuning import runs
 from finetuning.errors import BadInputError
 from finetuning.training import get_run, preflight
-from finetuning.training.config import TrainingConfig
+from finetuning.training.config import TrainingConfig, read_tables
 from finetuning.training.worker import job as work
 from finetuning.training.worker import session
 from finetuning.training.worker.job import Job
@@ -153,10 +153,9 @@ def words(text: str) -> list[str]:
 
 
 def test_the_shipped_prompts_are_many_and_none_is_in_the_evaluation_pack() -> None:
-    rows = [json.loads(line) for line in session.PROMPTS.read_text(encoding="utf-8").splitlines()]
-    prompts = [row["prompt"] for row in rows]
+    prompts = session.general_prompts()
     assert len(set(prompts)) == len(prompts) >= 200
-    assert len({row["domain"] for row in rows}) >= 10
+    assert len(read_tables()["replay"]) >= 10
     pack = [json.loads(line)["text"] for line in PACK.read_text(encoding="utf-8").splitlines()]
     runs_of_five = {tuple(w[i : i + 5]) for w in map(words, pack) for i in range(len(w) - 4)}
     for prompt in prompts:
@@ -176,7 +175,7 @@ def test_the_base_answers_general_prompts_and_a_resumed_run_keeps_its_answers(
     replay = folder / preflight.REPLAY
     assert stat.S_IMODE(replay.stat().st_mode) == 0o600
     rows = [json.loads(line) for line in replay.read_text().splitlines()]
-    known = {json.loads(line)["prompt"] for line in session.PROMPTS.open(encoding="utf-8")}
+    known = set(session.general_prompts())
     assert {row["prompt"] for row in rows} <= known
     assert all(row["completion"] for row in rows)
     told = {alert["code"]: alert["message"] for alert in runs.alerts_of(run_id)}

@@ -26,7 +26,7 @@ from finetuning import runs, settings
 from finetuning.errors import FineTuningError
 from finetuning.files import atomic_write
 from finetuning.training import preflight
-from finetuning.training.config import TrainingConfig, parse_config
+from finetuning.training.config import TrainingConfig, parse_config, read_tables
 from finetuning.training.worker import (
     EXIT_FAILED,
     EXIT_NOT_FINITE,
@@ -43,7 +43,6 @@ from finetuning.training.worker import (
 if TYPE_CHECKING:
     from finetuning.training.worker.job import Job
 
-PROMPTS: Final = Path(preflight.__file__).with_name("replay_prompts.jsonl")
 REPLAY_TOKENS: Final = 64
 REPLAY_SECONDS: Final = 120.0
 """Longest answer, and most time for all of them; what is answered by then is used."""
@@ -162,8 +161,7 @@ def answer_prompts(config: TrainingConfig, target: Path) -> int:
     """Write the base's own answers to shipped prompts as rows to train on; return how many."""
     if config.row_format not in {"trl_messages", "trl_prompt_completion", "trl_text"}:
         return 0
-    with PROMPTS.open(encoding="utf-8") as stream:
-        prompts = [str(json.loads(line)["prompt"]) for line in stream]
+    prompts = general_prompts()
     with Path(config.train_file).open("rb") as rows:
         own = sum(1 for line in rows if line.strip())
     share = config.replay_fraction
@@ -175,6 +173,11 @@ def answer_prompts(config: TrainingConfig, target: Path) -> int:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
         target.chmod(0o600)
     return len(found)
+
+
+def general_prompts() -> list[str]:
+    """Return the prompts of all domains that tables.toml holds for replay."""
+    return [line for prompts in read_tables()["replay"].values() for line in prompts.splitlines()]
 
 
 def _row(config: TrainingConfig, prompt: str, answer: str) -> dict[str, Any]:
