@@ -189,7 +189,11 @@ def _module_of_file(path: str) -> ModuleType:
 
 
 def judge_target(spec: str) -> Target:
-    """Return the judge that the argument names."""
+    """Return the judge that the argument names.
+
+    Raises:
+        BadInputError: It cannot judge.
+    """
     target = parse_target(spec, where=f"{WHERE}: judge")
     if isinstance(target, RecordedTarget):
         raise BadInputError(
@@ -230,7 +234,13 @@ def headroom_of(first: TaskMetric | None, label_agreement: float | None) -> floa
 def price_judge(
     questions: Sequence[Question], max_tokens: int, prices: Prices | None
 ) -> Decimal | None:
-    """Return the most that judging can cost before the answers are there; None: unknown price."""
+    """Return the most that judging can cost before the answers are there; None: unknown price.
+
+    Args:
+        questions: The rows, each asked in both orders.
+        max_tokens: Most tokens of one answer.
+        prices: What a token costs.
+    """
     from finetuning.tokens import counter_for
 
     if prices is None:
@@ -242,7 +252,11 @@ def price_judge(
 
 
 def held_out_file(data: str) -> Path:
-    """Return the file to evaluate on: the one given, or ``test.jsonl`` of a prepared folder."""
+    """Return the file to evaluate on: the one given, or ``test.jsonl`` of a prepared folder.
+
+    Raises:
+        BadInputError: The folder has no test split.
+    """
     files = data_files(data, where="compare_eval: data")
     found = files.get("test") or files.get("data")
     if found is None:

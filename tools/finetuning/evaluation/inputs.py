@@ -65,7 +65,11 @@ class QuestionSet:
 def read_questions(
     path: Path, *, where: str, cluster_column: str | None = None, texts: bool = False
 ) -> QuestionSet:
-    """Read the rows of a file as questions."""
+    """Read the rows of a file, or of another tool's log, as questions.
+
+    Raises:
+        BadInputError: No row can be used, or a row lacks the cluster column.
+    """
     log = read_log_file(path)
     questions, unusable = _of_log(log) if log is not None else ([], Counter[str]())
     for record in read_records(path) if log is None else ():

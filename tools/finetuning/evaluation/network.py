@@ -35,7 +35,6 @@ AT_ONCE: Final = 8
 
 _TRIES: Final = 5
 
-
 T = TypeVar("T")
 
 
@@ -81,12 +80,12 @@ class Round:
     """One round of questions to one server."""
 
     target: AskedTarget
-    at_once: int = AT_ONCE
-    repeat_lost: bool = True
+    at_once: int = AT_ONCE  # most requests at a time
+    repeat_lost: bool = True  # ask again where no reply came: it may then be paid for twice
     store: AnswerStore = field(default_factory=AnswerStore)
-    on_answer: Callable[[int, Answer], None] | None = None
-    useless: int | None = None
-    fixed_temperature: bool = False
+    on_answer: Callable[[int, Answer], None] | None = None  # told once an answer is on disk
+    useless: int | None = None  # status after which nothing more is asked
+    fixed_temperature: bool = False  # the model took none: answers may differ between runs
 
     async def run(self, items: Sequence[Item], numbers: Sequence[int]) -> None:
         """Ask the items with these numbers; their answers go to ``on_answer``."""

@@ -30,6 +30,13 @@ _KEYS: Final = {
 }
 """Host → variable with its key; no other host is sent one."""
 
+PAUSE_SECONDS: tuple[float, float] = (0.5, 30.0)
+"""Shortest and longest pause between two attempts, where the server asks for none."""
+_LONGEST_RETRY_AFTER_SECONDS: Final = 120.0
+AGAIN_STATUS: Final = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504, 529})
+USELESS_STATUS: Final = frozenset({401, 402, 403, 404})
+"""Key, account, permission, model: the next request would fail the same way."""
+
 
 class Params(NamedTuple):
     """How to answer: most tokens, temperature, and which of several answers (from 0)."""
@@ -260,14 +267,6 @@ def vertex_client(where: str) -> Any:
         location=os.environ.get("GOOGLE_CLOUD_LOCATION") or "us-central1",
         http_options=options,
     )
-
-
-PAUSE_SECONDS: tuple[float, float] = (0.5, 30.0)
-"""Shortest and longest pause between two attempts, where the server asks for none."""
-_LONGEST_RETRY_AFTER_SECONDS: Final = 120.0
-AGAIN_STATUS: Final = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504, 529})
-USELESS_STATUS: Final = frozenset({401, 402, 403, 404})
-"""Key, account, permission, model: the next request would fail the same way."""
 
 
 def pause_seconds(attempt: int, wait: float | None) -> float | None:
