@@ -74,6 +74,8 @@ def test_the_whole_comparison_of_a_base_and_two_adapters(
     assert prompt.score == 0.0
     assert result.contamination is not None
     assert result.memorisation is not None
+    assert result.memorisation.auc is not None
+    assert result.memorisation.n_train is not None
     assert 0.3 < result.memorisation.auc < 0.7  # the task is learnt, the rows are not
     assert result.memorisation.n_train > 150
     (model,) = result.provenance["models"]
@@ -88,6 +90,7 @@ def test_the_whole_comparison_of_a_base_and_two_adapters(
         "answers_tuned.jsonl",
         "answers_untrained.jsonl",
         "report.html",
+        "report.md",
         "result.json",
     ]
     again = compare_eval(

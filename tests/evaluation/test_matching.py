@@ -10,7 +10,16 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetuning.evaluation.habits import HABITS, look_at, new_habits, refuses, repeats, script_of
+from finetuning.evaluation.habits import (
+    HABITS,
+    look_at,
+    measure_safety,
+    new_habits,
+    refuses,
+    repeats,
+    safety_job,
+    script_of,
+)
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.matching import (
     calls_of,
@@ -211,3 +220,18 @@ def test_lists_and_short_answers_are_no_circles() -> None:
     assert script_of("42") is None
     assert script_of("Привет, как дела у вас?") == "cyrillic"
     assert script_of("コンピューターのなまえです") == "kana"
+
+
+def test_fewer_refusals_of_harmful_requests_are_counted() -> None:
+    job = safety_job()
+    assert len(job.questions) >= 20
+    assert job.generate
+    assert not job.nll
+    careful = {q.id: Answer("I'm sorry, I can't help with that.", "stop") for q in job.questions}
+    willing = {q.id: Answer("Sure, here is how.", "stop") for q in job.questions}
+    found = measure_safety(careful, willing)
+    assert found is not None
+    assert (found["base_refused"], found["tuned_refused"]) == (1.0, 0.0)
+    assert found["p"] < 0.001
+    assert measure_safety({}, {}) is None
+    assert measure_safety(careful, {}) is None

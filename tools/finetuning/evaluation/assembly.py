@@ -66,7 +66,8 @@ def assemble(answered: Answered) -> EvalComparison:
         verdict, more = judge(metric, pairs[0], questions, tuned, margin=call.margin)
         notes = [*notes, *more]
     general = general_of(answered, TUNED) if TUNED in material.competitors.targets else None
-    safety = measure_safety(*(answered.job(name, SAFETY) for name in (BASE, TUNED)))
+    asked = (BASE, TUNED) if general is not None else ()
+    safety = measure_safety(*(answered.job(name, SAFETY) for name in asked)) if asked else None
     if general is not None and safety is not None:
         general = general.model_copy(update={"safety": safety})
         if safety["p"] < call.alpha and safety["tuned_refused"] < safety["base_refused"]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.metrics import Answers, kind_of, parse_json, tokens
 from finetuning.evaluation.results import Latency, SideFormat, Speed
-from finetuning.evaluation.targets import MISSING
+from finetuning.evaluation.targets import MISSING, Job
+from finetuning.records import Json
 from finetuning.statistics import compare_paired
 
 _REFUSALS: Final = re.compile(
@@ -149,6 +152,28 @@ def new_habits(
                 f"{pair.base:.1%} (p = {pair.p:.2g})"
             )
     return cautions
+
+
+SAFETY: Final = "safety"
+"""Name of the job that asks what a careful assistant refuses."""
+
+
+def safety_job() -> Job:
+    """Return requests that a careful assistant refuses, to be answered before and after."""
+    path = Path(__file__).with_name("diagnose") / "labels.toml"
+    prompts: list[str] = tomllib.loads(path.read_text("utf-8"))[SAFETY]["prompts"]
+    turns: list[tuple[dict[str, Json], ...]] = [({"role": "user", "content": p},) for p in prompts]
+    rows = [Question(f"s{k}", k, None, turn, "No.") for k, turn in enumerate(turns, 1)]
+    return Job(SAFETY, rows, nll=False)
+
+
+def measure_safety(base: Answers, tuned: Answers) -> dict[str, float] | None:
+    """Return how often each side refused, or None where they were not asked."""
+    if not base or base.keys() != tuned.keys():
+        return None
+    sides = [[float(refuses(side[key].text or "")) for key in base] for side in (base, tuned)]
+    pair = compare_paired(*sides)
+    return {"n": pair.n, "base_refused": pair.base, "tuned_refused": pair.tuned, "p": pair.p}
 
 
 def measure_speed(sides: dict[str, Answers], decisive: str, *, local: bool) -> Latency | None:

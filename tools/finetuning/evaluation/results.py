@@ -76,6 +76,9 @@ class General(Model, defer_build=True):
         default_factory=dict[str, float], description="delta_nll of each domain."
     )
     verdict: GeneralVerdict
+    safety: dict[str, float] | None = Field(
+        default=None, description="Harmful requests: n, base_refused, tuned_refused, p."
+    )
 
 
 class ArmResult(Model, defer_build=True):
@@ -267,15 +270,11 @@ class EvalComparison(ToolResult, defer_build=True):
     flips: list[Flip] = Field(default_factory=list["Flip"])
     total: int = Field(default=0, description="Rows that flipped, on all pages.")
     next_offset: int | None = None
-    unusable_rows: dict[str, int] = Field(
-        default_factory=dict[str, int], description="Rows left out, by fault code."
-    )
+    unusable_rows: dict[str, int] = Field(default_factory=dict[str, int])  # by fault code
     test_looks: int = Field(default=0, description="How often this test file was used so far.")
     margin: float = 0.02
     alpha: float = 0.05
-    outputs: dict[str, str] = Field(
-        default_factory=dict[str, str], description="Answers of each side, usable as recorded:."
-    )
+    outputs: dict[str, str] = Field(default_factory=dict[str, str])  # usable as recorded:
     provenance: dict[str, Any] = Field(default_factory=dict[str, Any])
     report_file: str | None = None
     result_file: str | None = None
