@@ -257,7 +257,10 @@ def test_a_second_adapter_on_a_base_that_answered_before_asks_only_its_own_side(
         told.clear()
         model = load_model(str(tiny_models.base), {"base": None, "tuned": str(folder)})
         job = {"sides": ["base", "tuned"], "generate": True, "nll": True, "questions": rows}
-        tell = lambda done, total, what: told.append(f"{done}/{total} {what}")  # noqa: E731
+
+        def tell(done: int, total: int, what: str) -> None:
+            told.append(f"{done}/{total} {what}")
+
         return answer_jobs(model, {"test": job}, 8, tell, remember=True)
 
     first = once(tiny_models.good)
