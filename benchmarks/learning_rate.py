@@ -55,7 +55,7 @@ def tried(config: dict[str, Any]) -> str:
 def prepare(folder: Path, *, quick: bool) -> Path:
     """Split orders.csv once (its first rows where quick), general rows mixed into training."""
     from finetuning.data_prep import Replay, prepare_data
-    from finetuning_skill.demo.steps import ASSETS, REPLAY_FRACTION
+    from finetuning_skill.demo.steps import ASSETS, REPLAY_FRACTION, general_file
 
     lines = (ASSETS / "orders.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "orders.csv").write_text("".join(lines[:QUICK_LINES] if quick else lines))
@@ -66,7 +66,7 @@ def prepare(folder: Path, *, quick: bool) -> Path:
         prompt_column="message",
         completion_column="record",
         redact="mask",
-        replay=Replay(path=str(ASSETS / "general_replay.jsonl"), fraction=REPLAY_FRACTION),
+        replay=Replay(path=str(general_file("replay", folder)), fraction=REPLAY_FRACTION),
     )
     return Path(prepared.files["train"]).parent
 
@@ -82,9 +82,9 @@ def measure(base: Path, prepared: Path, adapter: str, folder: Path, most: int) -
         most: Rows of each file at most.
     """
     from finetuning.evaluation import compare_eval
-    from finetuning_skill.demo.steps import ASSETS
+    from finetuning_skill.demo.steps import general_file
 
-    for source in (prepared / "test.jsonl", ASSETS / "general_eval.jsonl"):
+    for source in (prepared / "test.jsonl", general_file("eval", folder)):
         lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
         (folder / source.name).write_text("".join(lines[:most]), encoding="utf-8")
     found = compare_eval(

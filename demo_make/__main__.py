@@ -22,12 +22,13 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def write_data(folder: Path) -> list[dict[str, str]]:
-    """Write the raw orders and both general files; return the evaluation rows."""
+    """Write the raw orders and the general rows; return those that evaluate."""
     taken: set[str] = set()
     evaluation = language.general_rows(EVALUATION_ROWS, random.Random(7), taken)
     replay = language.general_rows(REPLAY_ROWS, random.Random(8), taken)
-    write_rows(folder / "general_eval.jsonl", evaluation)
-    write_rows(folder / "general_replay.jsonl", replay)
+    parts = {"eval": evaluation, "replay": replay}
+    rows = [{"part": part, **row} for part, found in parts.items() for row in found]
+    write_rows(folder / "general.jsonl", rows)
     (folder / "orders.csv").write_text(raw_orders.raw_csv(), encoding="utf-8")
     return evaluation
 

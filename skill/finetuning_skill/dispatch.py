@@ -144,7 +144,8 @@ def _refuse_code(name: str, arguments: Mapping[str, Any]) -> None:
                 "A person runs: fine-tuning configure-training … --overrides with the verifier",
             )
     metrics = arguments.get("metrics")
-    if any(":" in str(entry) for entry in (metrics if isinstance(metrics, list) else [metrics])):
+    named = cast("list[Any]", metrics) if isinstance(metrics, list) else [metrics]
+    if any(":" in str(entry) for entry in named):
         raise BadInputError(
             name,
             "metrics names a function, and an assistant may not say which code runs",

@@ -267,16 +267,16 @@ def test_suggested_folder_for_a_shipped_file_lies_in_the_working_directory(
 ) -> None:
     import finetuning_skill
 
-    shipped = Path(finetuning_skill.__file__).parent / "demo" / "general_eval.jsonl"
+    shipped = Path(finetuning_skill.__file__).parent / "demo" / "general.jsonl"
     here = tmp_path / "work"
     here.mkdir()
     monkeypatch.setenv("FINE_TUNING_ROOTS", "")
     monkeypatch.chdir(here)
     arguments: dict[str, Any] = inspect_data(str(shipped)).suggested_args
-    assert arguments["output_dir"] == str(here / "general_eval-prepared")
+    assert arguments["output_dir"] == str(here / "general-prepared")
     assert prepare_data(**arguments).rows.train > 0
     again = inspect_data(str(shipped)).suggested_args["output_dir"]
-    assert again == str(here / "general_eval-prepared-2")
+    assert again == str(here / "general-prepared-2")
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from finetuning.errors import MissingExtraError
 from finetuning_skill.demo import ASSETS
 
 MIB = 1024 * 1024
-DATA_FILES = ("orders.csv", "general_replay.jsonl", "general_eval.jsonl")
+DATA_FILES = ("orders.csv", "general.jsonl")
 
 
-def rows_of(name: str) -> list[dict[str, str]]:
-    lines = (ASSETS / name).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+def general(part: str) -> list[dict[str, str]]:
+    rows = map(json.loads, (ASSETS / "general.jsonl").read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row.pop("part") == part]
 
 
 def orders() -> list[dict[str, str | None]]:
@@ -62,7 +62,7 @@ def test_the_tokenizer_files_are_what_the_maker_writes(tmp_path: Path) -> None:
 
 def test_decoding_gives_back_every_shipped_text_without_an_unknown_word() -> None:
     tokenizer = build_tokenizer()
-    texts = [text for name in DATA_FILES[1:] for row in rows_of(name) for text in row.values()]
+    texts = [text for part in ("eval", "replay") for row in general(part) for text in row.values()]
     for row in orders():
         message = re.sub(r"\S+@\S+\.(com|org)", "[EMAIL]", row["message"] or "")
         texts += [re.sub(r"\+1 [\d-]+", "[PHONE]", message), row["record"] or ""]
@@ -86,8 +86,8 @@ def test_the_raw_file_has_the_faults_of_a_real_export() -> None:
 
 
 def test_replay_and_evaluation_rows_share_no_prompt() -> None:
-    replay = {row["prompt"] for row in rows_of("general_replay.jsonl")}
-    evaluation = {row["prompt"] for row in rows_of("general_eval.jsonl")}
+    replay = {row["prompt"] for row in general("replay")}
+    evaluation = {row["prompt"] for row in general("eval")}
     assert len(replay) == maker.REPLAY_ROWS
     assert len(evaluation) == maker.EVALUATION_ROWS
     assert not replay & evaluation
@@ -115,11 +115,11 @@ def test_the_shipped_base_answers_general_rows_and_not_the_task() -> None:
     transformers: Any = importlib.import_module("transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(ASSETS / "base", dtype="float32")
     tokenizer = build_tokenizer()
-    general = rows_of("general_eval.jsonl")[:20]
+    known = general("eval")[:20]
     task = [
         {"prompt": row["message"] or "", "completion": row["record"] or ""} for row in orders()[:10]
     ]
-    assert train_base.exact_match(model.eval(), tokenizer, general) == 1.0
+    assert train_base.exact_match(model.eval(), tokenizer, known) == 1.0
     assert train_base.exact_match(model, tokenizer, task) == 0.0
 
 

@@ -75,8 +75,11 @@ def test_a_missing_package_is_found_before_any_work(
 
 def test_an_own_base_is_measured_with_the_built_in_pack(tmp_path: Path) -> None:
     own = Path(shutil.copytree(ASSETS / "base", tmp_path / "base"))
-    assert choose_setting(None, None, None, str(own)).general == "builtin"
-    assert choose_setting(None, None, None, None).general.endswith("general_eval.jsonl")
+    assert choose_setting(None, None, None, str(own)).general(tmp_path) == "builtin"
+    rows = Path(choose_setting(None, None, None, None).general(tmp_path))
+    assert [set(json.loads(line)) for line in rows.read_text("utf-8").splitlines()] == [
+        {"prompt", "completion"}
+    ] * 200
 
 
 @pytest.mark.parametrize(

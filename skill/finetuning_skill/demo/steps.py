@@ -6,11 +6,12 @@ would call.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from finetuning import files, tokens
 from finetuning.errors import BadInputError, RunFailedError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from finetuning_skill.demo.screen import Screen
 
 ASSETS: Final = Path(__file__).resolve().parent
-"""Folder with ``base/``, ``orders.csv``, ``general_replay.jsonl``, ``general_eval.jsonl``."""
+"""Folder with ``base/``, ``orders.csv`` and ``general.jsonl``."""
 
 REPLAY_FRACTION: Final = 0.33
 """Share of general rows in the training file of the arm with replay.
@@ -88,10 +89,20 @@ class Setting:
         """Whether the base is one of ours, which knows the shipped general rows."""
         return self.base is None or self.base == ASSETS / "base"
 
-    @property
-    def general(self) -> str:
-        """What measures forgetting: rows the base knows, else the built-in pack."""
-        return str(ASSETS / "general_eval.jsonl") if self.tiny_base else "builtin"
+    def general(self, folder: Path) -> str:
+        """Return what measures forgetting: rows the base knows, else the built-in pack."""
+        return str(general_file("eval", folder)) if self.tiny_base else "builtin"
+
+
+def general_file(part: Literal["replay", "eval"], folder: Path) -> Path:
+    """Write one part of the shipped general rows to a file in a folder, and return its path.
+
+    ``replay`` is mixed into training; ``eval`` measures forgetting, and no training sees it.
+    """
+    rows = [row for row in _rows(ASSETS / "general.jsonl") if row.pop("part") == part]
+    path = folder / f"general_{part}.jsonl"
+    files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def choose_setting(
@@ -151,7 +162,7 @@ def prepare(screen: Screen, setting: Setting, folder: Path) -> dict[str, Prepare
         "completion_column": setting.completion_column,
         "redact": "mask",
     }
-    replay = {"path": str(ASSETS / "general_replay.jsonl"), "fraction": REPLAY_FRACTION}
+    replay = {"path": str(general_file("replay", folder)), "fraction": REPLAY_FRACTION}
     ways = {WITH: {"replay": replay}, WITHOUT: {}}
     found: dict[str, PreparedData] = {}
     with screen.step("prepare_data", "convert, drop copies, redact, split") as note:
@@ -206,7 +217,7 @@ def make_base(screen: Screen, prepared: PreparedData, folder: Path) -> Path:
     """Train a byte-level base on the questions of the training rows and on general rows."""
     from finetuning.training.weights import build_byte_base
 
-    own, general = _rows(Path(prepared.files["train"])), _rows(ASSETS / "general_replay.jsonl")
+    own, general = _rows(Path(prepared.files["train"])), _rows(general_file("replay", folder))
     texts = [{"text": row["prompt"]} for row in own]
     texts += [{"text": row["prompt"] + row["completion"]} for row in general]
     texts_file = folder / "base-texts.jsonl"
@@ -249,7 +260,7 @@ def compare(
         "base": f"local:{base}",
         "tuned": f"run:{states[WITH].run_id}",
         "arms": [{"name": WITHOUT, "target": f"run:{states[WITHOUT].run_id}"}],
-        "general": setting.general,
+        "general": setting.general(folder),
         "train": prepared.files["train"],
         "margin": MARGIN,
         "max_tokens": longest,
