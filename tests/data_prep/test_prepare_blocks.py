@@ -17,12 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetuning.data_prep import prepare_data
+from finetuning.data_prep import PARTS, prepare_data
 from finetuning.data_prep.convert import Columns
 from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.blocks import BlockMaker
 from finetuning.data_prep.preparation.sources import Task
-from finetuning.data_prep.results import PARTS
 from finetuning.files.chunks import has_ranges, line_ranges, lines_in, split_lines
 from finetuning.records import Finding
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetuning.data_prep import PARTS
 from finetuning.data_prep.examples import place_of
 from finetuning.data_prep.preparation import sizes_for
 from finetuning.data_prep.preparation.split import Units, fold_units, split_by_time, split_units
-from finetuning.data_prep.results import PARTS
 from finetuning.errors import BadInputError
 
 USUAL = (0.8, 0.1, 0.1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from finetuning.data_prep import DataInspection, DuplicateCounts
 from finetuning.data_prep.duplicates import Rows, find_duplicates, measure_leakage
 from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.sources import source_files
@@ -21,7 +22,6 @@ from finetuning.data_prep.quality import (
     quality_finding,
     rows_finding,
 )
-from finetuning.data_prep.results import DataInspection, DuplicateCounts
 from finetuning.data_prep.survey import Agreement, SourceSurvey, label_agreement, survey_source
 from finetuning.data_prep.targets import TargetName
 from finetuning.errors import FineTuningError

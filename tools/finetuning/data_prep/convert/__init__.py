@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from finetuning.data_prep import ExamplesMode
 from finetuning.data_prep.convert.codes import (
     CONVERT_CODES,
     HOLDS,
@@ -39,7 +40,6 @@ from finetuning.data_prep.convert.tables import (
 from finetuning.data_prep.convert.turns import Turns, flat_notes, is_plain
 from finetuning.data_prep.convert.writers import Row, writer_for
 from finetuning.data_prep.examples import Example
-from finetuning.data_prep.results import ExamplesMode
 from finetuning.records import Finding, Record
 
 __all__ = [

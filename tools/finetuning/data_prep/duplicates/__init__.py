@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning.data_prep.results import Leakage
+from finetuning.data_prep import Leakage
 from finetuning.errors import lazy
 
 if TYPE_CHECKING:

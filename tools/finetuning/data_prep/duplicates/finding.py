@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from finetuning.data_prep import Engine
 from finetuning.data_prep.duplicates import components, without
 from finetuning.data_prep.duplicates.rows import Rows, as_rows, many_rows
 from finetuning.data_prep.duplicates.twins import Search, comparable
 from finetuning.data_prep.examples import Content
-from finetuning.data_prep.results import Engine
 from finetuning.errors import BadInputError, require
 from finetuning.runs import progress
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
+from finetuning.data_prep import Engine
 from finetuning.data_prep.duplicates import (
     PADDING,
     alike_blocks,
@@ -23,7 +24,6 @@ from finetuning.data_prep.duplicates.candidates import (
 )
 from finetuning.data_prep.duplicates.rows import Rows, Template
 from finetuning.data_prep.duplicates.words import Words
-from finetuning.data_prep.results import Engine
 from finetuning.runs import progress
 
 if TYPE_CHECKING:

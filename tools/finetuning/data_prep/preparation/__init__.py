@@ -1,39 +1,33 @@
 """The steps of ``prepare_data``: gather, clean, split, write, report.
 
-Here: what a person asked for, checked, and how large the parts of a split are.
+Here: what a person asked for, checked; how large the parts of a split are; the report.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
 
+from finetuning.data_prep import Engine, ExamplesMode, PreparedData, RedactChoice, Replay
 from finetuning.data_prep.convert import Columns
-from finetuning.data_prep.convert.codes import HOLDS
-from finetuning.data_prep.results import Engine, ExamplesMode, RedactChoice, Replay
 from finetuning.data_prep.targets import TargetName, find_target
 from finetuning.errors import BadInputError, UnknownNameError, require
 
 WHERE: Final = "prepare_data"
 
 ROLES: Final = ("system", "user", "assistant", "tool")
-
 USUAL: Final = (0.8, 0.1, 0.1)
-
 FEWEST_TEST_ROWS: Final = 160
 """So many rows see a difference of 10 points between two models (paired, 20 % discordance)."""
-
 MOST_TEST_ROWS: Final = 2_000
 """So many rows see 3 points; more cost evaluation time and training rows for little."""
-
 LARGEST_TEST_SHARE: Final = 0.25
 """Where 160 test rows would be more than this share, folds use the rows better."""
-
 DEFAULT_FOLDS: Final = 5
 VALIDATION_OF_REST: Final = 0.1
 """Share of a fold's remaining rows that becomes its validation part."""
@@ -257,16 +251,47 @@ def read_replay(value: object) -> Replay | None:
         ) from None
 
 
-def check_turn_columns(options: Options, turn_tables: int) -> None:
-    """Refuse columns of a table of turns that no source used."""
-    names = ("conversation_column", "role_column", "content_column")
-    given = [name for name in names if name in options.columns.named()]
-    if HOLDS[options.target].form == "text" and given == ["content_column"]:
-        return
-    if given and not turn_tables:
-        raise BadInputError(
-            f"{WHERE}: {given[0]}",
-            f"{', '.join(given)} without the columns that go with it",
-            "conversation_column, role_column and content_column, and no prompt_column",
-            "Name all three, or leave them out",
-        )
+def _table(headers: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> list[str]:
+    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
+    return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows] + [""]
+
+
+def _counts(title: str, word: str, counts: Mapping[str, int]) -> list[str]:
+    if not counts:
+        return []
+    return [f"## {title}", "", *_table((word, "rows"), counts.items())]
+
+
+def markdown(result: PreparedData, sources: Iterable[str], notes: Mapping[str, str]) -> str:
+    """Return the report of a result, for a person; ``notes`` says what each repair means."""
+    rows, split = result.rows, result.split
+    lines = ["# Prepared data", "", f"Target: {result.target}", ""]
+    lines += ["Sources:", "", *(f"- {source}" for source in sources), ""]
+    lines += ["## Rows", "", *_table(("what", "rows"), rows.model_dump().items())]
+    lines += [
+        "read = train + validation + test - replay - canaries + rejected + both kinds of "
+        "duplicates.",
+        "",
+    ]
+    lines += _counts("Left out, by reason", "reason", result.reasons)
+    if result.repairs:
+        lines += ["## Changed to fit the target", ""]
+        table = [(code, count, notes[code]) for code, count in result.repairs.items()]
+        lines += _table(("what", "rows", "meaning"), table)
+    lines += _counts("Personal data replaced, by type", "type", result.redacted_types)
+    lines += ["## Split", "", f"Method: {split.method}. {split.why}.", ""]
+    shares = ", ".join(f"{share:.3f}" for share in split.shares)
+    lines += [f"Shares of train, validation, test: {shares}; folds: {split.folds or 'none'}.", ""]
+    seen = result.smallest_detectable_difference
+    if seen is not None:
+        lines += [f"The test part can show a difference of {seen:.3f} or more.", ""]
+    leakage = result.leakage
+    lines += [
+        f"Held-out rows with a twin in train: {leakage.exact} exact, {leakage.near} near.",
+        "",
+        f"Largest clusters of near copies: {result.largest_clusters or 'none'}.",
+        "",
+    ]
+    lines += _counts("Findings of the target's validator", "code", result.validation.counts)
+    lines += [f"- {finding.code}: {finding.message}. {finding.fix}." for finding in result.findings]
+    return "\n".join([*lines, f"Digest of the data: {result.data_sha256}", ""])

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from finetuning.data_prep import (
+    PARTS,
+    Fold,
+    Leakage,
+    PreparedData,
+    RowCounts,
+    SplitChoice,
+)
 from finetuning.data_prep.convert import NOTES, check_columns
 from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.duplicates import Rows, measure_leakage
-from finetuning.data_prep.preparation import WHERE, Options, check_turn_columns
+from finetuning.data_prep.preparation import WHERE, Options, markdown
 from finetuning.data_prep.preparation.cleaning import (
     Cleaned,
     General,
@@ -22,7 +30,7 @@ from finetuning.data_prep.preparation.cleaning import (
 from finetuning.data_prep.preparation.sources import Canaries, make_canaries, source_files
 from finetuning.data_prep.preparation.split import Assigned, assign
 from finetuning.data_prep.preparation.table import SplitColumns, Table
-from finetuning.data_prep.preparation.workers import Gathered, gather
+from finetuning.data_prep.preparation.workers import Gathered, check_turn_columns, gather
 from finetuning.data_prep.preparation.writing import (
     next_calls,
     old_results,
@@ -33,15 +41,6 @@ from finetuning.data_prep.preparation.writing import (
     write_split,
 )
 from finetuning.data_prep.quality import contradictions, replay_finding
-from finetuning.data_prep.results import (
-    PARTS,
-    Fold,
-    Leakage,
-    PreparedData,
-    RowCounts,
-    SplitChoice,
-    markdown,
-)
 from finetuning.files import digest, resolve_write, whole_folder, write_jsonl, write_text
 from finetuning.records import Finding, Json
 from finetuning.runs import progress

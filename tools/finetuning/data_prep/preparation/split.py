@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from finetuning.data_prep import PARTS, Part, SplitMethod
 from finetuning.data_prep.duplicates import Clusters
 from finetuning.data_prep.examples import place_of
 from finetuning.data_prep.preparation import (
@@ -17,7 +18,6 @@ from finetuning.data_prep.preparation import (
     sizes_for,
 )
 from finetuning.data_prep.preparation.table import SplitColumns
-from finetuning.data_prep.results import PARTS, Part, SplitMethod
 from finetuning.errors import BadInputError
 
 if TYPE_CHECKING:

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from finetuning.data_prep.convert.codes import HOLDS
 from finetuning.data_prep.preparation import WHERE, Options
 from finetuning.data_prep.preparation.blocks import BlockMaker
 from finetuning.data_prep.preparation.sources import Reader, Task
 from finetuning.data_prep.preparation.table import Block, Table, spool_name
-from finetuning.errors import RunFailedError
+from finetuning.errors import BadInputError, RunFailedError
 from finetuning.files.chunks import FileGuard
 from finetuning.runs import progress
 
@@ -247,6 +248,21 @@ def gather(
     table = Table(in_order, folder)
     table.rejections += reader.rejections
     return Gathered(table, names, reader.turn_tables, asked)
+
+
+def check_turn_columns(options: Options, turn_tables: int) -> None:
+    """Refuse columns of a table of turns that no source used."""
+    names = ("conversation_column", "role_column", "content_column")
+    given = [name for name in names if name in options.columns.named()]
+    if HOLDS[options.target].form == "text" and given == ["content_column"]:
+        return
+    if given and not turn_tables:
+        raise BadInputError(
+            f"{WHERE}: {given[0]}",
+            f"{', '.join(given)} without the columns that go with it",
+            "conversation_column, role_column and content_column, and no prompt_column",
+            "Name all three, or leave them out",
+        )
 
 
 def main() -> None:

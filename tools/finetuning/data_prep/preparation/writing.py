@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from finetuning.data_prep import PARTS, CheckedRows, Part, PartTokens, PreparedData
 from finetuning.data_prep.convert import Rejection
 from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.table import Table
 from finetuning.data_prep.quality import quality_finding
-from finetuning.data_prep.results import PARTS, CheckedRows, Part, PartTokens, PreparedData
 from finetuning.data_prep.targets import TARGETS, TargetName
 from finetuning.data_prep.validate import Limits, limits_for, validate_jsonl
 from finetuning.data_prep.validate.reports import check_length

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from finetuning.data_prep.results import ValidationResult
+from pydantic import Field
+
 from finetuning.data_prep.targets import (
     TARGETS,
     Method,
@@ -23,7 +24,8 @@ from finetuning.data_prep.targets import (
     method_for,
 )
 from finetuning.errors import lazy
-from finetuning.records import Finding, Json, NextCall, page
+from finetuning.records import Finding, Json, NextCall, ToolResult, page
+from finetuning.tokens import TokenStats
 
 if TYPE_CHECKING:
     from finetuning.data_prep.validate.reports import CODES
@@ -39,6 +41,41 @@ _WHERE = "validate_jsonl"
 _OPENAI_TARGETS: Final = frozenset({"openai_chat", "openai_preference", "azure_chat"})
 _ROW_TOKENS_4O: Final = 65_536
 """Training context of gpt-4o and gpt-4o-mini: OpenAI's model pages (checked 2026-08-21)."""
+
+
+class ValidationResult(ToolResult):
+    """What is wrong with a training file, and how many tokens it has."""
+
+    valid: bool = Field(description="True where no finding is an error.")
+    target: str
+    method: str
+    n_rows: int = Field(description="Lines that are not blank.")
+    n_errors: int
+    n_warnings: int
+    findings: list[Finding] = Field(description="One page, in the order of the file.")
+    counts: dict[str, int] = Field(description="Findings by code, of the whole file.")
+    total: int = Field(description="Findings of the whole file.")
+    next_offset: int | None = Field(default=None, description="Offset of the next page.")
+    tokens: TokenStats | None = Field(default=None, description="None: not counted.")
+    billed_tokens_per_epoch: int | None = Field(
+        default=None,
+        description="Tokens that one epoch costs; nothing is billed for local targets.",
+    )
+    findings_file: str | None = Field(default=None, description="JSON Lines of all findings.")
+    source: str = Field(description="Where the target's rules come from, and when checked.")
+
+    def exit_code(self) -> int:
+        """Return 1 where the file is not valid."""
+        return 0 if self.valid else 1
+
+    def summary(self) -> str:
+        """Say valid or not, with the counts."""
+        verdict = "valid" if self.valid else "NOT valid"
+        worst = ", ".join(f"{code} {count}" for code, count in list(self.counts.items())[:5])
+        return (
+            f"{verdict} for {self.target}: {self.n_rows} rows, {self.n_errors} errors, "
+            f"{self.n_warnings} warnings{f' ({worst})' if worst else ''}"
+        )
 
 
 def validate_jsonl(
