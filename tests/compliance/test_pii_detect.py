@@ -12,8 +12,8 @@ from hypothesis import settings as rules_of_the_game
 from hypothesis import strategies as st
 
 from finetuning.errors import UnknownNameError
-from finetuning.pii import TYPES, Span, find_personal_data
-from finetuning.pii.detect import RULES, settle
+from finetuning.pii import TYPES, Span, find_personal_data, settle
+from finetuning.pii.detect import RULES
 from finetuning.pii.rules import checks as check
 from finetuning.pii.rules import is_json_container
 from finetuning.pii.rules.contact import phone_quality

@@ -16,12 +16,12 @@ from finetuning.errors import BadInputError
 from finetuning.pii import (
     RedactMode,
     Span,
+    canonical,
     find_personal_data,
     keyed_digest,
     redact_rows,
     redact_texts,
 )
-from finetuning.pii.tags import canonical
 from finetuning.settings import settings
 
 KEY_CODE = "from finetuning.pii import keyed_digest; print(keyed_digest('a@b.org'))"

@@ -1,76 +1,50 @@
 """Personal data and secrets: find them, replace them, say what was looked for.
 
-Here: the kinds of personal data, the span that names a place, and the shapes of what a scan
-finds. The rest is imported when it is used first: a server that starts needs only these shapes.
+Here: the kinds of personal data, the span that names a place, keyed digests that nobody can guess
+back (equal values get equal ones, which only this installation can make), and the shapes of what a
+scan finds. The rest is imported when it is used first: a server that starts needs only these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+import contextlib
+import functools
+import hashlib
+import hmac
+import itertools
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
-from finetuning.errors import UnknownNameError, lazy
+from finetuning.errors import BadInputError, UnknownNameError, lazy
 from finetuning.records import Finding, Fraction, Model, ToolResult
+from finetuning.settings import settings
 
 if TYPE_CHECKING:
-    from finetuning.pii.detect import find_personal_data
+    from finetuning.pii.detect import find_personal_data, redact_texts
     from finetuning.pii.rows import redact_rows
     from finetuning.pii.scan import scan_pii
-    from finetuning.pii.tags import keyed_digest, redact_texts
 else:
-    __getattr__ = lazy(
-        __name__,
-        detect="find_personal_data",
-        rows="redact_rows",
-        scan="scan_pii",
-        tags="keyed_digest redact_texts",
-    )
+    _HOMES = {"detect": "find_personal_data redact_texts", "rows": "redact_rows"}
+    __getattr__ = lazy(__name__, **_HOMES, scan="scan_pii")
 
 __all__ = [
-    "TYPES",
-    "PersonalDataType",
-    "PiiFinding",
-    "PiiScan",
-    "Span",
-    "find_personal_data",
-    "keyed_digest",
-    "redact_rows",
-    "redact_texts",
-    "scan_pii",
-]
+    "TYPES", "PersonalDataType", "PiiFinding", "PiiScan", "Span", "find_personal_data",
+    "keyed_digest", "redact_rows", "redact_texts", "scan_pii",
+]  # fmt: skip
 
 PersonalDataType = Literal[
-    "email",
-    "phone",
-    "ip_v4",
-    "ip_v6",
-    "mac",
-    "credit_card",
-    "iban",
-    "bank_account",
-    "us_ssn",
-    "us_itin",
-    "uk_nino",
-    "br_cpf",
-    "in_aadhaar",
-    "cn_resident_id",
-    "passport",
-    "driving_licence",
-    "date_of_birth",
-    "postal_address",
-    "person_name",
-    "medical_record",
-    "health_plan",
-    "crypto_address",
-    "url_credentials",
-    "password",
-    "private_key",
-    "jwt",
-    "api_key",
+    "email", "phone", "ip_v4", "ip_v6", "mac", "credit_card", "iban", "bank_account", "us_ssn",
+    "us_itin", "uk_nino", "br_cpf", "in_aadhaar", "cn_resident_id", "passport", "driving_licence",
+    "date_of_birth", "postal_address", "person_name", "medical_record", "health_plan",
+    "crypto_address", "url_credentials", "password", "private_key", "jwt", "api_key",
     "connection_string",
-]
+]  # fmt: skip
 """The closed list of the contract (interface.md, "personal-data types")."""
 
 DetectorName = Literal["fast", "scrubadub", "presidio"]
@@ -88,35 +62,11 @@ HEALTH_TYPES: Final = frozenset({"medical_record", "health_plan"})
 
 # Where two findings overlap, the one named first keeps its whole extent.
 _ORDER: Final = (
-    "private_key",
-    "connection_string",
-    "url_credentials",
-    "jwt",
-    "api_key",
-    "email",
-    "iban",
-    "crypto_address",
-    "credit_card",
-    "cn_resident_id",
-    "us_itin",
-    "us_ssn",
-    "uk_nino",
-    "br_cpf",
-    "medical_record",
-    "health_plan",
-    "passport",
-    "driving_licence",
-    "bank_account",
-    "in_aadhaar",
-    "mac",
-    "ip_v6",
-    "ip_v4",
-    "date_of_birth",
-    "password",
-    "phone",
-    "postal_address",
-    "person_name",
-)
+    "private_key", "connection_string", "url_credentials", "jwt", "api_key", "email", "iban",
+    "crypto_address", "credit_card", "cn_resident_id", "us_itin", "us_ssn", "uk_nino", "br_cpf",
+    "medical_record", "health_plan", "passport", "driving_licence", "bank_account", "in_aadhaar",
+    "mac", "ip_v6", "ip_v4", "date_of_birth", "password", "phone", "postal_address", "person_name",
+)  # fmt: skip
 RANK: Final[dict[str, int]] = {name: rank for rank, name in enumerate(_ORDER)}
 
 
@@ -148,50 +98,47 @@ def check_types(types: Sequence[str] | None, *, where: str) -> frozenset[str]:
     return frozenset(wanted)
 
 
-# The 18 identifiers of HIPAA Safe Harbor. "Covered" means: every common written form of it is
-# looked for. It never means that a text is de-identified: Safe Harbor also asks that nobody knows
-# the rest to identify a person, names and places in free text have no complete list, and images
-# and voices are not text.
-# Source: 45 CFR 164.514(b)(2)(i)(A)-(R) (checked 2026-11-20); knowledge: compliance.md
-_IDENTIFIERS: Final[dict[str, tuple[Coverage, tuple[str, ...]]]] = {
-    "names": ("partly", ("person_name",)),
-    "geographic_subdivisions": ("partly", ("postal_address",)),
-    "dates": ("partly", ("date_of_birth",)),
-    "telephone_numbers": ("covered", ("phone",)),
-    "fax_numbers": ("covered", ("phone",)),
-    "email_addresses": ("covered", ("email",)),
-    "social_security_numbers": ("covered", ("us_ssn",)),
-    "medical_record_numbers": ("partly", ("medical_record",)),
-    "health_plan_numbers": ("partly", ("health_plan",)),
-    "account_numbers": ("partly", ("bank_account", "iban", "credit_card")),
-    "certificate_and_licence_numbers": ("partly", ("driving_licence", "passport")),
-    "vehicle_identifiers": ("no", ()),
-    "device_identifiers": ("partly", ("mac",)),
-    "web_urls": ("partly", ("url_credentials",)),
-    "ip_addresses": ("covered", ("ip_v4", "ip_v6")),
-    "biometric_identifiers": ("no", ()),
-    "full_face_photographs": ("no", ()),
-    "any_other_unique_identifier": ("partly", ("us_itin", "crypto_address")),
-}
+def settle(spans: Iterable[Span]) -> list[Span]:
+    """Return spans in order and without overlap; every code point found stays covered.
 
-
-def coverage(wanted: frozenset[str], detector: str) -> dict[str, Coverage]:
-    """Return how far a scan for these types covers each of the 18 identifiers.
-
-    Args:
-        wanted: The types that were looked for.
-        detector: Another detector than ``fast`` reaches at most ``partly``.
+    Of two that overlap, the more specific type keeps its extent and the other keeps what sticks
+    out of it.
     """
-    matrix: dict[str, Coverage] = {}
-    for name, (best, types) in _IDENTIFIERS.items():
-        looked_for = [type_ for type_ in types if type_ in wanted]
-        if not looked_for:
-            matrix[name] = "no"
-        elif len(looked_for) < len(types) or detector != "fast":
-            matrix[name] = "partly"
-        else:
-            matrix[name] = best
-    return matrix
+    settled: list[Span] = []
+    cluster: list[Span] = []
+    reach = 0
+    ordered = sorted(set(spans))
+    if all(one.end <= two.start for one, two in itertools.pairwise(ordered)):
+        return ordered
+    for span in ordered:
+        if cluster and span.start >= reach:
+            settled += _settle_cluster(cluster)
+            cluster = []
+        cluster.append(span)
+        reach = max(reach if len(cluster) > 1 else 0, span.end)
+    return settled + _settle_cluster(cluster)
+
+
+def _settle_cluster(cluster: list[Span]) -> list[Span]:
+    """Settle spans that overlap, directly or through others."""
+    if len(cluster) < 2:
+        return cluster
+    kept: list[Span] = []
+    for span in sorted(cluster, key=lambda s: (RANK[s.type], s.start - s.end, -s.confidence)):
+        place = bisect.bisect_right(kept, span.start, key=lambda other: other.end)
+        start = span.start
+        pieces: list[Span] = []
+        for other in itertools.islice(kept, place, None):
+            if other.start >= span.end:
+                break
+            if start < other.start:
+                pieces.append(span._replace(start=start, end=other.start))
+            start = other.end
+        if start < span.end:
+            pieces.append(span._replace(start=start))
+        for piece in pieces:
+            bisect.insort(kept, piece)
+    return kept
 
 
 class PiiFinding(Model):
@@ -243,3 +190,95 @@ class PiiScan(ToolResult):
         if not self.findings_total:
             return f"No personal data found in {self.n_rows} rows{rest}."
         return f"{self.findings_total} findings in {self.n_rows} rows: {types}{rest}."
+
+
+_KEY_BYTES: Final = 32
+DIGEST_LENGTH: Final = 16
+"""Hex digits of a keyed digest: 64 bits, so a million values collide with probability 3e-8."""
+
+_TAG_LENGTH: Final = 12
+
+
+def _create(path: Path) -> bytes:
+    """Write a new key whole and 0600; of two processes that try, one wins and both use it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(_KEY_BYTES) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileExistsError):  # another process was first: its key counts
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return _read(path)
+
+
+def _read(path: Path) -> bytes:
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise BadInputError(
+            "pseudonym key",
+            f"{str(path)!r} does not hold a key ({len(text)} characters)",
+            f"{2 * _KEY_BYTES} hex digits",
+            "Restore it from a backup, or move it away to begin with a new key "
+            "(pseudonyms made so far will then no longer match)",
+        )
+    return key
+
+
+@functools.lru_cache(maxsize=8)
+def _key(path: Path) -> bytes:
+    return _read(path) if path.exists() else _create(path)
+
+
+def _hmac(value: str) -> str:
+    data = value.encode("utf-8", "surrogatepass")
+    return hmac.new(_key(settings().pseudonym_key), data, hashlib.sha256).hexdigest()
+
+
+def keyed_digest(value: str) -> str:
+    """Return 16 hex digits of the HMAC-SHA-256 of a value under this installation's key.
+
+    The key is created on first use (``FINE_TUNING_HOME/keys/pseudonym.key``, mode 0600) and
+    never leaves that file. Equal values give equal digests in every file and every process.
+
+    Raises:
+        BadInputError: The key file does not hold a key.
+    """
+    return _hmac(value)[:DIGEST_LENGTH]
+
+
+def canonical(type_: str, value: str) -> str:
+    """Return the form under which two spellings of one value count as the same.
+
+    Case and separators do not matter, except in secrets; JSON escapes are decoded.
+    """
+    if "\\" in value:
+        import json
+
+        with contextlib.suppress(ValueError):
+            value = str(json.loads(f'"{value}"'))
+    if type_ in SECRET_TYPES:
+        return f"{type_}:{value}"
+    kept = "".join(c for c in value.casefold() if c.isalnum() or c in "@.")
+    return f"{type_}:{kept}"
+
+
+def tag(type_: str, value: str, mode: RedactMode) -> str:
+    """Return what replaces a value: ``[EMAIL]``, or ``[EMAIL_0123456789ab]`` as pseudonym.
+
+    Args:
+        type_: Personal-data type.
+        value: The value as it stands in the text.
+        mode: ``mask``, or ``pseudonym`` (the same value gives the same tag in every file).
+    """
+    if mode == "mask":
+        return f"[{type_.upper()}]"
+    return f"[{type_.upper()}_{_hmac(canonical(type_, value))[:_TAG_LENGTH]}]"

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from finetuning.pii import TYPES, RedactMode, Span
-from finetuning.pii.detect import find_personal_data
-from finetuning.pii.tags import Piece, pieces_of, place_before, replace
+from finetuning.pii.detect import Piece, find_personal_data, pieces_of, place_before, replace
 from finetuning.records import Json
 
 

@@ -14,12 +14,12 @@ from finetuning.errors import BadInputError
 from finetuning.pii import (
     HEALTH_TYPES,
     SECRET_TYPES,
+    Coverage,
     DetectorName,
     PersonalDataType,
     PiiScan,
     RedactMode,
     check_types,
-    coverage,
 )
 from finetuning.records import Json, NextCall, page
 
@@ -147,6 +147,42 @@ def _next_calls(path: str, mode: str, tally: Tally, written: str | None) -> list
     ]
 
 
+# The 18 identifiers of HIPAA Safe Harbor. "Covered" means: every common written form of it is
+# looked for. It never means that a text is de-identified: Safe Harbor also asks that nobody knows
+# the rest to identify a person, names and places in free text have no complete list, and images
+# and voices are not text.
+# Source: 45 CFR 164.514(b)(2)(i)(A)-(R) (checked 2026-11-20); knowledge: compliance.md
+_IDENTIFIERS: Final[dict[str, tuple[Coverage, tuple[str, ...]]]] = {
+    "names": ("partly", ("person_name",)),
+    "geographic_subdivisions": ("partly", ("postal_address",)),
+    "dates": ("partly", ("date_of_birth",)), "telephone_numbers": ("covered", ("phone",)),
+    "fax_numbers": ("covered", ("phone",)), "email_addresses": ("covered", ("email",)),
+    "social_security_numbers": ("covered", ("us_ssn",)),
+    "medical_record_numbers": ("partly", ("medical_record",)),
+    "health_plan_numbers": ("partly", ("health_plan",)),
+    "account_numbers": ("partly", ("bank_account", "iban", "credit_card")),
+    "certificate_and_licence_numbers": ("partly", ("driving_licence", "passport")),
+    "vehicle_identifiers": ("no", ()), "device_identifiers": ("partly", ("mac",)),
+    "web_urls": ("partly", ("url_credentials",)), "ip_addresses": ("covered", ("ip_v4", "ip_v6")),
+    "biometric_identifiers": ("no", ()), "full_face_photographs": ("no", ()),
+    "any_other_unique_identifier": ("partly", ("us_itin", "crypto_address")),
+}  # fmt: skip
+
+
+def coverage(wanted: frozenset[str], detector: str) -> dict[str, Coverage]:
+    """Return how far a scan covers each of the 18 identifiers; only ``fast`` covers one fully."""
+    matrix: dict[str, Coverage] = {}
+    for name, (best, types) in _IDENTIFIERS.items():
+        looked_for = [type_ for type_ in types if type_ in wanted]
+        if not looked_for:
+            matrix[name] = "no"
+        elif len(looked_for) < len(types) or detector != "fast":
+            matrix[name] = "partly"
+        else:
+            matrix[name] = best
+    return matrix
+
+
 def _fit_facts(by_type: Mapping[str, int]) -> dict[str, Json]:
     """Return what a scan measures; absence of findings proves nothing and states nothing."""
     if by_type.keys() & HEALTH_TYPES:
@@ -157,12 +193,7 @@ def _fit_facts(by_type: Mapping[str, int]) -> dict[str, Json]:
 
 
 def input_files(path: str, *, where: str) -> dict[str, Path]:
-    """Return the files to search by name: one file, a prepared folder's splits, a text folder.
-
-    Raises:
-        NotAllowedError: Outside the readable folders.
-        BadInputError: Missing, or a folder without data.
-    """
+    """Return the files to search by name: one file, a prepared folder's splits, a text folder."""
     from finetuning.files import data_files, resolve_read, sniff_format
     from finetuning.files.paths import SPLITS
     from finetuning.files.text_rows import text_files
@@ -177,12 +208,7 @@ def input_files(path: str, *, where: str) -> dict[str, Path]:
 
 
 def checked_file(path: str | None, *, overwrite: bool, where: str) -> Path | None:
-    """Return the resolved path of a file to write, or None for None.
-
-    Raises:
-        NotAllowedError: Outside the writable folders.
-        BadInputError: It exists and ``overwrite`` is false.
-    """
+    """Return the resolved path of a file to write, or None for None."""
     if path is None:
         return None
     from finetuning.files import resolve_write
@@ -207,12 +233,7 @@ def targets(
     overwrite: bool,
     where: str,
 ) -> tuple[dict[str, Path], str | None]:
-    """Return the target of each input, and the path to report (a file, or a folder for many).
-
-    Raises:
-        BadInputError: ``output`` with mode scan, a wrong ending, or an existing target.
-        NotAllowedError: Outside the writable folders.
-    """
+    """Return the target of each input, and the path to report (a file, or a folder for many)."""
     from finetuning.files import new_output_folder
 
     if mode == "scan":
@@ -263,11 +284,7 @@ def _name(source: Path) -> str:
 
 
 def refuse_same(paths: Sequence[Path], *, where: str) -> None:
-    """Refuse to write over a file that is read, or to write two things to one file.
-
-    Raises:
-        BadInputError: Two of the paths are the same.
-    """
+    """Refuse to write over a file that is read, or to write two things to one file."""
     for position, path in enumerate(paths):
         if path in paths[:position]:
             raise BadInputError(

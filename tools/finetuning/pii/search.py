@@ -18,9 +18,8 @@ from typing import IO, Any, Final, NamedTuple
 
 from finetuning.files import atomic_write, read_records, sniff_format
 from finetuning.files.chunks import read_chunks, split_lines, utf8_chunks
-from finetuning.pii import PiiFinding, RedactMode, Span
+from finetuning.pii import PiiFinding, RedactMode, Span, canonical, keyed_digest
 from finetuning.pii.rows import KeyNames, Leaf, open_row, redact_leaves, search_leaves
-from finetuning.pii.tags import canonical, keyed_digest
 from finetuning.records import Finding, Json, Record
 
 _BLOCK_BYTES: Final = 1 << 18
