@@ -134,13 +134,13 @@ def test_cancelling_saves_a_checkpoint_to_go_on_from(settings_for: Settings) -> 
     until(launched.run_id, 1)
     state = cancel_run(launched.run_id, grace_seconds=PATIENCE)
     assert (state.status, state.exit_code()) == ("cancelled", 0)
-    assert [checkpoint.fault for checkpoint in state.checkpoints] == [None]
+    assert {checkpoint.fault for checkpoint in state.checkpoints} == {None}  # a best one stays too
     assert "resume=" in str(state.error)
     assert state.summary() == f"Run {launched.run_id} is cancelled: {state.error}"
     again = launch_lora(settings_for(num_train_epochs=1000.0), resume=launched.run_id)
     assert again.run_id
     steps = [row["step"] for row in get_run(again.run_id, limit=None).metrics]
-    assert steps[-1] == state.checkpoints[0].step, "the curve so far is carried over"
+    assert steps[-1] == max(each.step for each in state.checkpoints), "the curve is carried over"
     assert cancel_run(again.run_id).status == "cancelled"
     third = _checkpoints_folder(again.run_id)
     assert newest_valid(third)[0] is None
