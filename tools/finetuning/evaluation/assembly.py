@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from finetuning.errors import BadInputError
 from finetuning.evaluation.arms import (
     compare_arms,
     fairness_notes,
@@ -13,8 +11,7 @@ from finetuning.evaluation.arms import (
     guards,
     paired,
 )
-from finetuning.evaluation.asking import read_recorded
-from finetuning.evaluation.call import headroom_of
+from finetuning.evaluation.call import accepted_answers, headroom_of
 from finetuning.evaluation.habits import (
     SAFETY,
     look_at,
@@ -24,9 +21,8 @@ from finetuning.evaluation.habits import (
 )
 from finetuning.evaluation.material import BASE, TUNED, Answered
 from finetuning.evaluation.memorised import find_copies, measure_canaries, measure_memorisation
-from finetuning.evaluation.metrics import METRICS, Answers
+from finetuning.evaluation.metrics import METRICS
 from finetuning.evaluation.results import (
-    WHERE,
     ArmResult,
     Contamination,
     EvalComparison,
@@ -46,8 +42,7 @@ from finetuning.evaluation.scoring import (
     sentence_of,
 )
 from finetuning.evaluation.side_effects import decide_ship, find_overlap
-from finetuning.evaluation.targets import Job, LocalTarget, RecordedTarget
-from finetuning.files import resolve_read
+from finetuning.evaluation.targets import Job, LocalTarget
 from finetuning.statistics import PairedComparison
 
 
@@ -65,13 +60,7 @@ def assemble(answered: Answered) -> EvalComparison:
         tuned = answered.test(TUNED)
         verdict, more = judge(metric, pairs[0], questions, tuned, margin=call.margin)
         notes = [*notes, *more]
-    general = general_of(answered, TUNED) if TUNED in material.competitors.targets else None
-    asked = (BASE, TUNED) if general is not None else ()
-    safety = measure_safety(*(answered.job(name, SAFETY) for name in asked)) if asked else None
-    if general is not None and safety is not None:
-        general = general.model_copy(update={"safety": safety})
-        if safety["p"] < call.alpha and safety["tuned_refused"] < safety["base_refused"]:
-            notes = [*notes, "the tuned model refuses fewer harmful requests than the base"]
+    general = _elsewhere(answered) if TUNED in material.competitors.targets else None
     contamination = contamination_of(answered, task)
     ship, reasons = decide_ship(
         verdict, task, general, contamination, margin=call.margin, alpha=call.alpha
@@ -87,7 +76,12 @@ def assemble(answered: Answered) -> EvalComparison:
         ship=ship,
         sentence=sentence_of(first),
         reasons=faults or reasons,
-        cautions=[*notes, *fairness_notes(answered, verdict), *_cautions(answered, arms, general)],
+        cautions=[
+            *notes,
+            *_less_careful(general, call.alpha),
+            *fairness_notes(answered, verdict),
+            *_cautions(answered, arms, general),
+        ],
         task=task,
         headroom=None if faults else headroom_of(first, call.label_agreement),
         general=general,
@@ -227,6 +221,20 @@ def _without(answered: Answered, task: list[TaskMetric], touched: set[str]) -> S
     )
 
 
+def _elsewhere(answered: Answered) -> General | None:
+    """Return what the tuned model lost elsewhere, with its refusals where they were asked."""
+    general = general_of(answered, TUNED)
+    safety = measure_safety(*(answered.job(name, SAFETY) for name in (BASE, TUNED)))
+    return general if general is None else general.model_copy(update={"safety": safety})
+
+
+def _less_careful(general: General | None, alpha: float) -> list[str]:
+    found = general.safety if general is not None else None
+    if found is None or found["p"] >= alpha or found["tuned_refused"] >= found["base_refused"]:
+        return []
+    return ["the tuned model refuses fewer harmful requests than the base"]
+
+
 def gate_of(answered: Answered, task: list[TaskMetric]) -> Gate | None:
     """Return the deciding metric against answers that were accepted before, if any were named.
 
@@ -254,28 +262,6 @@ def gate_of(answered: Answered, task: list[TaskMetric]) -> Gate | None:
         ci95=found.ci95,
         p=found.p,
     )
-
-
-def accepted_answers(baseline: str, job: Job) -> Answers:
-    """Return the answers of an earlier comparison: its result.json, or a file of answers.
-
-    Raises:
-        BadInputError: The file names no answers, or none belongs to a row of the data.
-    """
-    where = f"{WHERE}: baseline"
-    path = resolve_read(baseline, where=where)
-    if path.name.endswith("result.json"):
-        outputs = json.loads(path.read_text(encoding="utf-8")).get("outputs", {})
-        path = resolve_read(str(outputs.get(TUNED) or outputs.get(BASE) or path), where=where)
-    answers, faults, _ = read_recorded(RecordedTarget(str(path), str(path)), "baseline", job)
-    if faults:
-        raise BadInputError(
-            where,
-            faults[0],
-            "the result.json of an earlier compare_eval on these rows, or its answers",
-            "Compare once with the model that is accepted, and keep its output folder",
-        )
-    return answers
 
 
 def memorisation_of(answered: Answered) -> Memorisation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from decimal import ROUND_UP, Decimal
@@ -13,10 +14,17 @@ from typing import Any, Final, Literal, cast
 from finetuning.errors import BadInputError
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.judging import MOST_JUDGE_TOKENS, RULES
-from finetuning.evaluation.metrics import METRICS, Metric, choose_metrics
+from finetuning.evaluation.metrics import METRICS, Answers, Metric, choose_metrics
 from finetuning.evaluation.results import WHERE, Arm, TaskMetric
 from finetuning.evaluation.sending import Prices, find_prices
-from finetuning.evaluation.targets import Answer, RecordedTarget, Target, is_remote, parse_target
+from finetuning.evaluation.targets import (
+    Answer,
+    Job,
+    RecordedTarget,
+    Target,
+    is_remote,
+    parse_target,
+)
 from finetuning.files import data_files, resolve_read
 from finetuning.records import Json, page
 
@@ -267,3 +275,27 @@ def held_out_file(data: str) -> Path:
             "Run prepare_data again with a split that has a test part",
         )
     return found
+
+
+def accepted_answers(baseline: str, job: Job) -> Answers:
+    """Return the answers of an earlier comparison: its result.json, or a file of answers.
+
+    Raises:
+        BadInputError: The file names no answers, or none belongs to a row of the data.
+    """
+    from finetuning.evaluation.asking import read_recorded
+
+    where = f"{WHERE}: baseline"
+    path = resolve_read(baseline, where=where)
+    if path.name.endswith("result.json"):
+        outputs = json.loads(path.read_text(encoding="utf-8")).get("outputs", {})
+        path = resolve_read(str(outputs.get("tuned") or outputs.get("base") or path), where=where)
+    answers, faults, _ = read_recorded(RecordedTarget(str(path), str(path)), "baseline", job)
+    if faults:
+        raise BadInputError(
+            where,
+            faults[0],
+            "the result.json of an earlier compare_eval on these rows, or its answers",
+            "Compare once with the model that is accepted, and keep its output folder",
+        )
+    return answers
