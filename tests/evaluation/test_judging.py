@@ -12,15 +12,9 @@ import pytest
 
 from finetuning.evaluation.assembly import assemble
 from finetuning.evaluation.call import Call
+from finetuning.evaluation.habits import canary_job, measure_canaries
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.material import Answered, gather
-from finetuning.evaluation.memorised import (
-    canary_job,
-    find_copies,
-    measure_canaries,
-    measure_memorisation,
-    memorisation_job,
-)
 from finetuning.evaluation.metrics import label_counts, macro_f1
 from finetuning.evaluation.results import (
     Contamination,
@@ -29,8 +23,13 @@ from finetuning.evaluation.results import (
     TaskMetric,
     Verdict,
 )
-from finetuning.evaluation.scoring import verdict_of
-from finetuning.evaluation.side_effects import MARGIN_NLL, compare_general, decide_ship
+from finetuning.evaluation.scoring import MARGIN_NLL, compare_general, verdict_of
+from finetuning.evaluation.side_effects import (
+    decide_ship,
+    find_copies,
+    measure_memorisation,
+    memorisation_job,
+)
 from finetuning.evaluation.targets import Answer, Job, Outcome
 from finetuning.statistics import compare_paired, compare_totals
 

@@ -33,8 +33,7 @@ from finetuning.evaluation.results import (
     TaskMetric,
     Verdict,
 )
-from finetuning.evaluation.scoring import compare_metric, measure_base, verdict_of
-from finetuning.evaluation.side_effects import compare_general
+from finetuning.evaluation.scoring import compare_general, compare_metric, measure_base, verdict_of
 from finetuning.evaluation.targets import MISSING, RecordedTarget, Target, VendorTarget
 from finetuning.files import digest, read_records, resolve_read, write_text
 from finetuning.pages.sheets import blind_sheet

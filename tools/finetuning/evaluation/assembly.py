@@ -15,13 +15,13 @@ from finetuning.evaluation.call import accepted_answers, headroom_of
 from finetuning.evaluation.habits import (
     SAFETY,
     look_at,
+    measure_canaries,
     measure_safety,
     measure_speed,
     new_habits,
 )
 from finetuning.evaluation.material import BASE, TUNED, Answered
-from finetuning.evaluation.memorised import find_copies, measure_canaries, measure_memorisation
-from finetuning.evaluation.metrics import METRICS
+from finetuning.evaluation.metrics import METRICS, flips_of
 from finetuning.evaluation.results import (
     ArmResult,
     Contamination,
@@ -36,12 +36,16 @@ from finetuning.evaluation.results import (
 )
 from finetuning.evaluation.scoring import (
     compare_task,
-    flips_of,
     judge,
     measure_base,
     sentence_of,
 )
-from finetuning.evaluation.side_effects import decide_ship, find_overlap
+from finetuning.evaluation.side_effects import (
+    decide_ship,
+    find_copies,
+    find_overlap,
+    measure_memorisation,
+)
 from finetuning.evaluation.targets import Job, LocalTarget
 from finetuning.statistics import PairedComparison
 

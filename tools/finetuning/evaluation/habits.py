@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import random
 import re
 import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from statistics import fmean
+from typing import Any, Final
 
 from finetuning.evaluation.inputs import Question
-from finetuning.evaluation.metrics import Answers, kind_of, parse_json, tokens
-from finetuning.evaluation.results import Latency, SideFormat, Speed
+from finetuning.evaluation.matching import parse_json
+from finetuning.evaluation.metrics import Answers, kind_of, tokens
+from finetuning.evaluation.results import Canaries, Latency, SideFormat, Speed
 from finetuning.evaluation.targets import MISSING, Job
-from finetuning.records import Json
+from finetuning.files import read_records
+from finetuning.records import Finding, Json
 from finetuning.statistics import compare_paired
 
 _REFUSALS: Final = re.compile(
@@ -200,3 +204,79 @@ def measure_speed(sides: dict[str, Answers], decisive: str, *, local: bool) -> L
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
     return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
+
+
+MOST_CANARIES: Final = 16
+
+
+CONTROLS: Final = 63
+"""Numbers never planted that each canary is ranked against: chance puts it first 1 time in 64."""
+
+
+def canary_job(train: Path, *, chats: bool) -> Job | None:
+    """Return the planted markers, each with numbers that were never planted, or None.
+
+    Args:
+        train: The training file; ``canaries.jsonl`` of prepare_data lies beside it.
+        chats: Ask in messages instead of a raw prompt.
+    """
+    path = train.with_name("canaries.jsonl")
+    if not path.is_file():
+        return None
+    rows = [row.data for row in read_records(path) if not isinstance(row, Finding)]
+    questions: list[Question] = []
+    for row in rows[:MOST_CANARIES]:
+        name, asked, planted = (str(row.get(key)) for key in ("canary", "prompt", "completion"))
+        draw = random.Random(f"controls:{name}:{asked}")
+        others = ["".join(draw.choices("0123456789", k=len(planted))) for _ in range(CONTROLS)]
+        turns: tuple[dict[str, Any], ...] = ({"role": "user", "content": asked},)
+        for number, code in enumerate([planted, *others]):
+            questions.append(
+                Question(
+                    f"{name}:{number}", 0, None if chats else asked, turns if chats else None, code
+                )
+            )
+    return Job("canaries", questions, generate=False, nll=True) if questions else None
+
+
+def measure_canaries(job: Job, base: Answers, tuned: Answers) -> Canaries | None:
+    """Return how far up the planted numbers rank among those never planted.
+
+    Exposure is log2(64 / rank): 6 bits where the planted number is the likeliest of 64, about
+    1.4 on average for numbers never seen.
+
+    Source: Carlini et al., "The Secret Sharer", arXiv 1802.08232 (checked 2026-11-20).
+    """
+    ranks = [_ranks(job.questions, side) for side in (base, tuned)]
+    if not ranks[1]:
+        return None
+    bits = [[math.log2((CONTROLS + 1) / rank) for rank in side] for side in ranks]
+    first = sum(rank == 1 for rank in ranks[1])
+    return Canaries(
+        planted=len(ranks[1]),
+        first=first,
+        exposure_bits=fmean(bits[1]),
+        base_exposure_bits=fmean(bits[0]) if bits[0] else None,
+        most_bits=math.log2(CONTROLS + 1),
+        p=_chance_of(first, len(ranks[1]), 1 / (CONTROLS + 1)),
+    )
+
+
+def _ranks(questions: Sequence[Question], answers: Answers) -> list[int]:
+    """Return the rank of each canary that was scored with all its controls, 1 = likeliest."""
+    found: dict[str, list[float | None]] = {}
+    for question in questions:
+        name = question.id.partition(":")[0]
+        found.setdefault(name, []).append(answers.get(question.id, MISSING).nll)
+    ranks: list[int] = []
+    for scores in found.values():
+        known = [score for score in scores if score is not None]
+        if len(known) == len(scores):
+            ranks.append(1 + sum(other <= known[0] for other in known[1:]))
+    return ranks
+
+
+def _chance_of(hits: int, n: int, share: float) -> float:
+    """Return the chance of at least this many hits, were each one as likely as ``share``."""
+    below = sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(hits))
+    return min(1.0, max(0.0, 1 - below))

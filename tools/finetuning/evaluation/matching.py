@@ -212,3 +212,75 @@ def chrf(reference: str, output: str) -> float:
 
 def _runs(text: str, size: int) -> Counter[str]:
     return Counter(text[k : k + size] for k in range(len(text) - size + 1))
+
+
+def normalise(text: str) -> str:
+    """Return text with composed characters and single spaces, as exact match compares it."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def parse_json(text: str) -> tuple[bool, Json]:
+    """Return whether the text is one strict JSON value, and that value."""
+    try:
+        return True, json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+def json_match(reference: str, output: str) -> float:
+    """Return 1.0 where both are the same JSON value, key order and spacing aside."""
+    (known, right), (parsed, found) = parse_json(reference), parse_json(output)
+    return float(known and parsed and _leaves(right) == _leaves(found))
+
+
+def json_parses(_reference: str, output: str) -> float:
+    """Return 1.0 where the answer is strict JSON."""
+    return float(parse_json(output)[0])
+
+
+def json_field_f1(reference: str, output: str) -> float:
+    """Return the F1 over (path, value) pairs of the two JSON values, 0..1."""
+    (known, right), (parsed, found) = parse_json(reference), parse_json(output)
+    return bag_f1(_leaves(right), _leaves(found)) if known and parsed else 0.0
+
+
+def json_schema_valid(reference: str, output: str) -> float:
+    """Return 1.0 where the answer is JSON with the reference's keys and kinds of values."""
+    (known, right), (parsed, found) = parse_json(reference), parse_json(output)
+    return float(known and parsed and same_schema(right, found))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+def _leaves(value: Json) -> Counter[tuple[str, str]]:
+    """Return every leaf with its path; 1 and 1.0 are one number, true is not 1."""
+    found: Counter[tuple[str, str]] = Counter()
+    queue: list[tuple[str, Any]] = [("", value)]
+    while queue:
+        path, item = queue.pop()
+        if isinstance(item, dict) and item:
+            fields = cast("dict[str, Any]", item)
+            for name, inner in fields.items():
+                queue.append((f"{path}/{name.replace('~', '~0').replace('/', '~1')}", inner))
+        elif isinstance(item, list) and item:
+            entries = cast("list[Any]", item)
+            queue += [(f"{path}/{k}", inner) for k, inner in enumerate(entries)]
+        else:
+            found[path, _leaf(item)] += 1
+    return found
+
+
+def _leaf(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(normalise(value) if isinstance(value, str) else value, ensure_ascii=False)
+
+
+def bag_f1(right: Counter[Any], found: Counter[Any]) -> float:
+    """Return the overlap of two bags as F1, 1.0 where both are empty."""
+    if not right and not found:
+        return 1.0
+    shared = (right & found).total()
+    return 2 * shared / (right.total() + found.total())

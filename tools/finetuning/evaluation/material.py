@@ -9,12 +9,12 @@ from typing import Any, Final, cast
 
 from finetuning.errors import BadInputError
 from finetuning.evaluation.call import Call, chosen_metrics, held_out_file
-from finetuning.evaluation.habits import safety_job
+from finetuning.evaluation.habits import canary_job, safety_job
 from finetuning.evaluation.inputs import Question, QuestionSet, read_questions
-from finetuning.evaluation.memorised import canary_job, memorisation_job
 from finetuning.evaluation.metrics import Answers, Metric, short_references
 from finetuning.evaluation.results import WHERE, Arm
 from finetuning.evaluation.sending import host_of
+from finetuning.evaluation.side_effects import memorisation_job
 from finetuning.evaluation.targets import (
     Job,
     LocalTarget,

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal
 
 from finetuning.errors import UnknownNameError
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.matching import (
+    bag_f1,
     calls_of,
     chrf,
+    json_field_f1,
+    json_match,
+    json_parses,
+    json_schema_valid,
+    normalise,
     number_match,
     number_of,
+    parse_json,
     rouge_l,
-    same_schema,
     tool_call_match,
     tool_name_match,
 )
+from finetuning.evaluation.results import Flip
 from finetuning.evaluation.targets import MISSING, Answer
-from finetuning.records import Json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,11 +43,6 @@ Answers = Mapping[str, Answer]
 _UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 
 _TOKEN: Final = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
-
-
-def normalise(text: str) -> str:
-    """Return text with composed characters and single spaces, as exact match compares it."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def tokens(text: str) -> list[str]:
@@ -67,78 +67,12 @@ def label(text: str) -> str:
 
 def token_f1(reference: str, output: str) -> float:
     """Return the overlap of words as F1, 0..1 (bag of words, as in SQuAD, but Unicode)."""
-    return _bag_f1(Counter(tokens(reference)), Counter(tokens(output)))
-
-
-def parse_json(text: str) -> tuple[bool, Json]:
-    """Return whether the text is one strict JSON value, and that value."""
-    try:
-        return True, json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return False, None
-
-
-def json_match(reference: str, output: str) -> float:
-    """Return 1.0 where both are the same JSON value, key order and spacing aside."""
-    (known, right), (parsed, found) = parse_json(reference), parse_json(output)
-    return float(known and parsed and _leaves(right) == _leaves(found))
-
-
-def json_parses(_reference: str, output: str) -> float:
-    """Return 1.0 where the answer is strict JSON."""
-    return float(parse_json(output)[0])
-
-
-def json_field_f1(reference: str, output: str) -> float:
-    """Return the F1 over (path, value) pairs of the two JSON values, 0..1."""
-    (known, right), (parsed, found) = parse_json(reference), parse_json(output)
-    return _bag_f1(_leaves(right), _leaves(found)) if known and parsed else 0.0
-
-
-def json_schema_valid(reference: str, output: str) -> float:
-    """Return 1.0 where the answer is JSON with the reference's keys and kinds of values."""
-    (known, right), (parsed, found) = parse_json(reference), parse_json(output)
-    return float(known and parsed and same_schema(right, found))
+    return bag_f1(Counter(tokens(reference)), Counter(tokens(output)))
 
 
 def longest_common_words(reference: str, output: str) -> float:
     """Return ROUGE-L over Unicode words, 0..1."""
     return rouge_l(tokens(reference), tokens(output))
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are not JSON
-
-
-def _leaves(value: Json) -> Counter[tuple[str, str]]:
-    """Return every leaf with its path; 1 and 1.0 are one number, true is not 1."""
-    found: Counter[tuple[str, str]] = Counter()
-    queue: list[tuple[str, Any]] = [("", value)]
-    while queue:
-        path, item = queue.pop()
-        if isinstance(item, dict) and item:
-            fields = cast("dict[str, Any]", item)
-            for name, inner in fields.items():
-                queue.append((f"{path}/{name.replace('~', '~0').replace('/', '~1')}", inner))
-        elif isinstance(item, list) and item:
-            entries = cast("list[Any]", item)
-            queue += [(f"{path}/{k}", inner) for k, inner in enumerate(entries)]
-        else:
-            found[path, _leaf(item)] += 1
-    return found
-
-
-def _leaf(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return json.dumps(normalise(value) if isinstance(value, str) else value, ensure_ascii=False)
-
-
-def _bag_f1(right: Counter[Any], found: Counter[Any]) -> float:
-    if not right and not found:
-        return 1.0
-    shared = (right & found).total()
-    return 2 * shared / (right.total() + found.total())
 
 
 ReferenceKind = Literal["labels", "tool_calls", "json", "numbers", "short", "long"]
@@ -286,3 +220,58 @@ def macro_f1(sums: Floats) -> Floats:
     f1 = np.divide(2 * true, parts, out=np.zeros_like(parts), where=parts > 0)
     occurs = (true + missed) > 0
     return np.asarray((f1 * occurs).sum(axis=1) / np.maximum(1, occurs.sum(axis=1)))
+
+
+NLL_DIGITS = 5
+"""Likelihoods are compared to this many digits: below is rounding noise of batches."""
+
+
+def row_scores(metric: Metric, questions: Sequence[Question], answers: Answers) -> list[float]:
+    """Return one score per question; a missing answer scores 0.
+
+    Args:
+        metric: A metric that is a mean over rows, or ``nll`` (questions must all have one).
+        questions: The rows.
+        answers: id → answer.
+    """
+    found = [answers.get(question.id, MISSING) for question in questions]
+    if metric.needs == "nll":
+        return [round(answer.nll or 0.0, NLL_DIGITS) for answer in found]
+    score = metric.score or _no_score
+    return [
+        0.0 if answer.text is None else score(question.reference, answer.text)
+        for question, answer in zip(questions, found, strict=True)
+    ]
+
+
+def scorable(metric: Metric, questions: Sequence[Question], *sides: Answers) -> list[Question]:
+    """Return the questions that this metric can compare: all, or those scored on every side."""
+    if metric.needs == "text":
+        return list(questions)
+    return [
+        question
+        for question in questions
+        if all(side.get(question.id, MISSING).nll is not None for side in sides)
+    ]
+
+
+def _no_score(_reference: str, _output: str) -> float:
+    return 0.0
+
+
+def flips_of(
+    metric: Metric, questions: Sequence[Question], base: Answers, tuned: Answers
+) -> list[Flip]:
+    """Return the rows whose score changed, the most harmed first."""
+    if metric.score is None and metric.needs == "text":
+        metric = METRICS["accuracy"]
+    rows = scorable(metric, questions, base, tuned)
+    both = (row_scores(metric, rows, side) for side in (base, tuned))
+    scores = zip(rows, *both, strict=True)
+    sign = 1 if metric.higher_is_better else -1
+    changed = [(sign * (b - a), q, a, b) for q, a, b in scores if a != b]
+    changed.sort(key=lambda item: (item[0], item[1].line))
+    return [
+        Flip.model_validate({"id": question.id, "line": question.line, "from": before, "to": after})
+        for _, question, before, after in changed
+    ]

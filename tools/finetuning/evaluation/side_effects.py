@@ -1,32 +1,25 @@
-"""What training did beside the task: abilities lost, test rows it saw; and whether to ship."""
+"""What training did beside the task: test rows it saw, rows it knows by heart; whether to ship."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from finetuning.evaluation.inputs import Question
-from finetuning.evaluation.metrics import METRICS, Answers, matcher_for, tokens
+from finetuning.evaluation.metrics import METRICS, Answers, row_scores, scorable, tokens
 from finetuning.evaluation.results import (
     Contamination,
     General,
-    GeneralMatch,
-    GeneralVerdict,
+    Memorisation,
     Ship,
     TaskMetric,
+    Verbatim,
     Verdict,
 )
-from finetuning.evaluation.scoring import compare_metric, row_scores, scorable
-from finetuning.evaluation.targets import Job
-from finetuning.statistics import PairedComparison
-
-MARGIN_NLL: Final = 0.10
-"""Loss in nats per token that counts as none.
-
-Ordinary LoRA runs lost .05 to .06 on general text, full tuning .03, broken runs .74 and more.
-Source: PEFT method_comparison, 63 result files, Llama-3.2-3B (read 2025-11-26).
-"""
+from finetuning.evaluation.targets import MISSING, Job
 
 NGRAM: Final = 13
 """Words in a row that make a copy; the length that decontamination of benchmarks uses."""
@@ -35,75 +28,6 @@ NEAR: Final = 0.5
 """Jaccard overlap of word triples from which two rows are nearly the same."""
 
 _SHINGLE: Final = 3
-
-
-def compare_general(
-    job: Job, base: Answers, tuned: Answers, *, alpha: float, margin: float
-) -> General | None:
-    """Return what a side lost on the rows elsewhere, or None where nothing can be scored.
-
-    Args:
-        job: What :func:`general_job` returned.
-        base: Answers of the base.
-        tuned: Answers of the other side.
-        alpha: Two-sided error rate.
-        margin: Loss of exact match that does not matter.
-    """
-    rows = scorable(METRICS["nll"], job.questions, base, tuned)
-    nll = compare_metric(METRICS["nll"], job.questions, base, tuned, alpha=alpha, margin=MARGIN_NLL)
-    match = None
-    if job.generate:
-        metric = matcher_for([question.reference for question in job.questions])
-        match = compare_metric(metric, job.questions, base, tuned, alpha=alpha, margin=margin)
-    if nll is None and match is None:
-        return None
-    return General(
-        n=len(job.questions),
-        base_nll=nll.base if nll else None,
-        tuned_nll=nll.tuned if nll else None,
-        delta_nll=nll.diff if nll else None,
-        ci95=nll.ci95 if nll else None,
-        margin_nll=MARGIN_NLL,
-        exact_match=_match(match),
-        by_domain=_by_domain(rows, base, tuned),
-        verdict=_verdict(nll, match, margin),
-    )
-
-
-def _match(match: PairedComparison | None) -> GeneralMatch | None:
-    if match is None:
-        return None
-    return GeneralMatch(
-        base=match.base, tuned=match.tuned, diff=match.diff, ci95=match.ci95, p=match.p
-    )
-
-
-def _verdict(
-    nll: PairedComparison | None, match: PairedComparison | None, margin: float
-) -> GeneralVerdict:
-    """Return ``worse`` where a loss beyond the margin is shown, ``not_worse`` where excluded.
-
-    Answers decide where there are any: a likelihood can fall while every answer stays right.
-    """
-    if match is not None:
-        shown = match.p < match.alpha and match.diff < -margin
-        excluded = match.ci[0] > -margin
-    else:
-        shown = nll is not None and nll.p < nll.alpha and nll.diff > MARGIN_NLL
-        excluded = nll is not None and nll.ci[1] < MARGIN_NLL
-    return "worse" if shown else "not_worse" if excluded else "unclear"
-
-
-def _by_domain(rows: Sequence[Question], base: Answers, tuned: Answers) -> dict[str, float]:
-    groups: dict[str, list[Question]] = defaultdict(list)
-    for question in rows:
-        if question.group is not None:
-            groups[question.group].append(question)
-    found: dict[str, float] = {}
-    for name, members in sorted(groups.items()):
-        before, after = (row_scores(METRICS["nll"], members, side) for side in (base, tuned))
-        found[name] = round((sum(after) - sum(before)) / len(members), 5)
-    return found
 
 
 class Overlap(NamedTuple):
@@ -232,3 +156,144 @@ def decide_ship(
 def _lost(entry: TaskMetric, margin: float, alpha: float) -> bool:
     loss = (entry.diff or 0.0) * (-1 if entry.better == "higher" else 1)
     return loss > margin and entry.p_holm is not None and entry.p_holm < alpha
+
+
+MOST_ROWS: Final = 200
+"""Training rows that are scored: the area under the curve is then known to about .05."""
+
+
+COPY: Final = 50
+"""Words in a row that count as a copy; the length of the usual extraction studies.
+
+Source: Carlini et al., arXiv 2202.07646 (50 tokens; checked 2026-11-20)."""
+
+
+_ANCHOR: Final = 8
+
+
+def memorisation_job(train: Sequence[Question], seed: int = 0) -> Job:
+    """Return a random sample of the training rows, to be scored and not answered."""
+    rows = list(train)
+    if len(rows) > MOST_ROWS:
+        rows = random.Random(seed).sample(rows, MOST_ROWS)
+    return Job("train", rows, generate=False, nll=True)
+
+
+def measure_memorisation(
+    train: Sequence[Question],
+    test: Sequence[Question],
+    seen: tuple[Answers, Answers],
+    unseen: tuple[Answers, Answers],
+) -> Memorisation:
+    """Return how much better training rows are known; empty where nothing can be scored.
+
+    Only training rows that were as hard for the base as the test rows count.
+    """
+    test_rows = scorable(METRICS["nll"], test, *unseen)
+    if not test_rows:
+        return Memorisation()
+    new = [row_scores(METRICS["nll"], test_rows, side) for side in unseen]
+    train_rows = _alike(scorable(METRICS["nll"], train, *seen), seen[0], new[0])
+    if not train_rows:
+        return Memorisation()
+    known = [row_scores(METRICS["nll"], train_rows, side) for side in seen]
+    # the base says how easy a row is by itself: what it gained since is what training added
+    gained = [before - after for before, after in zip(*known, strict=True)]
+    unknown = [before - after for before, after in zip(*new, strict=True)]
+    auc = _auc(gained, unknown)
+    base_gap, tuned_gap = (_mean(new[k]) - _mean(known[k]) for k in (0, 1))
+    return Memorisation(
+        n_train=len(train_rows),
+        n_unseen=len(test_rows),
+        train_nll=(_mean(known[0]), _mean(known[1])),
+        unseen_nll=(_mean(new[0]), _mean(new[1])),
+        gap=tuned_gap - base_gap,
+        auc=auc,
+        auc_ci95=_auc_interval(auc, len(gained), len(unknown)),
+    )
+
+
+def _alike(rows: list[Question], base: Answers, unseen: Sequence[float]) -> list[Question]:
+    """Keep the training rows that were as hard for the base as the unseen ones.
+
+    Rows of another kind (general rows that were mixed in) would say something about the kind.
+    """
+    low, high = min(unseen), max(unseen)
+    room = 0.05 * (high - low)
+    scores = row_scores(METRICS["nll"], rows, base)
+    return [r for r, nll in zip(rows, scores, strict=True) if low - room <= nll <= high + room]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _auc(higher: Sequence[float], lower: Sequence[float]) -> float:
+    """Return the chance that a value of the first list exceeds one of the second."""
+    import numpy as np
+
+    ordered = np.sort(np.asarray(lower))
+    below = np.searchsorted(ordered, higher, side="left")
+    upto = np.searchsorted(ordered, higher, side="right")
+    return float((below + upto).sum() / (2 * len(higher) * len(lower)))
+
+
+def _auc_interval(auc: float, first: int, second: int) -> tuple[float, float]:
+    """Return Hanley and McNeil's 95 % interval (Radiology 143, 1982; from memory)."""
+    q1, q2 = auc / (2 - auc), 2 * auc * auc / (1 + auc)
+    spread = auc * (1 - auc) + (first - 1) * (q1 - auc**2) + (second - 1) * (q2 - auc**2)
+    half = 1.96 * math.sqrt(max(spread, 0.25 / min(first, second)) / (first * second))
+    return max(0.0, auc - half), min(1.0, auc + half)
+
+
+def find_copies(train: Sequence[Question], test: Sequence[Question], answers: Answers) -> Verbatim:
+    """Return the answers that hold 50 words or more of a training answer, word for word.
+
+    Words that already stand in the row's own prompt do not count: repeating them is no memory.
+
+    Args:
+        train: The training rows.
+        test: The held-out rows.
+        answers: The tuned model's answers to them.
+    """
+    said = {q.id: tokens(answers.get(q.id, MISSING).text or "") for q in test}
+    places: dict[tuple[str, ...], list[tuple[str, int]]] = {}
+    for name, words in said.items():
+        for at in range(len(words) - _ANCHOR + 1):
+            places.setdefault(tuple(words[at : at + _ANCHOR]), []).append((name, at))
+    longest: dict[str, int] = {}
+    where: dict[str, tuple[int, int]] = {}
+    for row in train if places else ():
+        words = tokens(row.reference)
+        for at in range(0, len(words) - _ANCHOR + 1, COPY - _ANCHOR + 1):
+            for name, start in places.get(tuple(words[at : at + _ANCHOR]), ()):
+                first, last = _stretch(words, at, said[name], start)
+                if last - first > longest.get(name, 0):
+                    longest[name], where[name] = last - first, (first, last)
+    asked = {question.id: f" {' '.join(tokens(question.asked()))} " for question in test}
+    copied = [
+        name
+        for name, length in longest.items()
+        if length >= COPY and f" {' '.join(said[name][slice(*where[name])])} " not in asked[name]
+    ]
+    return Verbatim(
+        words=COPY,
+        rows=len(copied),
+        longest=max((longest[name] for name in copied), default=0),
+        ids=sorted(copied)[:20],
+    )
+
+
+def _stretch(words: Sequence[str], at: int, said: Sequence[str], start: int) -> tuple[int, int]:
+    """Return first and last place in ``said`` of the longest common run through an anchor."""
+    back = 0
+    while back < min(at, start) and words[at - back - 1] == said[start - back - 1]:
+        back += 1
+    ahead = _ANCHOR
+    while (
+        at + ahead < len(words)
+        and start + ahead < len(said)
+        and words[at + ahead] == said[start + ahead]
+    ):
+        ahead += 1
+    return start - back, start + ahead
