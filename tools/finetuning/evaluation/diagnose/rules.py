@@ -262,15 +262,16 @@ def unstable(curve: Curve) -> Hit | None:
     norms, losses = curve.get("grad_norm"), curve.get("loss")
     positive = norms.only(norms.values > 0)
     positive = positive.only(slice(len(positive) // 20, None))
-    if len(positive) < 4 * MIN_POINTS or not len(losses):
-        return None
-    if losses.level(0.0, 0.1) < losses.level(0.9, 1.0):
+    enough = len(positive) >= 4 * MIN_POINTS and len(losses)
+    if not enough or losses.level(0.0, 0.1) < losses.level(0.9, 1.0):
         return None
     middle, high = (float(v) for v in np.quantile(positive.values, (0.5, 0.95)))
-    calm = positive.level(0.8, 1.0) < 0.2 * middle
-    if high < SPREAD * middle or calm:
+    few = positive.values[:: 1 + len(positive) // 512]
+    wide = np.pad(few, half := max(4, len(few) // 16), mode="edge")
+    near = np.median(np.lib.stride_tricks.sliding_window_view(wide, 2 * half + 1), axis=1)
+    if high < SPREAD * middle or np.quantile(few / near, 0.95) < SPREAD:  # it fell with the loss
         return None
-    steps = sorted(int(s) for s in positive.steps[np.argsort(positive.values)[-3:]])
+    steps = sorted(map(int, positive.steps[np.argsort(positive.values)[-3:]]))
     return Hit("grad_norm_unstable", 0.8, steps, {"median": middle, "p95": high})
 
 
@@ -281,8 +282,7 @@ def _ratios(curve: Curve) -> list[float]:
     evals, losses = held_out(curve), curve.get("loss").smooth()
     keep = evals.values > 0
     at = np.interp(evals.steps[keep], losses.steps, losses.values)
-    ratios: list[float] = (at / evals.values[keep]).tolist()
-    return ratios
+    return list(map(float, at / evals.values[keep]))
 
 
 def scaled(curve: Curve) -> Hit | None:
