@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetuning.data_prep.convert import CONVERT_CODES, NOTES, Columns, Converter, Unusable
-from finetuning.data_prep.convert.codes import HOLDS
+from finetuning.data_prep.convert import Columns, Converter, Unusable
+from finetuning.data_prep.convert.codes import CONVERT_CODES, HOLDS, NOTES
 from finetuning.data_prep.examples import Example
 from finetuning.data_prep.quality import RowWriter
 from finetuning.data_prep.targets import TARGETS

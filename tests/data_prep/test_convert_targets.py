@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuning.data_prep import prepare_data, validate_jsonl
-from finetuning.data_prep.convert import NOTES, Columns, Converter, Unusable, is_plain
-from finetuning.data_prep.convert.codes import HOLDS
+from finetuning.data_prep.convert import Columns, Converter, Unusable
+from finetuning.data_prep.convert.codes import HOLDS, NOTES
+from finetuning.data_prep.examples import is_plain
 from finetuning.data_prep.quality import RowWriter
 from finetuning.data_prep.targets import TargetName
 from finetuning.data_prep.validate import validate_row

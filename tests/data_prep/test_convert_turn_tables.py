@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from finetuning.data_prep.convert import Columns, Converter, time_key, turn_columns
+from finetuning.data_prep.convert import Columns, Converter, turn_columns
+from finetuning.data_prep.convert.turns import time_key
 from finetuning.data_prep.examples import Example
 from finetuning.records import Record
 

@@ -273,3 +273,21 @@ def content_of(example: Example) -> Content:
         family=example.family,
         answered=key or _words_digest(squeeze(answer)),
     )
+
+
+def is_plain(example: Example) -> bool:
+    """Say whether a prompt and its answers can be written as texts without any change."""
+    asked = example.messages if example.kind == "preference" else example.messages[:-1]
+    answers = (example.chosen, example.rejected) if example.kind == "preference" else ()
+    return (
+        len(asked) == 1 and asked[0]["role"] == "user" and all(len(side) == 1 for side in answers)
+    )
+
+
+def cell_text(value: Json) -> str:
+    """Return a cell as text: strings as they are, nothing as "", the rest as JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=str)

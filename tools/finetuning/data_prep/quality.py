@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning.data_prep.convert import CONVERT_CODES, Row, Unusable, writer_for
-from finetuning.data_prep.convert.codes import code_table
+from finetuning.data_prep.convert.codes import CONVERT_CODES, Unusable, code_table
+from finetuning.data_prep.convert.writers import Row, writer_for
 from finetuning.data_prep.examples import Example, tool_calls_of
 from finetuning.data_prep.survey import guess_language
 from finetuning.data_prep.targets import TARGETS

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 
-from finetuning.data_prep.convert import CONVERT_CODES, NOTES, Unusable
+from finetuning.data_prep.convert.codes import CONVERT_CODES, NOTES, Unusable
 from finetuning.data_prep.examples import place_of
 from finetuning.data_prep.quality import QUALITY_CODES, dump_row, quality_finding
 from finetuning.data_prep.validate import CODES, validate_row

@@ -14,17 +14,15 @@ from typing import Final, NamedTuple
 from finetuning.data_prep.convert import (
     Columns,
     Unusable,
-    cell_text,
-    guess_annotator,
     guess_pair,
     read_row,
     shape_of,
-    time_key,
     turn_columns,
 )
 from finetuning.data_prep.convert.exports import export_kind, open_source
 from finetuning.data_prep.convert.transcripts import REPAIRS
-from finetuning.data_prep.examples import Example, tool_calls_of
+from finetuning.data_prep.convert.turns import guess_annotator, time_key
+from finetuning.data_prep.examples import Example, cell_text, tool_calls_of
 from finetuning.data_prep.targets import TargetName
 from finetuning.files import sniff_format
 from finetuning.records import Record

@@ -10,14 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from finetuning.data_prep import ExamplesMode
-from finetuning.data_prep.convert.codes import (
-    CONVERT_CODES,
-    HOLDS,
-    NOTES,
-    Holds,
-    Unusable,
-    adapt,
-)
+from finetuning.data_prep.convert.codes import HOLDS, Holds, Unusable, adapt, flat_notes, replies
 from finetuning.data_prep.convert.readers import (
     Reading,
     read_pair,
@@ -26,42 +19,15 @@ from finetuning.data_prep.convert.readers import (
     shape_of,
     verdict,
 )
-from finetuning.data_prep.convert.tables import (
-    Columns,
-    cell_text,
-    check_columns,
-    group_turns,
-    guess_annotator,
-    guess_pair,
-    guess_turns,
-    read_conversation,
-    time_key,
-)
-from finetuning.data_prep.convert.turns import Turns, flat_notes, is_plain
-from finetuning.data_prep.convert.writers import Row, writer_for
-from finetuning.data_prep.examples import Example
+from finetuning.data_prep.convert.transcripts import group_turns
+from finetuning.data_prep.convert.turns import Columns, Turns, plain_names, time_order, told
+from finetuning.data_prep.examples import Example, cell_text
 from finetuning.records import Finding, Record
 
 __all__ = [
-    "CONVERT_CODES",
-    "NOTES",
-    "Columns",
-    "Converted",
-    "Converter",
-    "Rejection",
-    "Row",
-    "Unusable",
-    "cell_text",
-    "check_columns",
-    "guess_annotator",
-    "guess_pair",
-    "is_plain",
-    "read_row",
-    "shape_of",
-    "time_key",
-    "turn_columns",
-    "writer_for",
-]
+    "Columns", "Converted", "Converter", "Rejection", "Unusable", "guess_pair", "read_row",
+    "shape_of", "turn_columns",
+]  # fmt: skip
 
 _SAMPLE: Final = 1_000
 
@@ -128,12 +94,47 @@ class Converted(NamedTuple):
     rejections: list[Rejection]
 
 
+def guess_pair(names: Iterable[str], columns: Columns) -> tuple[str, str] | None:
+    """Return the columns that ask and answer: those named, else told by their names.
+
+    A table of just two columns, one of them told by its name, is told whole.
+    """
+    listed = list(names)
+    taken = {columns.group, columns.time, columns.annotator, columns.context}
+    plain = plain_names(name for name in listed if name not in taken)
+    completion = columns.completion or told("completion", plain, but=columns.prompt)
+    completion = completion or columns.label
+    prompt = columns.prompt or told("prompt", plain, but=completion)
+    if len(plain) == 2 and (prompt is None) != (completion is None):
+        (other,) = (name for name in plain.values() if name not in {prompt, completion})
+        prompt, completion = prompt or other, completion or other
+    if prompt is None or completion is None or prompt == completion:
+        return None
+    return (prompt, completion) if {prompt, completion} <= set(listed) else None
+
+
+def _turns_told(names: Sequence[str], columns: Columns) -> Columns | None:
+    plain = plain_names(names)
+    conversation = columns.conversation or told("conversation", plain)
+    role = columns.role or told("role", plain, but=conversation)
+    content = columns.content or told("content", plain, but=role)
+    if conversation is None or role is None or content is None:
+        return None
+    if not {conversation, role, content} <= set(names) or columns.prompt or columns.completion:
+        return None
+    time = columns.time or told("time", plain)
+    time = time if time in names else None
+    return dataclasses.replace(
+        columns, conversation=conversation, role=role, content=content, time=time
+    )
+
+
 def turn_columns(records: Sequence[Record], columns: Columns) -> Columns | None:
     """Return the columns of a table with one turn per row, or None where it is not one."""
     if not records:
         return None
     names = list(dict.fromkeys(name for record in records[:_SAMPLE] for name in record.data))
-    found = guess_turns(names, columns)
+    found = _turns_told(names, columns)
     if found is None or columns.conversation is not None:
         return found
     if shape_of(records[0].data) is not None:
@@ -141,6 +142,38 @@ def turn_columns(records: Sequence[Record], columns: Columns) -> Columns | None:
     column = found.conversation or ""
     ids = [cell_text(record.data.get(column)) for record in records[:_SAMPLE]]
     return found if len(set(ids)) < len(ids) else None
+
+
+def read_conversation(rows: Sequence[Record], columns: Columns) -> Example:
+    """Read the rows of one conversation as a chat whose record is its first row.
+
+    Args:
+        rows: Its rows, in file order; each is a turn.
+        columns: Names of the conversation, role, content and time columns.
+
+    Raises:
+        Unusable: A role is not known or a content cannot be read.
+    """
+    turns = Turns(columns.role_map)
+    ordered = list(rows)
+    if columns.time is not None:
+        order = time_order(row.data.get(columns.time) for row in rows)
+        turns.notes += ["times_unreadable"] if order is None else []
+        ordered = ordered if order is None else [rows[place] for place in order]
+    cells = [
+        {
+            "role": cell_text(row.data.get(columns.role or "")),
+            "content": cell_text(row.data.get(columns.content or "")),
+        }
+        for row in ordered
+    ]
+    spoken = [cell for cell in cells if cell["content"].strip()]
+    if len(spoken) < len(cells):
+        turns.notes.append("empty_turns_left_out")
+    messages = turns.chat(spoken)
+    last = ordered[-1].data.get(columns.time) if columns.time else None
+    made = Example(rows[0], "chat", messages, time=cell_text(last) or None)
+    return dataclasses.replace(made, notes=tuple(dict.fromkeys(turns.notes)))
 
 
 def _kinds(holds: Holds) -> frozenset[str]:
@@ -179,20 +212,6 @@ def _with_cells(example: Example, columns: Columns) -> Example:
     )
 
 
-def _replies(example: Example, holds: Holds) -> list[Example]:
-    """Return one example per answer; earlier answers are context, with weight 0 where held."""
-    made: list[Example] = []
-    for end, turn in enumerate(example.messages):
-        if turn["role"] != "assistant":
-            continue
-        turns = [
-            {**past, "weight": 0} if past["role"] == "assistant" and holds.weights else past
-            for past in example.messages[:end]
-        ]
-        made.append(dataclasses.replace(example, messages=[*turns, turn]))
-    return made or [example]
-
-
 def _expand(example: Example, holds: Holds, mode: ExamplesMode, family: int) -> list[Example]:
     """Return the examples that one row or conversation gives to this target."""
     parts = [example]
@@ -202,7 +221,7 @@ def _expand(example: Example, holds: Holds, mode: ExamplesMode, family: int) -> 
             for side, liked in ((example.chosen, True), (example.rejected, False))
         ]
     elif example.kind == "chat" and mode == "per_reply":
-        parts = _replies(example, holds)
+        parts = replies(example, holds)
     if len(parts) == 1:
         return parts
     return [dataclasses.replace(part, family=family).noting("one_of_several") for part in parts]

@@ -1,6 +1,6 @@
 """What each target can carry, and an example made to fit: notes for changes, codes for refusals.
 
-The texts of all codes stand in ``codes.toml``.
+The texts of all codes, and the tables that a conversion goes by, stand in ``codes.toml``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 import itertools
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -76,40 +76,19 @@ class Holds:
     system_first: bool = False
 
 
-_OPENAI: Final = Holds("chat", tools=True, media=True, weights=True, names=True)
-_PAIR: Final = Holds("pair")
-_TEXT: Final = Holds("text")
-_STRICT: Final = Holds("chat", alternating=True, system_first=True)
-
 HOLDS: Final[dict[str, Holds]] = {
-    "openai_chat": _OPENAI,
-    "openai_preference": Holds("preference", tools=True, media=True, names=True),
-    "openai_rft": Holds("graded", tools=True, media=True, names=True),
-    "azure_chat": _OPENAI,
-    "together_chat": replace(_OPENAI, alternating=True, system_first=True),
-    "together_instruction": _PAIR,
-    "together_text": _TEXT,
-    "fireworks_chat": replace(_OPENAI, system_first=True),
-    "bedrock_converse": _STRICT,
-    "bedrock_prompt_completion": _PAIR,
-    "nova_dpo": Holds("preference", alternating=True, system_first=True),
-    "vertex_sft": Holds("chat", tools=True, alternating=True, system_first=True),
-    "vertex_preference": Holds("preference", alternating=True, system_first=True),
-    "nebius_chat": _OPENAI,
-    "aliyun_chat": Holds("chat", tools=True, media=True, system_first=True),
-    "tinker": Holds("chat", tools=True, media=True, names=True),
-    "trl_messages": Holds("chat", tools=True, media=True, names=True),
-    "trl_prompt_completion": _PAIR,
-    "trl_preference": Holds("preference"),
-    "trl_kto": Holds("binary"),
-    "trl_text": _TEXT,
-    "alpaca": _STRICT,
-    "sharegpt": Holds("chat", tools=True, alternating=True, system_first=True),
-    "mistral_chat": Holds("chat", tools=True, names=True, alternating=True, system_first=True),
-    "bedrock_claude3": _STRICT,
-    "cohere_chat": _STRICT,
+    name: Holds(form, **dict.fromkeys(flags, True))
+    for name, (form, *flags) in _texts()["holds"].items()
 }
-"""Source: data-formats facts of each provider (checked 2026-11-20); knowledge: data-prep.md."""
+"""What each target carries, by its name."""
+
+ROLE_WORDS: Final[dict[str, str]] = {
+    word: role for role, words in _texts()["roles"].items() for word in words
+}
+"""The four roles, by all the words that mean them."""
+
+COLUMN_NAMES: Final[dict[str, list[str]]] = _texts()["columns"]
+"""Names that tell what a column means, by that meaning; the likelier first."""
 
 
 def adapt(example: Example, holds: Holds, *, system: str | None = None) -> Example:
@@ -283,3 +262,38 @@ def _check(example: Example, holds: Holds) -> None:
 
 def _all_filled(turns: list[Message]) -> bool:
     return bool(turns) and all(map(_filled, turns))
+
+
+def flat_prompt(turns: Sequence[Message]) -> str:
+    """Return turns as one prompt text, the system text first.
+
+    One question stays as it is, several turns become lines led by their role.
+    """
+    systems = [text_of(turn) for turn in turns if turn["role"] == "system"]
+    others = [turn for turn in turns if turn["role"] != "system"]
+    if len(others) == 1:
+        return "\n\n".join([*systems, text_of(others[0])])
+    lines = [f"{turn['role']}: {text_of(turn)}" for turn in others]
+    return "\n\n".join([*systems, "\n".join(lines)]) if lines else "\n\n".join(systems)
+
+
+def flat_notes(example: Example) -> tuple[str, ...]:
+    """Return the notes of what :func:`flat_prompt` does to an example."""
+    turns = example.messages if example.kind == "preference" else example.messages[:-1]
+    systems = sum(turn["role"] == "system" for turn in turns)
+    notes = ("system_folded",) if systems else ()
+    return notes + (("turns_flattened",) if len(turns) - systems > 1 else ())
+
+
+def replies(example: Example, holds: Holds) -> list[Example]:
+    """Return one example per answer; earlier answers are context, with weight 0 where held."""
+    made: list[Example] = []
+    for end, turn in enumerate(example.messages):
+        if turn["role"] != "assistant":
+            continue
+        turns = [
+            {**past, "weight": 0} if past["role"] == "assistant" and holds.weights else past
+            for past in example.messages[:end]
+        ]
+        made.append(dataclasses.replace(example, messages=[*turns, turn]))
+    return made or [example]

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from finetuning.data_prep.convert.tables import cell_text, in_order
 from finetuning.data_prep.convert.transcripts import (
     Row,
     conversation,
@@ -23,7 +22,8 @@ from finetuning.data_prep.convert.transcripts import (
     rows_of,
     without_quotes,
 )
-from finetuning.data_prep.examples import Message
+from finetuning.data_prep.convert.turns import in_order
+from finetuning.data_prep.examples import Message, cell_text
 from finetuning.files import files_below, read_records
 from finetuning.records import Finding, Json, Record
 

@@ -30,7 +30,6 @@ from finetuning.data_prep.convert.sessions import (
     session_kind,
     session_rows,
 )
-from finetuning.data_prep.convert.tables import cell_text, time_key
 from finetuning.data_prep.convert.transcripts import (
     Row,
     conversation,
@@ -38,7 +37,8 @@ from finetuning.data_prep.convert.transcripts import (
     rows_of,
     slack_text,
 )
-from finetuning.data_prep.examples import Message
+from finetuning.data_prep.convert.turns import time_key
+from finetuning.data_prep.examples import Message, cell_text
 from finetuning.errors import BadInputError
 from finetuning.files import fault, files_below, read_records
 from finetuning.records import Finding, Record

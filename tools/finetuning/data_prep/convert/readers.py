@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, cast
 
 from finetuning.data_prep.convert.codes import NOTES, Unusable
-from finetuning.data_prep.convert.tables import Columns, cell_text
 from finetuning.data_prep.convert.transcripts import REPAIRS
-from finetuning.data_prep.convert.turns import Turns, objects
-from finetuning.data_prep.examples import Example, Message
+from finetuning.data_prep.convert.turns import Columns, Turns, objects
+from finetuning.data_prep.examples import Example, Message, cell_text
 from finetuning.records import Json, Record
 
 COMPANIONS: Final = frozenset(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Final, cast
 
-from finetuning.data_prep.examples import Message
+from finetuning.data_prep.examples import Message, cell_text
 from finetuning.records import Json, Record
 
 Row = dict[str, Json]
@@ -283,3 +283,15 @@ def plain_text(content: Json) -> tuple[str, bool]:
     blocks = rows_of(content)
     texts = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
     return "\n".join(texts), len(texts) < len(blocks)
+
+
+def group_turns(records: Sequence[Record], column: str) -> list[list[Record]]:
+    """Gather the rows of each conversation, in the order in which the conversations begin.
+
+    Rows without an id are conversations of their own.
+    """
+    groups: dict[str | int, list[Record]] = {}
+    for number, record in enumerate(records):
+        name = cell_text(record.data.get(column)).strip()
+        groups.setdefault(name or number, []).append(record)
+    return list(groups.values())

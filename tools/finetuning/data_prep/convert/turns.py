@@ -1,45 +1,17 @@
-"""Turns of every dialect, read as OpenAI's role and content, and flattened to one prompt."""
+"""Turns of every dialect, read as OpenAI's role and content; columns and times of tables."""
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Final, cast
 
-from finetuning.data_prep.convert.codes import Unusable
-from finetuning.data_prep.examples import Example, Message, text_of
+from finetuning.data_prep.convert.codes import COLUMN_NAMES, ROLE_WORDS, Unusable
+from finetuning.data_prep.examples import Message, cell_text
 from finetuning.records import Json
-
-ROLE_WORDS: Final[dict[str, str]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "customer": "user",
-    "client": "user",
-    "end-user": "user",
-    "end_user": "user",
-    "requester": "user",
-    "visitor": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "chatbot": "assistant",
-    "chatgpt": "assistant",
-    "agent": "assistant",
-    "ai": "assistant",
-    "admin": "assistant",
-    "operator": "assistant",
-    "support": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-    "function_response": "tool",
-    "function_call": "assistant",
-}
-"""Other words for the four roles: ShareGPT, Gemini, Cohere, Zendesk, Intercom, OpenAssistant."""
 
 _KEPT: Final = {"role", "content", "tool_calls", "tool_call_id", "name", "weight"}
 _REASONING: Final = ("reasoning", "reasoning_content", "thinking")
@@ -238,32 +210,85 @@ def _with_ids(turns: list[Message], notes: list[str]) -> list[Message]:
     return turns
 
 
-def flat_prompt(turns: Sequence[Message]) -> str:
-    """Return turns as one prompt text.
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that a person named (arguments ``<name>_column``) and what goes with them."""
 
-    The system text goes first; one question stays as it is, several turns become lines led by
-    their role.
+    prompt: str | None = None
+    completion: str | None = None
+    conversation: str | None = None
+    role: str | None = None
+    content: str | None = None
+    time: str | None = None
+    label: str | None = None
+    annotator: str | None = None
+    group: str | None = None
+    context: str | None = None
+    role_map: Mapping[str, str] = field(default_factory=dict[str, str])
+    system: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Return argument name → column, for those that were given."""
+        columns = [one.name for one in fields(self) if one.name not in {"role_map", "system"}]
+        given = {f"{name}_column": cast("str | None", getattr(self, name)) for name in columns}
+        return {name: column for name, column in given.items() if column is not None}
+
+    def those_in(self, names: Collection[str]) -> Columns:
+        """Return the same columns without those that are not among the names."""
+        kept = {
+            argument.removesuffix("_column"): column
+            for argument, column in self.named().items()
+            if column in names
+        }
+        return Columns(**kept, role_map=self.role_map, system=self.system)
+
+
+def time_key(value: Json) -> float | None:
+    """Return a moment as a number that sorts, or None where it cannot be read.
+
+    Numbers count as they are; ISO 8601 texts become seconds since 1970, taken as UTC where they
+    name no zone.
     """
-    systems = [text_of(turn) for turn in turns if turn["role"] == "system"]
-    others = [turn for turn in turns if turn["role"] != "system"]
-    if len(others) == 1:
-        return "\n\n".join([*systems, text_of(others[0])])
-    lines = [f"{turn['role']}: {text_of(turn)}" for turn in others]
-    return "\n\n".join([*systems, "\n".join(lines)]) if lines else "\n\n".join(systems)
+    text = cell_text(value).strip()
+    try:
+        number = float(text)
+        return number if math.isfinite(number) else None
+    except ValueError:
+        pass
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return moment.timestamp()
 
 
-def flat_notes(example: Example) -> tuple[str, ...]:
-    """Return the notes of what :func:`flat_prompt` does to an example."""
-    turns = example.messages if example.kind == "preference" else example.messages[:-1]
-    systems = sum(turn["role"] == "system" for turn in turns)
-    notes = ("system_folded",) if systems else ()
-    return notes + (("turns_flattened",) if len(turns) - systems > 1 else ())
+def time_order(moments: Iterable[Json]) -> list[int] | None:
+    """Return the places of moments in their order, or None where one cannot be read."""
+    times = [time_key(moment) for moment in moments]
+    known = [time for time in times if time is not None]
+    return sorted(range(len(times)), key=known.__getitem__) if len(known) == len(times) else None
 
 
-def is_plain(example: Example) -> bool:
-    """Say whether a prompt and its answers can be written as texts without any change."""
-    asked = example.messages if example.kind == "preference" else example.messages[:-1]
-    answers = (example.chosen, example.rejected) if example.kind == "preference" else ()
-    return (
-        len(asked) == 1 and asked[0]["role"] == "user" and all(len(side) == 1 for side in answers)
-    )
+def in_order(rows: Iterable[dict[str, Json]], key: str) -> list[dict[str, Json]]:
+    """Return rows by their time where every row has one, else as they are."""
+    listed = list(rows)
+    order = time_order(row.get(key) for row in listed)
+    return listed if order is None else [listed[place] for place in order]
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Return lower-case name with underscores → name as it is."""
+    return {name.strip().casefold().replace(" ", "_").replace("-", "_"): name for name in names}
+
+
+def told(meaning: str, names: Mapping[str, str], but: str | None = None) -> str | None:
+    """Return the first column that has a name of this meaning, of :data:`COLUMN_NAMES`."""
+    known = COLUMN_NAMES[meaning]
+    return next((names[name] for name in known if name in names and names[name] != but), None)
+
+
+def guess_annotator(names: Iterable[str]) -> str | None:
+    """Return the column that says who answered, told by its name."""
+    return told("annotator", plain_names(names))

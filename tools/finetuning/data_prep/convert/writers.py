@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Final, cast
 
-from finetuning.data_prep.convert.codes import Unusable
-from finetuning.data_prep.convert.turns import flat_prompt
+from finetuning.data_prep.convert.codes import Unusable, flat_prompt
 from finetuning.data_prep.examples import Example, Message, text_of, tool_calls_of
 from finetuning.records import Json
 

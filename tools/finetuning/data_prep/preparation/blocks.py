@@ -12,9 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from finetuning.data_prep.convert import Columns, Converter, Rejection, Unusable, is_plain
+from finetuning.data_prep.convert import Columns, Converter, Rejection, Unusable
 from finetuning.data_prep.duplicates import Rows
-from finetuning.data_prep.examples import Content, Example, Message, content_of, content_of_texts
+from finetuning.data_prep.examples import (
+    Content,
+    Example,
+    Message,
+    content_of,
+    content_of_texts,
+    is_plain,
+)
 from finetuning.data_prep.preparation import Options
 from finetuning.data_prep.preparation.sources import (
     MESSAGE_TARGETS,

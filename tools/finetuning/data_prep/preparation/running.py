@@ -16,8 +16,7 @@ from finetuning.data_prep import (
     RowCounts,
     SplitChoice,
 )
-from finetuning.data_prep.convert import NOTES, check_columns
-from finetuning.data_prep.convert.codes import HOLDS
+from finetuning.data_prep.convert.codes import HOLDS, NOTES
 from finetuning.data_prep.duplicates import Rows, measure_leakage
 from finetuning.data_prep.preparation import WHERE, Options, markdown
 from finetuning.data_prep.preparation.cleaning import (
@@ -30,7 +29,7 @@ from finetuning.data_prep.preparation.cleaning import (
 from finetuning.data_prep.preparation.sources import Canaries, make_canaries, source_files
 from finetuning.data_prep.preparation.split import Assigned, assign
 from finetuning.data_prep.preparation.table import SplitColumns, Table
-from finetuning.data_prep.preparation.workers import Gathered, check_turn_columns, gather
+from finetuning.data_prep.preparation.workers import Gathered, check_columns, gather
 from finetuning.data_prep.preparation.writing import (
     next_calls,
     old_results,
@@ -105,8 +104,7 @@ def _read(options: Options, folder: Path) -> Gathered:
         files |= source_files(path, where=f"{WHERE}: sources")
     folder.mkdir()
     found = gather(files, options, folder)
-    check_columns(options.columns, found.names, where=WHERE)
-    check_turn_columns(options, found.turn_tables)
+    check_columns(options, found)
     return found
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
-from finetuning.data_prep.convert import Columns, Converter, Rejection, time_key
+from finetuning.data_prep.convert import Columns, Converter, Rejection
+from finetuning.data_prep.convert.turns import time_key
 from finetuning.data_prep.duplicates import Rows
 from finetuning.data_prep.examples import Example, content_of
 from finetuning.data_prep.quality import RowWriter

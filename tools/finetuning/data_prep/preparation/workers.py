@@ -25,7 +25,7 @@ from finetuning.data_prep.preparation import WHERE, Options
 from finetuning.data_prep.preparation.blocks import BlockMaker
 from finetuning.data_prep.preparation.sources import Reader, Task
 from finetuning.data_prep.preparation.table import Block, Table, spool_name
-from finetuning.errors import BadInputError, RunFailedError
+from finetuning.errors import BadInputError, RunFailedError, UnknownNameError
 from finetuning.files.chunks import FileGuard
 from finetuning.runs import progress
 
@@ -250,13 +250,17 @@ def gather(
     return Gathered(table, names, reader.turn_tables, asked)
 
 
-def check_turn_columns(options: Options, turn_tables: int) -> None:
-    """Refuse columns of a table of turns that no source used."""
+def check_columns(options: Options, found: Gathered) -> None:
+    """Refuse a named column that no row has, and columns of a table of turns that none used."""
+    named = options.columns.named()
+    for argument, column in named.items():
+        if column not in found.names:
+            raise UnknownNameError(f"{WHERE}: {argument}", "column", column, found.names)
     names = ("conversation_column", "role_column", "content_column")
-    given = [name for name in names if name in options.columns.named()]
+    given = [name for name in names if name in named]
     if HOLDS[options.target].form == "text" and given == ["content_column"]:
         return
-    if given and not turn_tables:
+    if given and not found.turn_tables:
         raise BadInputError(
             f"{WHERE}: {given[0]}",
             f"{', '.join(given)} without the columns that go with it",
