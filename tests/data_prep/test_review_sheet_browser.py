@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ class Browser:
         os.close(to_read)
         os.close(to_write)
         self._buffer = b""
+        self._events: list[dict[str, Any]] = []
         self._number = 0
         self._session: str | None = None
         targets = self.call("Target.getTargets")["targetInfos"]
@@ -64,6 +66,8 @@ class Browser:
 
     def _message(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], 60)
+            assert ready, "the browser says nothing"
             data = os.read(self._read, 1 << 20)
             assert data, "the browser has gone"
             self._buffer += data
@@ -77,16 +81,18 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while (answer := self._message()).get("id") != self._number:
-            pass
+            self._events.append(answer)  # it may be what somebody waits for next
         assert "error" not in answer, answer
         return answer["result"]
 
     def wait_for(self, method: str) -> dict[str, Any]:
-        while (message := self._message()).get("method") != method:
-            pass
-        return message["params"]
+        while True:
+            message = self._events.pop(0) if self._events else self._message()
+            if message.get("method") == method:
+                return message["params"]
 
     def open(self, page: Path) -> None:
+        self._events.clear()
         self.call("Page.navigate", url=page.as_uri())
         self.wait_for("Page.loadEventFired")
 
