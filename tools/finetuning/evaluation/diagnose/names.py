@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning.errors import BadInputError
+from finetuning.errors import BadInputError, NotAllowedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,6 +214,8 @@ def logs_in(folder: Path, where: str) -> tuple[list[Path], list[str]]:
 
     try:
         files = files_below(folder)
+    except NotAllowedError:  # an OSError, too: a link that leads out of the roots
+        raise
     except OSError as error:
         why = f"cannot be searched ({type(error).__name__})"
         raise BadInputError(where, why, "a readable folder", "Pass the log file") from error
