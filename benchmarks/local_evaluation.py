@@ -136,7 +136,7 @@ def main() -> int:
         folder = Path(name)
         os.environ["FINE_TUNING_HOME"] = str(folder / "home")
         make_models(folder, quick=quick)
-        rows = make_questions(16 if quick else 64)
+        rows = make_questions(16 if quick else 48)
         by_length = sorted(rows, key=lambda row: -len(row["prompt"].split()))
         base, first = str(folder / "base"), str(folder / "first")
         tokenizer = transformers.AutoTokenizer.from_pretrained(base)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Report = Callable[[int, int, str], None]
 _LOGIT_BYTES = 256 << 20
 MOST_ROWS = 192
+ALIKE, FEWEST_ROWS = 0.8, 16  # a batch ends where rows are shorter than this share of its longest
 MOST_TOKENS = 32_768
 
 
@@ -63,6 +64,8 @@ def batches_of(
             width = len(ordered[start].prompt) + len(ordered[start].reference) + extra
             fitting = min(MOST_ROWS, max(1, MOST_TOKENS // width)) // len(group)
             chunk = ordered[start : start + max(1, fitting)]
+            alike = sum(_length(item) + extra >= ALIKE * width for item in chunk)
+            chunk = chunk[: max(FEWEST_ROWS // len(group), alike)]
             yield [Row(side, item) for item in chunk for side in group]
             start += len(chunk)
 
@@ -162,9 +165,8 @@ def stop_ids(model: LocalModel) -> list[int]:
 
 def filler(model: LocalModel) -> int:
     """Return the token that pads a row."""
-    tokenizer = model.tokenizer
-    named = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return int(named or 0)
+    named = model.tokenizer.pad_token_id
+    return int((model.tokenizer.eos_token_id if named is None else named) or 0)
 
 
 def _score_references(
@@ -192,9 +194,8 @@ def _length(item: Encoded) -> int:
 
 def _halves(model: LocalModel, rows: list[Row]) -> list[list[Row]]:
     """Split a batch whose logits would not fit in memory."""
-    width = max(_length(row.item) for row in rows)
     vocabulary = int(model.plain.config.get_text_config().vocab_size)
-    most = max(1, _LOGIT_BYTES // (4 * width * vocabulary))
+    most = max(1, _LOGIT_BYTES // (4 * max(_length(row.item) for row in rows) * vocabulary))
     return [rows[start : start + most] for start in range(0, len(rows), most)]
 
 
