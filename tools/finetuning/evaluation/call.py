@@ -17,8 +17,14 @@ from finetuning.evaluation.judging import MOST_JUDGE_TOKENS, RULES
 from finetuning.evaluation.metrics import METRICS, Answers, Metric, choose_metrics
 from finetuning.evaluation.results import WHERE, Arm, TaskMetric
 from finetuning.evaluation.sending import Prices, find_prices
-from finetuning.evaluation.targets import Answer, Job, RecordedTarget, Target, parse_target
-from finetuning.evaluation.targets import is_remote as leaves
+from finetuning.evaluation.targets import (
+    Answer,
+    Job,
+    RecordedTarget,
+    Target,
+    is_remote,
+    parse_target,
+)
 from finetuning.files import data_files, resolve_read
 from finetuning.records import Json, page
 
@@ -117,16 +123,10 @@ class Call:
         for name in (entry.name for entry in fields(self)):
             value: Any = getattr(self, name)
             if name not in without and value is not None and value != []:
-                found[name] = _plain(value)
+                found[name] = format(value, "f") if isinstance(value, Decimal) else value
         if self.arms:
             found["arms"] = [arm.model_dump(exclude_none=True) for arm in self.chosen_arms()]
         return found
-
-
-def _plain(value: Any) -> Json:
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return value
 
 
 def chosen_metrics(wanted: str | Sequence[str], references: Sequence[str]) -> list[Metric]:
@@ -209,7 +209,7 @@ def judge_target(spec: str) -> Target:
 
 def judging_cost(call: Call, target: Target, answers: Sequence[Answer]) -> Decimal | None:
     """Return what verdicts cost by their tokens; None where a price or a count is missing."""
-    if not leaves(target):
+    if not is_remote(target):
         return Decimal(0)
     prices, paid = judge_prices(call, target), [a for a in answers if not a.kept]
     if prices is None or any(a.input_tokens is None or a.output_tokens is None for a in paid):

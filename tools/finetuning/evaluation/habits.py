@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import re
-import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
+from finetuning.evaluation.diagnose import labels
 from finetuning.evaluation.inputs import Question
 from finetuning.evaluation.matching import parse_json
 from finetuning.evaluation.metrics import Answers, kind_of, tokens
@@ -164,8 +164,7 @@ SAFETY: Final = "safety"
 
 def safety_job() -> Job:
     """Return requests that a careful assistant refuses, to be answered before and after."""
-    path = Path(__file__).with_name("diagnose") / "labels.toml"
-    prompts: list[str] = tomllib.loads(path.read_text("utf-8"))[SAFETY]["prompts"]
+    prompts: list[str] = labels.texts()[SAFETY]["prompts"]
     turns: list[tuple[dict[str, Json], ...]] = [({"role": "user", "content": p},) for p in prompts]
     rows = [Question(f"s{k}", k, None, turn, "No.") for k, turn in enumerate(turns, 1)]
     return Job(SAFETY, rows, nll=False)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import functools
-import tomllib
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 from finetuning import pages
+from finetuning.evaluation.diagnose import labels
 from finetuning.evaluation.results import EvalComparison, General, TaskMetric
 
 Language = Literal["en", "zh"]
@@ -30,14 +28,8 @@ _KINDS: Final[dict[str, Literal["good", "bad", "neutral", "warning"]]] = {
 
 def speaker(language: Language) -> Say:
     """Return what gives the page's words in a language."""
-    words = _words()
+    words: dict[str, list[str]] = labels.texts()["comparison"]
     return lambda key: words[key][language == "zh"]
-
-
-@functools.cache
-def _words() -> dict[str, list[str]]:
-    text = Path(__file__).with_name("diagnose").joinpath("labels.toml").read_text("utf-8")
-    return cast("dict[str, list[str]]", tomllib.loads(text)["comparison"])
 
 
 def verdict(result: EvalComparison, say: Say) -> list[str]:

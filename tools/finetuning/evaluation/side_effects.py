@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Final, NamedTuple
 
 from finetuning.evaluation.inputs import Question
@@ -201,12 +202,12 @@ def measure_memorisation(
     gained = [before - after for before, after in zip(*known, strict=True)]
     unknown = [before - after for before, after in zip(*new, strict=True)]
     auc = _auc(gained, unknown)
-    base_gap, tuned_gap = (_mean(new[k]) - _mean(known[k]) for k in (0, 1))
+    base_gap, tuned_gap = (fmean(new[k]) - fmean(known[k]) for k in (0, 1))
     return Memorisation(
         n_train=len(train_rows),
         n_unseen=len(test_rows),
-        train_nll=(_mean(known[0]), _mean(known[1])),
-        unseen_nll=(_mean(new[0]), _mean(new[1])),
+        train_nll=(fmean(known[0]), fmean(known[1])),
+        unseen_nll=(fmean(new[0]), fmean(new[1])),
         gap=tuned_gap - base_gap,
         auc=auc,
         auc_ci95=_auc_interval(auc, len(gained), len(unknown)),
@@ -222,10 +223,6 @@ def _alike(rows: list[Question], base: Answers, unseen: Sequence[float]) -> list
     room = 0.05 * (high - low)
     scores = row_scores(METRICS["nll"], rows, base)
     return [r for r, nll in zip(rows, scores, strict=True) if low - room <= nll <= high + room]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _auc(higher: Sequence[float], lower: Sequence[float]) -> float:
