@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,6 @@ pytestmark = pytest.mark.filterwarnings(
 
 Settings = Callable[..., dict[str, Any]]
 PACK = Path(preflight.__file__).parents[1] / "evaluation" / "general_pack.jsonl"
-
-
-@pytest.fixture(autouse=True)
-def signal_handlers() -> Iterator[None]:
-    """Put the handlers back that a session replaces."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def queue(config: dict[str, Any], **arguments: Any) -> str:

@@ -6,7 +6,6 @@ import importlib
 import json
 import runpy
 import shutil
-import signal
 import socket
 import sys
 import types
@@ -25,15 +24,6 @@ Settings = Callable[..., dict[str, Any]]
 PATIENCE = 120.0
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-
-
-@pytest.fixture(autouse=True)
-def signal_handlers() -> Iterator[None]:
-    """Put the handlers back that a session replaces."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def in_this_process(config: dict[str, Any], resume_from: Path | None = None) -> str:

@@ -36,15 +36,6 @@ pytestmark = pytest.mark.filterwarnings(
 Settings = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(autouse=True)
-def signal_handlers() -> Iterator[None]:
-    """Put the handlers back that a session replaces."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path | None]:
     """Give a real file system of 2 MB where this process may mount one, else None."""

@@ -215,14 +215,11 @@ def _without(answered: Answered, task: list[TaskMetric], touched: set[str]) -> S
     result = paired(answered, METRICS[task[0].metric], clean, *sides)
     if result is None:
         return None
-    return Subset(
-        n=result.n,
-        base=result.base,
-        tuned=result.tuned,
-        diff=result.diff,
-        ci95=result.ci95,
-        p=result.p,
-    )
+    return Subset(**_figures(result))
+
+
+def _figures(pair: PairedComparison) -> dict[str, Any]:
+    return pair.model_dump(include=set(Subset.model_fields))
 
 
 def _elsewhere(answered: Answered) -> General | None:
@@ -256,16 +253,7 @@ def gate_of(answered: Answered, task: list[TaskMetric]) -> Gate | None:
     assert found is not None  # noqa: S101 - a metric of texts scores every row
     low, high = found.ci
     verdict = "not_worse" if low > -call.margin else "worse" if high < 0 else "unclear"
-    return Gate(
-        against=call.baseline,
-        verdict=verdict,
-        n=found.n,
-        base=found.base,
-        tuned=found.tuned,
-        diff=found.diff,
-        ci95=found.ci95,
-        p=found.p,
-    )
+    return Gate(against=call.baseline, verdict=verdict, **_figures(found))
 
 
 def memorisation_of(answered: Answered) -> Memorisation | None:
