@@ -29,7 +29,6 @@ NO_SIGNATURE: Final = 2**16 - 1
 _BIN_BITS: Final = 7
 _EMPTY: Final = 2**32 - 1
 _PROBES: Final = 1024
-_TABLE_PROBES: Final = 3
 _ODD: Final = 0x9E3779B97F4A7C15
 _FACTOR: Final = 0xD6E8FEB86659FD93
 
@@ -60,20 +59,20 @@ def _borrow(bins: Hashes, probes: Places) -> Hashes:
     """Fill every empty bin from a full one of its row; bins of two rows probe alike."""
     import numpy as np
 
-    filled = bins
-    for probe in probes[:_TABLE_PROBES]:
-        filled = np.where(filled == _EMPTY, bins[:, probe], filled)
-    empty = np.flatnonzero(filled == _EMPTY)
-    flat, source = filled.ravel(), bins.ravel()
-    for probe in probes[_TABLE_PROBES:]:
-        if not len(empty):
-            break
-        found = source[(empty & ~(PERMUTATIONS - 1)) + probe[empty & (PERMUTATIONS - 1)]]
+    source = bins.ravel()
+    flat, none = source.copy(), np.uint32(_EMPTY)
+    empty = np.flatnonzero(source == none)
+    row, column = empty & ~(PERMUTATIONS - 1), empty & (PERMUTATIONS - 1)
+    for probe in probes:
+        found = source.take(row + probe.take(column))
         flat[empty] = found
-        empty = empty[found == _EMPTY]
-    rows = empty >> _BIN_BITS  # one bin in 3,000 where a row has a single word pair
-    flat[empty] = bins.min(axis=1)[rows]
-    return filled
+        left = np.flatnonzero(found == none)
+        if not len(left):
+            break
+        empty, row, column = empty[left], row[left], column[left]
+    else:  # one bin in 3,000 where a row has a single word pair
+        flat[empty] = bins.min(axis=1)[row >> _BIN_BITS]
+    return flat.reshape(bins.shape)
 
 
 def _sign_block(words: Words, constant: Flags, first: int, end: int, seed: int) -> Signatures:
@@ -81,19 +80,26 @@ def _sign_block(words: Words, constant: Flags, first: int, end: int, seed: int) 
 
     turn, factor, probes = _permutation(seed)
     start, stop = int(words.starts[first]), int(words.starts[end])
-    flags = constant[start:stop]
-    kept = np.flatnonzero(~(flags[:-1] & flags[1:]))
-    shingles = (pair_hashes(words.hashes[start:stop])[kept] ^ turn) * factor
-    counts = np.diff(np.searchsorted(kept, words.starts[first : end + 1] - start))
-    places = np.repeat(np.arange(end - first) << _BIN_BITS, counts)
+    shingles = pair_hashes(words.hashes[start:stop])
+    shingles ^= turn
+    shingles *= factor
+    lengths = np.diff(words.starts[first : end + 1])
+    places = np.repeat(np.arange(end - first) << _BIN_BITS, lengths)[:-1]
     places += shingles >> np.uint32(32 - _BIN_BITS)
-    bins = np.full((end - first, PERMUTATIONS), _EMPTY, dtype=np.uint32)
     shingles &= np.uint32(_EMPTY >> _BIN_BITS)  # the bin says the rest, and none is _EMPTY
-    np.minimum.at(bins.ravel(), places, shingles)
-    signed = np.flatnonzero(counts)
+    flags = constant[start:stop]
+    np.putmask(shingles, flags[:-1] & flags[1:], np.uint32(_EMPTY))
+    bins = np.full((end - first, PERMUTATIONS), _EMPTY, dtype=np.uint32)
+    np.minimum.at(bins.reshape(-1), places, shingles)
+    signed = (bins != np.uint32(_EMPTY)).any(axis=1)
+    every = bool(signed.all())
+    filled = _borrow(bins if every else bins[signed], probes)
+    filled &= np.uint32(NO_SIGNATURE)
+    np.minimum(filled, np.uint32(NO_SIGNATURE - 1), out=filled)
+    if every:
+        return filled.astype(np.uint16)
     values = np.full(bins.shape, NO_SIGNATURE, dtype=np.uint16)
-    mask, most = np.uint32(NO_SIGNATURE), np.uint32(NO_SIGNATURE - 1)
-    values[signed] = np.minimum(_borrow(bins[signed], probes) & mask, most)
+    values[signed] = filled
     return values
 
 

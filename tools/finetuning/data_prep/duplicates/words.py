@@ -21,7 +21,7 @@ LONGEST_WORD_BYTES: Final = 64
 """Words up to here are hashed many at once, eight bytes after eight; longer ones singly."""
 
 _BLOCK_BYTES: Final = 1 << 19
-_BLOCK_WORDS: Final = 1 << 18
+_BLOCK_WORDS: Final = 1 << 17
 _THREADED_BLOCKS: Final = 32
 _MARKS: Final = (b" \xf8 ", b" \xf9 ", b" \xfa ")
 """Bytes that no text in UTF-8 holds: before the prompt, before the answer, after it."""
@@ -69,7 +69,8 @@ class Words:
         import numpy as np
 
         starts = np.concatenate([np.zeros(1, np.int64), lengths]).cumsum()
-        return cls(hashes, starts, starts[:-1] + asked)
+        # from another process: a type that is equal, but on which numpy takes its slow ways
+        return cls(hashes.view(np.uint32), starts, starts[:-1] + asked)
 
     def __len__(self) -> int:
         """Return the number of rows."""
