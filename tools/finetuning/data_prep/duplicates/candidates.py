@@ -217,7 +217,9 @@ def _not_alone(keys: Long, only: Flags | None) -> Flags:
     bits = min(24, len(keys).bit_length() + 3)
     places = (keys >> np.uint64(64 - bits)).astype(np.int64)
     if only is None:
-        crowded: Flags = np.bincount(places, minlength=1 << bits)[places] > 1
+        counts = np.zeros(1 << bits, dtype=np.uint32)
+        np.add.at(counts, places, np.uint32(1))  # smaller numbers than those of bincount
+        crowded: Flags = counts.take(places) > 1
         return crowded
     met = np.zeros(1 << bits, dtype=bool)
     met[places[only]] = True

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 _MARGIN_DEVIATIONS: Final = 5
 """A pair whose estimate is so many standard errors below the threshold is not counted out."""
 
-_BLOCK_PAIRS: Final = 1 << 14
+_BLOCK_PAIRS: Final = 1 << 13
+_FIRST_VALUES: Final = PERMUTATIONS // 4
 
 
 Of = Literal["whole", "own", "answer"]
@@ -130,19 +131,23 @@ def _jaccard(one: Hashes, two: Hashes, *, empty: float) -> Shares:
 
 
 def _likely(pairs: Pairs, signatures: Signatures, threshold: float) -> Pairs:
-    """Keep the pairs whose estimated similarity is not far below the threshold."""
+    """Keep the pairs whose estimated similarity is not far below the threshold.
+
+    Args:
+        pairs: Numbers of two lines each.
+        signatures: All values or the first ones of each line, line after line in memory.
+        threshold: Smallest similarity of twins.
+    """
     import numpy as np
 
+    n_values = signatures.shape[1]
+    least = (threshold - _MARGIN_DEVIATIONS * (0.25 / n_values) ** 0.5) * n_values
     kept = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, len(pairs), _BLOCK_PAIRS):
         part = pairs[start : start + _BLOCK_PAIRS]
-        for n_values in (PERMUTATIONS // 4, PERMUTATIONS):
-            least = threshold - _MARGIN_DEVIATIONS * (0.25 / n_values) ** 0.5
-            same = np.zeros(len(part), dtype=np.int64)
-            for column in signatures.T[:n_values]:  # one after the other in memory
-                same += column[part[:, 0]] == column[part[:, 1]]
-            part = part[same >= least * n_values]
-        kept.append(part)
+        one, two = (signatures.take(part[:, side], axis=0) for side in (0, 1))
+        same = np.bitwise_count(np.packbits(one == two, axis=1).view(np.uint32)).sum(axis=1)
+        kept.append(part[same >= least])
     return np.concatenate(kept)
 
 
@@ -220,7 +225,8 @@ class Search:
         import numpy as np
 
         signed = signed_rows(self.signatures, among)
-        signatures = self.signatures.T[:, signed].T  # columns stay one after the other
+        signatures = self.signatures.T.take(signed, axis=1).T  # column after column in memory
+        first = np.ascontiguousarray(signatures[:, :_FIRST_VALUES])
         chosen = np.ones(len(self.rows), dtype=bool)
         if changed is not None:
             chosen[:] = False
@@ -231,10 +237,14 @@ class Search:
             return met if wanted is None else met & wanted(pairs)
 
         def keep(pairs: Pairs) -> Pairs:
-            return _likely(pairs[look(signed[pairs])], signatures, self.compare.threshold)
+            return _likely(pairs[look(signed[pairs])], first, self.compare.threshold)
 
         only = None if changed is None else chosen[signed]
-        found = signed[self._pair(signatures, self.rows.key[signed], keep, only)]
+        found = self._pair(signatures, self.rows.key[signed], keep, only)
+        met, places = np.unique(found, return_inverse=True)
+        every = np.ascontiguousarray(signatures[met])
+        found = _likely(places.reshape(-1, 2), every, self.compare.threshold)
+        found = signed[met[found]]
         same = _same_words(self.rows.words, without(among, signed, len(self.rows)))
         pairs = np.concatenate([found, same[look(same)]])
         return pairs[self.compare.twins(pairs)]
