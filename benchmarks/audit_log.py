@@ -108,7 +108,7 @@ def edit(lines: Lines, kept: int, draw: random.Random) -> Case:
     elif way == 1:
         left[at] = line.replace(b'"details":{', b'"details":{"extra":1,')
     elif way == 2:  # another hash is stated
-        left[at] = line.replace(hash_of(line).encode(), b"%064x" % draw.getrandbits(256))
+        left[at] = line.replace(hash_of(line).encode(), draw.randbytes(32).hex().encode())
     elif way == 3:  # and hashed again: its neighbour, or the checkpoint, disagrees
         left[at] = rehashed(line, by="mallory")
     elif way == 4:
@@ -168,7 +168,7 @@ def insert(lines: Lines, kept: int, draw: random.Random) -> Case:
     elif way == 2:
         new = record(at + 1, prev, draw, "fake")  # fits the record before
     elif way == 3:
-        new = record(draw.randrange(1, 99), "%064x" % draw.getrandbits(256), draw, "fake")
+        new = record(draw.randrange(1, 99), draw.randbytes(32).hex(), draw, "fake")
     else:
         new = lines[max(at - 1, 0)]
     if at == len(lines) - 1 and kept < len(lines):
@@ -191,7 +191,9 @@ def truncate(lines: Lines, kept: int, draw: random.Random) -> Case:
 def rewrite(lines: Lines, kept: int, draw: random.Random) -> Case:
     """Rewrite everything from one record on, with hashes that fit."""
     at = draw.randrange(kept)
-    length = draw.choice([len(lines), at + 1, draw.randint(at + 1, len(lines) + 5)])
+    # cut inside a block of the checkpoint, the rest of that block cannot be told: only the cut
+    shortest = min(len(lines), (at // 4 + 1) * 4)
+    length = draw.choice([len(lines), shortest, draw.randint(shortest, len(lines) + 5)])
     return Case(b"".join(chain(length, draw, lines[:at])), at + 1, "edited")
 
 
@@ -310,7 +312,7 @@ def altered_checkpoints(logs: list[Kept], draw: random.Random, times: int) -> bo
         log.write_bytes(b"".join(kept.lines))
         text = kept.checkpoint.read_text()
         value = json.loads(text)
-        changed = value
+        changed, other = value, text
         while changed == value:
             place = draw.randrange(len(text))
             other = text[:place] + chr(draw.randint(32, 126)) + text[place + 1 :]

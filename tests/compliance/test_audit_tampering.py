@@ -10,7 +10,13 @@ from hypothesis import HealthCheck, assume, example, given
 from hypothesis import settings as rules_of_the_game
 from hypothesis import strategies as st
 
-from finetuning.audit import AuditVerification, append, reading, verify_audit_log
+from finetuning.audit import (
+    AuditVerification,
+    append,
+    make_checkpoint,
+    reading,
+    verify_audit_log,
+)
 from finetuning.audit import log as chain
 from finetuning.errors import BadInputError, NotAllowedError
 from finetuning.settings import settings
@@ -268,7 +274,7 @@ def test_the_tree_is_the_one_of_the_rfc_also_from_its_blocks(count: int) -> None
 
 def test_long_logs_get_blocks_and_a_difference_names_its_block() -> None:
     leaves = [chain.leaf_hash(str(number).encode()) for number in range(3000)]
-    kept = reading.make_checkpoint(leaves, "f" * 64)
+    kept = make_checkpoint(leaves, "f" * 64)
     assert (kept.block_records, len(kept.blocks)) == (4, 750)
     assert reading.first_difference(leaves, kept) is None
     assert reading.first_difference([*leaves, b"more"], kept) is None

@@ -5,19 +5,106 @@ Here: the tool ``verify_audit_log`` (is every record there, in place, and as it 
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field
 
-from finetuning.audit.log import FIRST_PREV, Chained, Kind, append, check_log, root_of
+from finetuning.audit.log import (
+    FIRST_PREV,
+    MOST_BLOCKS,
+    Chained,
+    Kind,
+    append,
+    block_roots,
+    block_size,
+    canonical,
+    check_log,
+    root_of,
+)
 from finetuning.errors import BadInputError
-from finetuning.records import NextCall, ToolResult
+from finetuning.records import Model, NextCall, ToolResult
 from finetuning.settings import settings
 
-__all__ = ["AuditVerification", "append", "check_log", "verify_audit_log"]
+__all__ = [
+    "AuditState",
+    "AuditVerification",
+    "Checkpoint",
+    "append",
+    "check_log",
+    "state_of_log",
+    "verify_audit_log",
+]
 
 _WHERE: Final = "verify_audit_log"
+
+
+class Checkpoint(Model, defer_build=True):
+    """Root and block roots of the first ``n_records`` records."""
+
+    format: Literal["fine-tuning-audit-checkpoint-1", "fine-tuning-audit-checkpoint-2"]
+    at: str
+    n_records: int = Field(ge=0)
+    head_digest: str
+    merkle_root: str
+    block_records: int = Field(ge=1)
+    blocks: list[str] = Field(max_length=MOST_BLOCKS)
+    sha256: str | None = Field(default=None, description="Digest of the rest; since format 2.")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything but the digest itself, as RFC 8785 writes it."""
+        rest = self.model_dump(mode="json", exclude={"sha256"})
+        return hashlib.sha256(canonical(rest)).hexdigest()
+
+
+def make_checkpoint(leaves: Sequence[bytes], head_digest: str) -> Checkpoint:
+    """Return the checkpoint of a log with these leaves."""
+    size = block_size(len(leaves))
+    blocks = block_roots(leaves, size)
+    made = Checkpoint(
+        format="fine-tuning-audit-checkpoint-2",
+        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        n_records=len(leaves),
+        head_digest=head_digest,
+        merkle_root=root_of(blocks).hex(),
+        block_records=size,
+        blocks=[block.hex() for block in blocks],
+    )
+    return made.model_copy(update={"sha256": made.digest()})
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint and check that it agrees with itself.
+
+    Raises:
+        BadInputError: The file is not a checkpoint, or was changed.
+    """
+    try:
+        kept = Checkpoint.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        blocks = [bytes.fromhex(block) for block in kept.blocks]
+        digest = None if kept.format.endswith("-1") else kept.digest()
+    except (ValueError, RecursionError) as error:
+        raise _not_one(path, type(error).__name__) from error
+    if root_of(blocks).hex() != kept.merkle_root:
+        raise _not_one(path, "its root does not follow from its blocks")
+    if len(blocks) != -(-kept.n_records // kept.block_records):
+        raise _not_one(path, "it holds another number of blocks than its records need")
+    if kept.sha256 != digest:
+        raise _not_one(path, "its digest does not follow from the rest: it was changed")
+    return kept
+
+
+def _not_one(path: Path, reason: str) -> BadInputError:
+    return BadInputError(
+        "checkpoint",
+        f"{str(path)!r} is not a checkpoint ({reason})",
+        "a file that verify_audit_log wrote with write_checkpoint",
+        "Name another file, or leave checkpoint out",
+    )
 
 
 class AuditVerification(ToolResult):
@@ -83,21 +170,21 @@ def verify_audit_log(
     knowledge: compliance.md#audit-log
     """
     from finetuning.audit import reading
-    from finetuning.files import resolve_read
+    from finetuning.files import resolve_read, write_json
 
-    log_path = _log_path(path)
     kept = (
-        reading.read_checkpoint(resolve_read(checkpoint, where="checkpoint"))
+        read_checkpoint(resolve_read(checkpoint, where="checkpoint"))
         if checkpoint is not None
         else None
     )
+    log_path = _log_path(path, kept)
     target = _new_file(write_checkpoint)
-    log = reading.read_log(log_path)
+    log = reading.read_log(log_path) if log_path else reading.Log([], [], b"", False)
     fault = reading.fault_of(log, kept)
     last = log.lines[-1] if log.lines else None
     head = last.sha256 if isinstance(last, Chained) else FIRST_PREV
     if fault is None and target is not None:
-        reading.write_checkpoint(target, reading.make_checkpoint(log.leaves, head))
+        write_json(target, make_checkpoint(log.leaves, head).model_dump(mode="json"))
     written = str(target) if fault is None and target is not None else None
     return AuditVerification(
         valid=fault is None,
@@ -113,12 +200,15 @@ def verify_audit_log(
     )
 
 
-def _log_path(path: str | None) -> Path:
+def _log_path(path: str | None, kept: Checkpoint | None) -> Path | None:
+    """Return where the log is; None where it is gone, which a checkpoint of records shows."""
     if path is not None:
         from finetuning.files import resolve_read
 
         return resolve_read(path, where=_WHERE)
     found = settings().audit_log
+    if not found.exists() and kept is not None and kept.n_records:
+        return None
     if not found.exists():
         raise BadInputError(
             _WHERE,
@@ -155,3 +245,36 @@ def _next_calls(written: str | None) -> list[NextCall]:
             )
         ]
     return []
+
+
+class AuditState(Model, defer_build=True):
+    """The audit log as it was when a report was written."""
+
+    valid: bool | None = Field(description="Null: there is no log yet.")
+    n_records: int
+    head_digest: str | None
+    kind: str | None = None
+    mentions: int = Field(description="Records that name the data or the run.")
+
+
+def state_of_log(names: Iterable[str], checkpoint: Path) -> AuditState:
+    """Verify the log, leave a checkpoint of it, and count the records that hold a name.
+
+    Args:
+        names: Digests and ids to look for.
+        checkpoint: New file that receives the checkpoint, if the log is valid.
+    """
+    log = settings().audit_log
+    if not log.exists() or not log.stat().st_size:
+        return AuditState(valid=None, n_records=0, head_digest=None, mentions=0)
+    seen = verify_audit_log(write_checkpoint=str(checkpoint))
+    known = [name.encode() for name in names]
+    with log.open("rb") as stream:
+        mentions = sum(any(name in line for name in known) for line in stream)
+    return AuditState(
+        valid=seen.valid,
+        n_records=seen.n_records,
+        head_digest=seen.head_digest,
+        kind=seen.kind,
+        mentions=mentions,
+    )

@@ -69,7 +69,8 @@ def looks_like_record(line: bytes) -> bool:
     return line.startswith(b'{"at":') and b'"sha256":' in line[-120:]
 
 
-def _canonical(value: Mapping[str, Json]) -> bytes:
+def canonical(value: Mapping[str, Json]) -> bytes:
+    """Return RFC 8785 canonical JSON."""
     import rfc8785
 
     return rfc8785.dumps(cast("Any", value))
@@ -126,7 +127,7 @@ def _record(event: str, details: Json, last: Chained | None) -> tuple[bytes, str
         "prev": last.sha256 if last else FIRST_PREV,
         "seq": last.seq + 1 if last else 1,
     }
-    text = _canonical(body)
+    text = canonical(body)
     digest = hashlib.sha256(text).hexdigest()
     return text[:-1] + b',"sha256":"' + digest.encode() + b'"}\n', digest
 
@@ -153,12 +154,14 @@ def locked(path: Path, *, write: bool) -> Generator[int]:
 def _tail(descriptor: int) -> tuple[bytes, bytes]:
     """Return the last whole line, and the bytes after its line feed (a torn write)."""
     size = os.fstat(descriptor).st_size
-    held = b""
-    while size > 0 and held.count(b"\n") < 2:
+    parts: list[bytes] = []
+    feeds = 0
+    while size > 0 and feeds < 2:
         step = min(_CHUNK, size)
         size -= step
-        held = os.pread(descriptor, step, size) + held
-    whole, _, torn = held.rpartition(b"\n")
+        parts.append(os.pread(descriptor, step, size))
+        feeds += parts[-1].count(b"\n")
+    whole, _, torn = b"".join(reversed(parts)).rpartition(b"\n")
     return whole.rpartition(b"\n")[2], torn
 
 

@@ -8,32 +8,23 @@ was at one moment, kept where its writer cannot reach, shows what the chain alon
 
 from __future__ import annotations
 
-import datetime
-import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field
-
+from finetuning.audit import Checkpoint
 from finetuning.audit.log import (
     FIRST_PREV,
-    MOST_BLOCKS,
     Chained,
     Kind,
     block_roots,
-    block_size,
     leaf_hash,
     locked,
     looks_like_record,
     read_record,
-    root_of,
 )
-from finetuning.errors import BadInputError
-from finetuning.files import write_json
-from finetuning.records import Model
 
 
 class Fault(NamedTuple):
@@ -89,6 +80,9 @@ def _at_broken(lines: Sequence[Line], place: int, expected: int) -> Fault:
 def _at_wrong_link(lines: Sequence[Line], place: int) -> Fault:
     """The hash named as previous is another: whose successor agrees with it tells who changed."""
     line = lines[place]
+    places = _places(lines)
+    if isinstance(line, Chained) and len(places[line.seq]) > 1:
+        return Fault(_stranger(lines, places, line.seq) + 1, "inserted")
     following = lines[place + 1] if place + 1 < len(lines) else None
     confirmed = (
         isinstance(line, Chained)
@@ -99,93 +93,64 @@ def _at_wrong_link(lines: Sequence[Line], place: int) -> Fault:
     return Fault(first_bad, "edited")
 
 
-def _at_wrong_number(lines: Sequence[Line], place: int, expected: int) -> Fault:
+def _places(lines: Sequence[Line]) -> dict[int, list[int]]:
+    """Return number of a record → where records with this number stand."""
     places: dict[int, list[int]] = defaultdict(list)
     for number, line in enumerate(lines):
         if isinstance(line, Chained):
             places[line.seq].append(number)
+    return places
+
+
+def _at_wrong_number(lines: Sequence[Line], place: int, expected: int) -> Fault:
+    places = _places(lines)
     line = lines[place]
     seq = line.seq if isinstance(line, Chained) else 0
-    twins = places[seq]
-    if len(twins) > 1:
+    following = lines[place + 1] if place + 1 < len(lines) else None
+    goes_on = isinstance(following, Chained) and following.seq == expected + 1
+    if goes_on and expected not in places:
+        return Fault(place + 1, "edited")  # another record stands in the place of the missing one
+    if len(places[seq]) > 1:
+        twins = places[seq]
         copies = all(lines[twin] == line for twin in twins)
-        stranger = place if copies else _stranger(lines, twins, places[seq + 1])
-        return Fault(stranger + 1, "inserted")
+        return Fault((place if copies else _stranger(lines, places, seq)) + 1, "inserted")
     if expected in places and places[expected][-1] > place:
-        return Fault(place + 1, "reordered")
+        moved = bool(_named_by_next(lines, places, seq) or _fits_the_one_before(lines, places, seq))
+        return Fault(place + 1, "reordered" if moved else "inserted")
     return Fault(place + 1, "removed")
 
 
-def _stranger(lines: Sequence[Line], twins: list[int], successors: list[int]) -> int:
-    """Return which of the lines with one number the next record does not build on."""
-    named = {
-        line.prev for line in (lines[place] for place in successors) if isinstance(line, Chained)
-    }
-    genuine = [
-        place
-        for place in twins
-        if isinstance(line := lines[place], Chained) and line.sha256 in named
-    ]
+def _stranger(lines: Sequence[Line], places: Mapping[int, list[int]], seq: int) -> int:
+    """Return which of the lines with one number its neighbours do not know."""
+    twins = places[seq]
+    genuine = _named_by_next(lines, places, seq)
+    if not genuine:
+        fitting = _fits_the_one_before(lines, places, seq)
+        genuine = fitting if len(fitting) < len(twins) else []
     others = [place for place in twins if place not in genuine[:1]]
     return others[0] if genuine else twins[-1]
 
 
-class Checkpoint(Model):
-    """Root and block roots of the first ``n_records`` records."""
-
-    format: str = "fine-tuning-audit-checkpoint-1"
-    at: str
-    n_records: int = Field(ge=0)
-    head_digest: str
-    merkle_root: str
-    block_records: int = Field(ge=1)
-    blocks: list[str] = Field(max_length=MOST_BLOCKS)
+def _named_by_next(lines: Sequence[Line], places: Mapping[int, list[int]], seq: int) -> list[int]:
+    """Return which of the lines with a number a record with the next number builds on."""
+    named = {line.prev for line in _at(lines, places, seq + 1)}
+    return [k for k, line in zip(places[seq], _at(lines, places, seq), strict=True)
+            if line.sha256 in named]  # fmt: skip
 
 
-def make_checkpoint(leaves: Sequence[bytes], head_digest: str) -> Checkpoint:
-    """Return the checkpoint of a log with these leaves."""
-    size = block_size(len(leaves))
-    blocks = block_roots(leaves, size)
-    return Checkpoint(
-        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        n_records=len(leaves),
-        head_digest=head_digest,
-        merkle_root=root_of(blocks).hex(),
-        block_records=size,
-        blocks=[block.hex() for block in blocks],
-    )
+def _fits_the_one_before(
+    lines: Sequence[Line], places: Mapping[int, list[int]], seq: int
+) -> list[int]:
+    """Return which of the lines with a number build on a record with the number before."""
+    before = {line.sha256 for line in _at(lines, places, seq - 1)}
+    before |= {FIRST_PREV} if seq == 1 else set()
+    return [k for k, line in zip(places[seq], _at(lines, places, seq), strict=True)
+            if line.prev in before]  # fmt: skip
 
 
-def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all."""
-    write_json(path, checkpoint.model_dump())
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and check that its root follows from its blocks.
-
-    Raises:
-        BadInputError: The file is not a checkpoint.
-    """
-    try:
-        checkpoint = Checkpoint.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        blocks = [bytes.fromhex(block) for block in checkpoint.blocks]
-    except ValueError as error:
-        raise _not_one(path, type(error).__name__) from error
-    if root_of(blocks).hex() != checkpoint.merkle_root:
-        raise _not_one(path, "its root does not follow from its blocks")
-    if len(blocks) != -(-checkpoint.n_records // checkpoint.block_records):
-        raise _not_one(path, "it holds another number of blocks than its records need")
-    return checkpoint
-
-
-def _not_one(path: Path, reason: str) -> BadInputError:
-    return BadInputError(
-        "checkpoint",
-        f"{str(path)!r} is not a checkpoint ({reason})",
-        "a file that verify_audit_log wrote with write_checkpoint",
-        "Name another file, or leave checkpoint out",
-    )
+def _at(lines: Sequence[Line], places: Mapping[int, list[int]], seq: int) -> list[Chained]:
+    found = (lines[place] for place in places.get(seq, ()))
+    return [line for line in found if isinstance(line, Chained)]
 
 
 def first_difference(leaves: Sequence[bytes], checkpoint: Checkpoint) -> int | None:
@@ -204,8 +169,8 @@ def first_difference(leaves: Sequence[bytes], checkpoint: Checkpoint) -> int | N
     blocks = block_roots(now, checkpoint.block_records)
     for number, (current, stated) in enumerate(zip(blocks, checkpoint.blocks, strict=False)):
         if current.hex() != stated:
-            last_is_cut = number == len(blocks) - 1 and len(now) < checkpoint.n_records
-            if last_is_cut and checkpoint.block_records > 1:
+            short = len(now) < checkpoint.n_records and len(now) % checkpoint.block_records
+            if short and number == len(blocks) - 1:
                 break
             return number * checkpoint.block_records + 1
     return None
@@ -261,6 +226,8 @@ def fault_of(log: Log, kept: Checkpoint | None) -> Fault | None:
 def _against(log: Log, kept: Checkpoint, fault: Fault | None) -> Fault | None:
     """Compare with a checkpoint: it can show a fault, and say more about one that shows itself."""
     total = len(log.lines)
+    if kept.block_records == 1:
+        return _exactly(log.leaves, [bytes.fromhex(block) for block in kept.blocks], fault)
     if fault is not None:
         # the last line alone cannot say whether it replaced a record; the count of records can
         made_up = fault.kind == "inserted" and fault.first_bad == total <= kept.n_records
@@ -269,3 +236,29 @@ def _against(log: Log, kept: Checkpoint, fault: Fault | None) -> Fault | None:
     if different is not None:
         return Fault(different, "edited")
     return Fault(total + 1, "truncated") if total < kept.n_records else None
+
+
+def _exactly(now: Sequence[bytes], was: Sequence[bytes], chain: Fault | None) -> Fault | None:
+    """Return the first fault where every single record is known.
+
+    Args:
+        now: Leaves of the log as it is.
+        was: Leaves that the checkpoint covers.
+        chain: What the log says of itself; it decides where a line was never in the checkpoint.
+    """
+    pairs = enumerate(zip(now, was, strict=False))
+    place = next((k for k, (one, other) in pairs if one != other), None)
+    if place is None:
+        if chain is None:
+            return Fault(len(now) + 1, "truncated") if len(now) < len(was) else None
+        proven = min(len(now), len(was))  # these records are as they were
+        return Fault(max(chain.first_bad, proven + 1), chain.kind)
+    here, later = now[place], was[place] in now[place + 1 :]
+    guess = chain.kind if chain is not None and chain.first_bad == place + 1 else "edited"
+    if here in was[place + 1 :]:  # a record that belongs further down: moved, or copied
+        alone = now.count(here) == 1
+        kinds: tuple[Kind, Kind] = ("reordered", "removed") if alone else ("inserted", "edited")
+        return Fault(place + 1, kinds[0] if later else kinds[1])
+    if later:
+        return Fault(place + 1, guess if guess == "reordered" else "inserted")
+    return Fault(place + 1, guess if guess == "removed" else "edited")

@@ -11,13 +11,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from finetuning.audit import AuditVerification, verify_audit_log
+from finetuning.audit import AuditState, AuditVerification, verify_audit_log
 from finetuning.pii import PiiFinding, PiiScan, scan_pii
 from finetuning.providers import ProviderId, Tuning
 from finetuning.records import Json, Model, NextCall, ToolResult, page
 
 __all__ = [
     "Attestation",
+    "AuditState",
     "AuditVerification",
     "ComplianceReport",
     "Gate",
@@ -139,16 +140,6 @@ class Memorisation(Model, defer_build=True):
     auc: float | None = Field(default=None, description="Chance that a training row looks known.")
     auc_ci95: list[float] | None = None
     plan: str = Field(description="What to do next to measure it.")
-
-
-class AuditState(Model, defer_build=True):
-    """The audit log as it was when the report was written."""
-
-    valid: bool | None = Field(description="Null: there is no log yet.")
-    n_records: int
-    head_digest: str | None
-    kind: str | None = None
-    mentions: int = Field(description="Records that name the data or the run.")
 
 
 class ComplianceReport(ToolResult, defer_build=True):

@@ -86,6 +86,11 @@ class Evidence:
         """Share of the modifier threshold, 1 = at it; None where the compute is not known."""
         return None if self.flop is None else self.flop / self.compute.threshold_flop
 
+    def names(self) -> list[str]:
+        """Return the digests and ids under which the audit log speaks of data and run."""
+        known = list(self.rows.sha256.values()) if self.rows else []
+        return [*known, self.run.run_id] if self.run else known
+
     def vouched(self, claim: str) -> Attested | None:
         """Return the newest attestation of a claim, one with a file before one without."""
         found = [one for one in self.attested if claim_id(one.claim) == claim]
@@ -215,15 +220,8 @@ def _catalogue_row(base_model: str) -> ModelEntry | None:
 
 def _read_licence(base_model: str, folder: Path | None) -> Licence:
     """Return the base's licence: its own text, else the catalogue's row, else the table's."""
-    found = [
-        one
-        for one in (
-            _from_text(folder),
-            _from_catalogue(base_model),
-            _from_name(base_model),
-        )
-        if one is not None
-    ]
+    asked = (_from_text(folder), _from_catalogue(base_model), _from_name(base_model))
+    found = [one for one in asked if one is not None]
     unknown = _licence(None, "no licence text beside the base, no row in the catalogue", "none")
     return next((one for one in found if one.sure == "read"), (found or [unknown])[0])
 

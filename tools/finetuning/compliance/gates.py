@@ -7,16 +7,12 @@ with a file take its place, and then the gate says so. Nothing turns a fail into
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from finetuning import audit
-from finetuning.compliance import AS_OF, HEALTH_TYPES, SECRET_TYPES, AuditState, Gate, Status
+from finetuning.audit import AuditState
+from finetuning.compliance import AS_OF, HEALTH_TYPES, SECRET_TYPES, Gate, Status
 from finetuning.compliance.evidence import tables
 from finetuning.compliance.facts import Evidence
-from finetuning.settings import settings
-
-CHECKPOINT: Final = "audit_checkpoint.json"
 
 
 class Finding(NamedTuple):
@@ -275,19 +271,3 @@ CHECKS: Final[dict[str, Callable[[Case], Finding]]] = {
     "stays_in_cn": _stays_in("cn", "China"),
 }
 """Name in tables.toml → what looks for the evidence."""
-
-
-def read_audit(evidence: Evidence, built: Path) -> AuditState:
-    """Verify the log and leave a checkpoint of it in the folder."""
-    log = settings().audit_log
-    if not log.exists() or not log.stat().st_size:
-        return AuditState(valid=None, n_records=0, head_digest=None, mentions=0)
-    seen = audit.verify_audit_log(write_checkpoint=str(built / CHECKPOINT))
-    known = [*(evidence.rows.sha256.values() if evidence.rows else ())]
-    known += [evidence.run.run_id] if evidence.run else []
-    with log.open("rb") as stream:
-        mentions = sum(any(name.encode() in line for name in known) for line in stream)
-    return AuditState(
-        valid=seen.valid, n_records=seen.n_records, head_digest=seen.head_digest,
-        kind=seen.kind, mentions=mentions,
-    )  # fmt: skip

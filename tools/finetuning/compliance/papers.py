@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from finetuning import audit, pages
-from finetuning.compliance import DISCLAIMER, WHERE, AuditState, ComplianceReport, Gate, Language
+from finetuning.compliance import DISCLAIMER, WHERE, ComplianceReport, Gate, Language
 from finetuning.compliance.evidence import Rows, tables
 from finetuning.compliance.facts import Evidence
-from finetuning.compliance.gates import Case, judge, read_audit
+from finetuning.compliance.gates import Case, judge
 from finetuning.errors import BadInputError
 from finetuning.files import new_output_folder, whole_folder, write_json, write_text
 from finetuning.records import Json
@@ -43,7 +43,7 @@ def write_folder(evidence: Evidence) -> ComplianceReport:
         for one in evidence.attested:
             details = one.model_dump(mode="json") | {"base_model": request["base_model"]}
             audit.append("attestation", details | {"run_id": request["run_id"]})
-        log = read_audit(evidence, built)
+        log = audit.state_of_log(evidence.names(), built / "audit_checkpoint.json")
         gates = judge(Case(evidence, log))
         _write_papers(evidence, log, built)
         report = _report(evidence, log, gates)
@@ -62,7 +62,7 @@ def _new_folder(path: str | None) -> Path:
         raise BadInputError(error.where, error.what, error.expected, step) from error
 
 
-def _report(evidence: Evidence, log: AuditState, gates: list[Gate]) -> ComplianceReport:
+def _report(evidence: Evidence, log: audit.AuditState, gates: list[Gate]) -> ComplianceReport:
     counts = Counter(gate.status for gate in gates)
     rows, share = evidence.rows, evidence.share
     return ComplianceReport(
@@ -85,7 +85,7 @@ def _name(evidence: Evidence) -> str:
     return f"{base}-{run.run_id}" if run else f"{base}-tuned"
 
 
-def _write_papers(evidence: Evidence, log: AuditState, built: Path) -> None:
+def _write_papers(evidence: Evidence, log: audit.AuditState, built: Path) -> None:
     write_text(built / "model_card.md", model_card(evidence))
     write_json(built / "bom.cdx.json", bill_of_materials(evidence))
     if evidence.rows:
