@@ -11,7 +11,6 @@ from __future__ import annotations
 import bisect
 import functools
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, get_args
@@ -19,18 +18,15 @@ from typing import Any, Final, get_args
 from finetuning.errors import UnknownNameError, require
 from finetuning.pii import DetectorName, RedactMode, Span, check_types, settle, tag
 from finetuning.pii.rules import (
-    Readings,
     Rule,
-    alternations,
-    frame_of,
     is_json_container,
-    matches,
     readings_of,
 )
 from finetuning.pii.rules.contact import ADDRESS_RULES, PHONE_RULES
 from finetuning.pii.rules.numbers import BANK_RULES, NATIONAL_RULES, RECORD_RULES
 from finetuning.pii.rules.online import EMAIL_RULES, NETWORK_RULES, PASSWORD_RULES, SECRET_RULES
 from finetuning.pii.rules.people import BIRTH_RULES, NAME_RULES
+from finetuning.pii.triggers import Triggers, blocks
 
 RULES: Final[tuple[Rule, ...]] = (
     *SECRET_RULES,
@@ -48,14 +44,10 @@ RULES: Final[tuple[Rule, ...]] = (
 """Every rule of the fast detector."""
 
 _SMALL_BATCH: Final = 64_000
-"""Code points below which loading polars (0.4 s on 2 cores) costs more than it saves."""
+"""Code points below which compiling the triggers costs more than it saves."""
 
-_SAMPLE, _DENSE = 200, 0.25
-"""Texts looked at first; where an alternation matches more of them than this share, it is skipped:
-an alternation takes as long as all its triggers together (measured 2026-11-20)."""
-
-_TINY_BATCH: Final = 8_000
-"""Code points below which a search with polars, once it is loaded, costs more than it saves."""
+_TINY_BATCH: Final = 300
+"""Code points below which matching triggers, once they are compiled, costs more than it saves."""
 
 
 def find_personal_data(
@@ -72,7 +64,7 @@ def find_personal_data(
         detector: ``fast`` (this package), ``scrubadub`` or ``presidio`` (extra ``pii``).
 
     Returns:
-        For each text its spans, in order and without overlap.
+        For each text its spans, in order and without overlap; texts without any share one list.
 
     Raises:
         UnknownNameError: A type or detector is not known.
@@ -81,53 +73,54 @@ def find_personal_data(
     wanted = check_types(types, where="find_personal_data")
     if detector not in get_args(DetectorName):
         raise UnknownNameError("find_personal_data", "detector", detector, get_args(DetectorName))
-    found: list[list[Span]] = [[] for _ in texts]
-    if detector == "fast":
-        _search(readings_of(texts), wanted, found)
-    else:
+    found: dict[int, list[Span]] = {}
+    if detector != "fast":
         _search_with(detector, texts, wanted, found)
-    return [settle(spans) if spans else spans for spans in found]
+    else:
+        rules, start = _rules_of(wanted), 0
+        for block in blocks(texts):
+            _search(block, start, rules, found)
+            start += len(block)
+    empty: list[Span] = []
+    result = [empty] * len(texts)
+    for number, spans in found.items():
+        result[number] = settle(spans)
+    return result
 
 
-def _search(readings: Readings, wanted: frozenset[str], found: list[list[Span]]) -> None:
-    rules = [rule for rule in RULES if rule.type in wanted]
-    small = _TINY_BATCH if "polars" in sys.modules else _SMALL_BATCH
-    if sum(map(len, readings.texts)) < small:
-        every = range(len(readings.texts))
+def _search(
+    texts: Sequence[str], start: int, rules: tuple[Rule, ...], found: dict[int, list[Span]]
+) -> None:
+    numbers, read, places = readings_of(texts)
+    small = _TINY_BATCH if rules in _compiled else _SMALL_BATCH
+    if sum(map(len, read)) < small:
+        every = range(len(read))
         pairs: Iterable[tuple[Rule, Iterable[int]]] = ((rule, every) for rule in rules)
     else:
-        pairs = _triggered(rules, readings.texts)
-    numbers, texts, places = readings
+        if rules not in _compiled:
+            _compiled[rules] = Triggers(rules)
+        pairs = _compiled[rules].find(read)
     for rule, candidates in pairs:
         type_, finditer, accept = rule.type, rule.pattern.finditer, rule.accept
         for candidate in candidates:
-            for match in finditer(texts[candidate]):
+            for match in finditer(read[candidate]):
                 place = accept(match)
                 if place is None:
                     continue
-                start, end, sure = place
-                moved = places[candidate]
+                first, end, sure = place
+                moved = places.get(candidate)
                 if moved is not None:
-                    start, end = moved[start], moved[end]
-                found[numbers[candidate]].append(Span(start, end, type_, sure))
+                    first, end = moved[first], moved[end]
+                number = start + numbers[candidate]
+                found.setdefault(number, []).append(Span(first, end, type_, sure))
 
 
-def _triggered(rules: list[Rule], texts: list[str]) -> Iterator[tuple[Rule, list[int]]]:
-    """Yield rules with the numbers of the texts that their trigger matches.
+_compiled: dict[tuple[Rule, ...], Triggers] = {}
 
-    Alternations of a few triggers each drop the texts that hold nothing (ordinary chat: most of
-    them); only the others are matched against these triggers one by one. One alternation of all
-    would outgrow the cache of its automaton: 14 times slower on chat rows (measured 2026-11).
-    """
-    frame = frame_of(texts)
-    sample = frame.gather_every(max(1, len(texts) // _SAMPLE))
-    for anything, by_trigger in alternations(rules):
-        dense = len(sample.filter(matches(anything))) > len(sample) * _DENSE
-        survivors = frame if dense else frame.filter(matches(anything))
-        for trigger, same in by_trigger.items() if len(survivors) else ():
-            matched = survivors.filter(matches(trigger))["index"].to_list()
-            for one in same if matched else ():
-                yield one, matched
+
+@functools.lru_cache(maxsize=64)
+def _rules_of(wanted: frozenset[str]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in RULES if rule.type in wanted)
 
 
 _SCRUBADUB: Final = {
@@ -151,12 +144,14 @@ _Search = Callable[[str], Iterator[Span]]
 
 
 def _search_with(
-    detector: str, texts: Sequence[str], wanted: frozenset[str], found: list[list[Span]]
+    detector: str, texts: Sequence[str], wanted: frozenset[str], found: dict[int, list[Span]]
 ) -> None:
     """Add the wanted spans that another library finds; its kinds we lack (URLs) are dropped."""
     search = _scrubadub() if detector == "scrubadub" else _presidio()
-    for text, into in zip(texts, found, strict=True):
-        into.extend(span for span in search(text) if span.type in wanted)
+    for number, text in enumerate(texts):
+        spans = [span for span in search(text) if span.type in wanted]
+        if spans:
+            found[number] = spans
 
 
 @functools.cache

@@ -14,14 +14,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from finetuning.pii import TYPES
-
-if TYPE_CHECKING:
-    import polars as pl
 
 Place = tuple[int, int, float]
 """Start, end and confidence of an accepted match."""
@@ -41,7 +38,11 @@ LINK: Final = (
 """What may stand between a label and its value."""
 
 
-def cued(words: str) -> tuple[str, str]:
+FIGURES: Final = r"[0-9](?:[ .\-/()\n]{0,3}[0-9]){6}[^0-9]"
+"""Gate of numbers with seven digits or more, at most three signs between two digits."""
+
+
+def cued(words: str, *, joined: bool = False) -> tuple[str, str]:
     """Return a trigger and a pattern for any of some cues, whatever their case.
 
     The pattern begins with a set of letters, which lets Python skip to the next one of them: twice
@@ -50,16 +51,19 @@ def cued(words: str) -> tuple[str, str]:
     Args:
         words: Cues separated by ``|``, as regular expressions that begin with a plain letter. One
             in Latin letters begins a word.
+        joined: It may also follow an underscore, as in ``db_password``.
     """
     every = _ALTERNATIVE.findall(words)
     rests: dict[str, list[str]] = {}
     for word in every:
         rests.setdefault("".join(sorted({word[0].lower(), word[0].upper()})), []).append(word[1:])
     either = "|".join(f"(?<=[{first}])(?i:{'|'.join(rest)})" for first, rest in rests.items())
-    pattern = rf"[{''.join(rests)}](?<![A-Za-z0-9_][A-Za-z])(?:{either})"
+    before = "A-Za-z0-9" if joined else "A-Za-z0-9_"
+    pattern = rf"[{''.join(rests)}](?<![{before}][A-Za-z])(?:{either})"
     latin = "|".join(word for word in every if word[0].isascii())
     others = [f"(?i:{word})" for word in every if not word[0].isascii()]
-    return "|".join([rf"(?i:\b(?:{latin}))", *others]), pattern
+    start = "" if joined else r"\b"
+    return "|".join([rf"(?i:{start}(?:{latin}))", *others]), pattern
 
 
 _ALTERNATIVE: Final = re.compile(r"(?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^]]*\]|[^|([])+")
@@ -72,38 +76,41 @@ class Rule:
 
     Attributes:
         type: Personal-data type that an accepted match is reported as.
-        trigger: Regular expression that must match somewhere in the text for ``pattern`` to be
-            tried. It is read by Python and by Rust, so it holds no look-around and no
-            back-reference.
+        triggers: Regular expressions; one must match somewhere in the text for ``pattern`` to be
+            tried. Hyperscan reads them, so they hold no look-around and no back-reference.
         pattern: Pattern of a candidate; group 1, where it has one, is the value.
         accept: Decides on a match: place and confidence, or None.
+        gate: Cheaper trigger, shared by rules, that any such text matches too; "" for none.
     """
 
     type: str
-    trigger: str
+    triggers: tuple[str, ...]
     pattern: re.Pattern[str]
     accept: Accept
+    gate: str = ""
 
 
 def rule(
     type_: str,
-    trigger: str,
+    trigger: str | tuple[str, ...],
     pattern: str,
     confidence: float = 0.9,
     *,
     check: Callable[[str], bool] | None = None,
     accept: Accept | None = None,
+    gate: str = "",
     flags: int = 0,
 ) -> Rule:
     """Build a rule whose value is group 1 (or the whole match) at a fixed confidence.
 
     Args:
         type_: Personal-data type.
-        trigger: See :class:`Rule`.
+        trigger: One, or several; see :class:`Rule`.
         pattern: Compiled with ``re.ASCII`` and ``flags``.
         confidence: 0..1, reported for every accepted match.
         check: Says whether the matched value counts (a checksum, say); None accepts all.
         accept: Replaces the whole decision, where place or confidence depend on the match.
+        gate: See :class:`Rule`.
         flags: Further flags of :mod:`re`.
     """
     compiled = re.compile(pattern, re.ASCII | flags)
@@ -114,7 +121,8 @@ def rule(
             return None
         return match.start(group), match.end(group), confidence
 
-    return Rule(type_, trigger, compiled, accept or default)
+    triggers = (trigger,) if isinstance(trigger, str) else trigger
+    return Rule(type_, triggers, compiled, accept or default, gate)
 
 
 _NO_DIGIT: Final = re.compile(r"[^0-9]+")
@@ -130,24 +138,29 @@ TAG: Final = re.compile(r"\[(?:" + "|".join(t.upper() for t in TYPES) + r")(?:_[
 
 
 class Readings(NamedTuple):
-    """Every reading of a batch of texts, as three columns.
+    """Every reading of a batch of texts, as columns: first one of each text, then the others.
 
     Attributes:
         numbers: Number of the text that each reading is of.
         texts: What the rules read.
-        places: Original position of each code point of a reading and of its end, or None where
-            the two agree.
+        places: By number of the reading, original position of each of its code points and of its
+            end, where they are not the same.
     """
 
     numbers: list[int]
     texts: list[str]
-    places: list[list[int] | None]
+    places: dict[int, list[int]]
 
-    def add(self, number: int, text: str, places: list[int] | None) -> None:
-        """Add one reading."""
-        self.numbers.append(number)
-        self.texts.append(text)
-        self.places.append(places)
+    def put(self, number: int, text: str, places: list[int] | None, *, first: bool) -> None:
+        """Set the first reading of a text, or add another one."""
+        if first:
+            at, self.texts[number] = number, text
+        else:
+            at = len(self.texts)
+            self.numbers.append(number)
+            self.texts.append(text)
+        if places is not None:
+            self.places[at] = places
 
 
 def _look_alikes() -> dict[int, str]:
@@ -162,23 +175,15 @@ def _look_alikes() -> dict[int, str]:
 
 _TABLE: Final = _look_alikes()
 # The Chinese colon and brackets are ordinary there: alone they are no reason to translate.
-_NEEDS_TABLE: Final = re.compile(
-    "[" + "".join(map(chr, _TABLE.keys() - set(map(ord, "：；（）")))) + "]"
-)
+_NEEDS_TABLE: Final = frozenset(map(chr, _TABLE)) - frozenset("：；（）")
+_ODD: Final = re.compile(r"[^\x00-\x7f]+")
 _INVISIBLE: Final = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 _ESCAPE: Final = re.compile(rf"\\(?:u[0-9a-fA-F]{{4}}|[\"\\/bfnrt])|[{_INVISIBLE}]+")
 # Cyrillic and Greek letters that look like Latin ones, read so in words that mix the scripts.
-_TWINS: Final = str.maketrans(
-    "асеорхуіѕјАВСЕНКМОРТХІЅЈοανρΑΒΕΖΗΙΚΜΝΟΡΤΧ", "aceopxyisjABCEHKMOPTXISJoavpABEZHIKMNOPTX"
-)
+_TWINS: Final = "асеорхуіѕјАВСЕНКМОРТХІЅЈοανρΑΒΕΖΗΙΚΜΝΟΡΤΧ"
+_TWIN_TABLE: Final = str.maketrans(_TWINS, "aceopxyisjABCEHKMOPTXISJoavpABEZHIKMNOPTX")
 _MIXED: Final = re.compile("[A-Za-z0-9@.][\u0370-\u052f]|[\u0370-\u052f][A-Za-z0-9@]")
 _SIMPLE: Final = {"b": " ", "f": " ", "n": "\n", "r": "\r", "t": "\t"}
-_ALTERNATIVES: Final = 16
-"""Triggers in one alternation; one of all 66 would be 14 times slower (measured 2026-11)."""
-
-_LONG: Final = 900
-"""A trigger with more characters, as of lists of names, is no part of an alternation."""
-
 _DEEPEST: Final = 3
 """JSON inside JSON inside JSON: escapes are decoded this many times."""
 
@@ -197,11 +202,13 @@ def is_json_container(text: str) -> bool:
 
 def plain(text: str) -> str:
     """Return the text with look-alikes replaced and tags blanked, code point for code point."""
+    return _plain(text, frozenset(text))
+
+
+def _plain(text: str, odd: frozenset[str]) -> str:
     if "[" in text and "]" in text:
         text = TAG.sub(lambda match: "\0" * len(match.group()), text)
-    if not text.isascii() and _NEEDS_TABLE.search(text):
-        text = text.translate(_TABLE)
-    return text
+    return text if odd.isdisjoint(_NEEDS_TABLE) else text.translate(_TABLE)
 
 
 def _decode(text: str, places: list[int] | None) -> tuple[str, list[int]] | None:
@@ -235,61 +242,26 @@ def readings_of(texts: Sequence[str]) -> Readings:
     A text that is JSON itself is read decoded only (its raw escapes are syntax, not text); any
     other text with backslashes or invisible signs is read both ways, as are words of two scripts.
     """
-    readings = Readings([], [], [])
+    readings = Readings(list(range(len(texts))), list(texts), {})
     for number, original in enumerate(texts):
-        simple = original.isascii() and "[" not in original
-        text = original if simple else plain(original)
-        if "\\" not in text and (simple or _ESCAPE.search(text) is None):
-            readings.add(number, text, None)
-        else:
-            _add_decoded(readings, number, original, text)
-        if not simple and _MIXED.search(text):
-            readings.add(number, text.translate(_TWINS), None)
+        if not original.isascii() or "[" in original or "\\" in original:
+            _read(readings, number, original)
     return readings
 
 
-def _add_decoded(readings: Readings, number: int, original: str, text: str) -> None:
-    decoded = _decode(text, None)
-    if decoded is None or not is_json_container(original):
-        readings.add(number, text, None)
+def _read(readings: Readings, number: int, original: str) -> None:
+    odd = frozenset[str]() if original.isascii() else frozenset("".join(_ODD.findall(original)))
+    text = _plain(original, odd)
+    hidden = "\\" in text or not odd.isdisjoint(_INVISIBLE)
+    decoded = _decode(text, None) if hidden else None
+    first = decoded is None or not is_json_container(original)
+    if first:
+        readings.put(number, text, None, first=True)
     for _ in range(_DEEPEST):
         if decoded is None:
             break
-        readings.add(number, plain(decoded[0]), decoded[1])
+        readings.put(number, plain(decoded[0]), decoded[1], first=not first)
+        first = True
         decoded = _decode(*decoded)
-
-
-def alternations(rules: Sequence[Rule]) -> Iterator[tuple[str, dict[str, list[Rule]]]]:
-    """Yield patterns that match where one of a few triggers does, and the rules of each."""
-    by_trigger: dict[str, list[Rule]] = {}
-    for one in rules:
-        by_trigger.setdefault(_rust(one.trigger), []).append(one)
-    short = [trigger for trigger in by_trigger if len(trigger) <= _LONG]
-    groups = [short[at : at + _ALTERNATIVES] for at in range(0, len(short), _ALTERNATIVES)]
-    for chosen in groups + [[trigger] for trigger in by_trigger if len(trigger) > _LONG]:
-        anything = "|".join(f"(?:{trigger})" for trigger in chosen)
-        yield anything, {trigger: by_trigger[trigger] for trigger in chosen}
-
-
-def frame_of(texts: list[str]) -> pl.DataFrame:
-    """Return texts as a column, numbered, for :func:`matches`."""
-    import polars as pl
-
-    try:
-        column = pl.Series("text", texts, dtype=pl.String)
-    except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form; positions do not matter here
-        valid = [text.encode("utf-8", "replace").decode() for text in texts]
-        column = pl.Series("text", valid, dtype=pl.String)
-    return column.to_frame().with_row_index()
-
-
-def matches(pattern: str) -> pl.Expr:
-    """Return the condition that a text matches a trigger or an alternation of triggers."""
-    import polars as pl
-
-    return pl.col("text").str.contains(pattern)
-
-
-def _rust(trigger: str) -> str:
-    """Make word boundaries ASCII, as the patterns have them; Unicode ones cost Rust its DFA."""
-    return trigger.replace(r"\b", r"(?-u:\b)")
+    if not odd.isdisjoint(_TWINS) and _MIXED.search(text):
+        readings.put(number, text.translate(_TWIN_TABLE), None, first=False)

@@ -6,7 +6,7 @@ import functools
 import re
 from typing import Any, Final
 
-from finetuning.pii.rules import RIGHT, Accept, Place, Rule, cued, digits_of, rule
+from finetuning.pii.rules import FIGURES, RIGHT, Accept, Place, Rule, cued, digits_of, rule
 from finetuning.pii.rules.numbers import is_other
 
 _DATE_SHAPE: Final = re.compile(
@@ -134,7 +134,7 @@ def _bare(match: re.Match[str]) -> Place | None:
 _BEFORE: Final = r"(?<![A-Za-z0-9_+/#=.-])"
 _AFTER: Final = r"(?![A-Za-z0-9_]|[.-]\d|/\d)"
 _PLUS_TRIGGER: Final = r"(?:\+|\b00)[ ]?\(?[1-9]"
-_GROUPS_TRIGGER: Final = r"0[0-9]{1,5}\)?[ .\-/\n]{1,2}[0-9]{2,8}|0[1-9][0-9]{8}"
+_GROUPS_TRIGGER: Final = r"0[0-9]{1,5}\)?[ .\-/\n]{1,2}[0-9]{2}|0[1-9][0-9]{8}"
 _CUE_TRIGGER, _CUE = cued(
     r"telephone|phone|tel\b|mobile|cell|fax|whats ?app|sms\b|call\b|text me|text\b|reach me|dial\b|"
     r"number is|ring me|handy|rufnummer|rückruf|rufen|mobil|téléphone|tél\b|portable|appele|"
@@ -169,22 +169,25 @@ PHONE_RULES: Final[tuple[Rule, ...]] = (
         accept=_international),
     rule("phone", r"[0-9]{3}[-. )]{1,2}[0-9]{3}[-. ][0-9]{4}",
         rf"{_BEFORE}(?:1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-. ])[2-9]\d\d[-. ]\d{{4}}{_AFTER}",
-        accept=_nanp),
+        accept=_nanp, gate=FIGURES),
     rule("phone", _GROUPS_TRIGGER,
         r"[(0](?<![A-Za-z0-9_+/#=.-][(0])(?:(?<=0)|0)(?:\d{1,5}\)?(?:[ .\-/\n]{1,2}\d{2,8}){1,5}"
-        rf"|[1-9]\d{{8,9}}){_AFTER}", accept=_trunk_zero),
+        rf"|[1-9]\d{{8,9}}){_AFTER}", accept=_trunk_zero,
+        gate=FIGURES),
     rule("phone", r"1[3-9][0-9][ \n-]{0,2}[0-9]{4}[ \n-]{0,2}[0-9]{4}",
-        rf"{_BEFORE}1[3-9]\d[ \n-]{{0,2}}\d{{4}}[ \n-]{{0,2}}\d{{4}}{_AFTER}", accept=_bare),
-    rule("phone", r"[6-9][0-9]{4}[ -][0-9]{5}", rf"{_BEFORE}[6-9]\d{{4}}[ -]\d{{5}}{_AFTER}", 0.75),
+        rf"{_BEFORE}1[3-9]\d[ \n-]{{0,2}}\d{{4}}[ \n-]{{0,2}}\d{{4}}{_AFTER}", accept=_bare,
+        gate=FIGURES),
+    rule("phone", r"[6-9][0-9]{4}[ -][0-9]{5}", rf"{_BEFORE}[6-9]\d{{4}}[ -]\d{{5}}{_AFTER}", 0.75,
+        gate=FIGURES),
     rule("phone", r"[0-9]{2}\)? ?9?[0-9]{4}-[0-9]{4}",
-        rf"{_BEFORE}(?:\([1-9]\d\) ?|[1-9]\d )9?\d{{4}}-\d{{4}}{_AFTER}", 0.85),
-    rule("phone", r"[0-9]{2,3}[ -][0-9]{2,4}[ -][0-9]{2,4}",
+        rf"{_BEFORE}(?:\([1-9]\d\) ?|[1-9]\d )9?\d{{4}}-\d{{4}}{_AFTER}", 0.85, gate=FIGURES),
+    rule("phone", r"[0-9]{2}[ -][0-9]{2,3}[ -][0-9]{2}",
         rf"{_BEFORE}(?:[679]\d\d([ -])(?:\d\d\1\d\d\1\d\d|\d{{3}}\1\d{{3}})"
         rf"|3\d\d([ -])\d{{3}}\2\d{{3,4}}|9\d \d{{3}} \d\d \d\d){_AFTER}",
-        accept=_valid_in("ES", "IT")),
-    rule("phone", rf"(?:{_CUE_TRIGGER})[^0-9\n]{{0,25}}[0-9]",
+        accept=_valid_in("ES", "IT"), gate=FIGURES),
+    rule("phone", _CUE_TRIGGER,
         r"[+(0-9](?<![A-Za-z0-9_-].)(?:(?<=\+)\(?\d|(?<=\()\d|(?<=\d))(?:[ .\-/()\n]{0,2}\d){6,14}"
-        rf"{_AFTER}", accept=_after_cue),
+        rf"{_AFTER}", accept=_after_cue, gate=FIGURES),
 )
 # fmt: on
 

@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from finetuning.pii.rules import (
+    FIGURES,
     LEFT,
     LINK,
     RIGHT,
@@ -42,8 +43,8 @@ _AFTER: Final = r"(?![A-Za-z0-9_]|[-.]\d| \d{4}(?!\d))"
 
 def _accept_iban(match: re.Match[str]) -> Place | None:
     """Cut the candidate to the length of its country, then check mod 97."""
-    start = match.start()
-    value = match.string[start] + match.group(1)
+    start = match.start() - 2
+    value = match.string[start : start + 3] + match.group(1)
     length = checks.iban_length(value)
     places = [place for place, character in enumerate(value) if character not in " -\n"]
     if length is None or len(places) < length:
@@ -102,14 +103,14 @@ _LINK_WORDS: Final = r"(?:umber|um|o\.?|r\.?)?(?: hat die Nummer)?"
 # fmt: off
 BANK_RULES: Final[tuple[Rule, ...]] = (
     rule("credit_card",
-        r"[0-9]{4}[ \n-]{0,2}[0-9]{4}[ \n-]{0,2}[0-9]{4}|"
-        r"[0-9]{4}[ \n-]{1,2}[0-9]{6}[ \n-]{1,2}[0-9]{4}",
+        r"[0-9](?:[ \n-]{0,2}[0-9]){12}[^0-9]",
         r"\d(?<![A-Za-z0-9_.-]\d)(?:\d{12,18}|"
         r"\d{3}[ \n-]\d{4}(?:[ \n-]{1,2}\d{4}){2}(?:[ -]\d{1,3})?"
-        r"|\d{3}[ \n-]{1,2}\d{6}[ \n-]{1,2}\d{4,5})(?![A-Za-z0-9_]|[-.]\d)", accept=_accept_card),
-    rule("iban", r"(?i)[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{3}",
-        r"[A-Za-z](?<![A-Za-z0-9_][A-Za-z])"
-        r"(?=([A-Za-z]\d{2}(?:[ \n-]?[A-Za-z0-9]){11,30}))", accept=_accept_iban),
+        r"|\d{3}[ \n-]{1,2}\d{6}[ \n-]{1,2}\d{4,5})(?![A-Za-z0-9_]|[-.]\d)", accept=_accept_card,
+        gate=FIGURES),
+    rule("iban", r"(?i)\b[A-Z]{2}[0-9]{2}[ \n-]?[A-Z0-9]{4}[ \n-]?[A-Z0-9]{3}",
+        r"\d(?<=[A-Za-z]{2}\d)(?<![A-Za-z0-9_][A-Za-z]{2}\d)"
+        r"(?=(\d(?:[ \n-]?[A-Za-z0-9]){11,30}))", accept=_accept_iban),
     rule("bank_account", _ACCOUNT,
         rf"{_ACCOUNT_CUE}{_LINK_WORDS}[号-]?{LINK}(\d(?:[ -]?\d){{5,19}}){RIGHT}", 0.85),
     rule("bank_account", r"(?i)routing|\baba\b",
@@ -137,12 +138,12 @@ _NINO_BAD: Final = ("BG", "GB", "NK", "KN", "TN", "NT", "ZZ")
 # fmt: off
 NATIONAL_RULES: Final[tuple[Rule, ...]] = (
     rule("us_ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}", rf"{_BEFORE}[0-8]\d\d-\d\d-\d{{4}}{_AFTER}", 0.9,
-        check=checks.is_ssn),
+        check=checks.is_ssn, gate=FIGURES),
     rule("us_ssn", rf"(?i){_SSN_CUE}",
         _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
         accept=lambda match: None if match.group(1)[0] == "9" else _nine_digits(match)),
     rule("us_itin", r"9[0-9]{2}-[0-9]{2}-[0-9]{4}", rf"{_BEFORE}9\d\d-\d\d-\d{{4}}{_AFTER}", 0.9,
-        check=checks.is_itin),
+        check=checks.is_itin, gate=FIGURES),
     rule("us_itin", rf"(?i){_SSN_CUE}",
         _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
         accept=lambda match: _nine_digits(match) if match.group(1)[0] == "9" else None),
@@ -154,7 +155,8 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         r"(?:[ \t]{0,2}(?:is|:|#|=)){0,2}[ \t]{0,3}"
         rf"((?i:[A-Z]{{2}} ?\d\d ?\d\d ?\d\d ?[A-D])){RIGHT}", 0.95),
     rule("br_cpf", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}",
-        rf"{_BEFORE}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_AFTER}", 0.98, check=checks.is_cpf),
+        rf"{_BEFORE}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_AFTER}", 0.98, check=checks.is_cpf,
+        gate=FIGURES),
     rule("br_cpf", r"(?i)\bcpf\b",
         _cued(r"\bcpf\b", rf"(\d{{3}}[. ]?\d{{3}}[. ]?\d{{3}}[- ]?\d\d){RIGHT}"), 0.95,
         check=checks.is_cpf),
@@ -162,13 +164,13 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         r"(?<![A-Za-z0-9_.-])(?<!\d )[2-9]\d{3}([ -])\d{4}\1\d{4}(?![A-Za-z0-9_]|[ -]\d)",
         accept=lambda match: (
         (match.start(), match.end(), 0.85) if checks.is_aadhaar(match.group()) else None
-        )),
+        ), gate=FIGURES),
     rule("in_aadhaar", r"(?i)aadh?aa?r|uidai|आधार",
         _cued(r"aadh?aa?r|uidai|आधार", rf"([2-9]\d{{3}}[ -]?\d{{4}}[ -]?\d{{4}}){RIGHT}"), 0.97,
         check=checks.is_aadhaar),
     rule("cn_resident_id", r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]",
         rf"{LEFT}[1-9]\d{{5}}(?:19|20)\d\d(?:0[1-9]|1[0-2])\d{{5}}[\dXx]{RIGHT}", 0.98,
-        check=checks.is_cn_resident_id),
+        check=checks.is_cn_resident_id, gate=FIGURES),
 )
 # fmt: on
 

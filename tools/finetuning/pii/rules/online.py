@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any, Final
 
-from finetuning.pii.rules import LEFT, RIGHT, Place, Rule, rule
+from finetuning.pii.rules import LEFT, RIGHT, Place, Rule, cued, rule
 
 _FILE_ENDINGS: Final = frozenset(
     "png jpg jpeg gif svg webp ico css js ts py java html htm json xml yaml yml toml md txt zip "
@@ -100,7 +100,7 @@ NETWORK_RULES: Final[tuple[Rule, ...]] = (
     rule("ip_v4", r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
         rf"(?<![A-Za-z0-9_.])(?:{_OCTET}\.){{3}}{_OCTET}(?![A-Za-z0-9_]|\.\d)",
         accept=_accept_ip_v4),
-    rule("ip_v6", r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{1,36}",
+    rule("ip_v6", r":[0-9A-Fa-f]{0,4}:",
         r"(?<![A-Za-z0-9_:.])(?=[0-9A-Fa-f]{0,4}:)"
         r"[0-9A-Fa-f:]{3,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![A-Za-z0-9_:])", 0.95, check=_is_ip_v6),
     rule("mac", r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]",
@@ -197,6 +197,19 @@ _DB_SCHEMES: Final = (
 )
 _ADDRESS_TAIL: Final = r"[^\s\0\"'<>`]{0,500}"
 
+_KEY_NAME: Final = r"[ _-]?(?:access[ _-]?)?(?:key|secret|token)(?:[ _-]?(?:id|key))?"
+_, _KEY_CUE = cued(
+    "|".join(
+        owner + _KEY_NAME
+        for owner in (
+            "api access secret private account auth client encryption signing aws app service "
+            "refresh bearer session"
+        ).split()
+    )
+    + "|s(?<!_.)ecret|t(?<!_.)oken|密钥|令牌|b(?<!_.)earer",
+    joined=True,
+)
+
 # fmt: off
 SECRET_RULES: Final[tuple[Rule, ...]] = (
     rule("private_key", r"-----BEGIN [A-Z ]*PRIVATE KEY",
@@ -213,9 +226,7 @@ SECRET_RULES: Final[tuple[Rule, ...]] = (
     rule("api_key", r"[0-9]{8}:[A-Za-z0-9_-]{30}",
         r"(?<![A-Za-z0-9:])\d{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])", accept=_accept_key),
     rule("api_key", r"(?i)key|secret|token|bearer|密钥|令牌",
-        r"(?i:\b(?:[a-z]{0,20}[_-])?(?:api|access|secret|private|account|auth|client|encryption|"
-        r"signing|aws|app|service|refresh|bearer|session)[ _-]?(?:access[ _-]?)?"
-        r"(?:key|secret|token)(?:[ _-]?(?:id|key))?|\bsecret|\btoken|密钥|令牌|\bbearer)"
+        rf"{_KEY_CUE}"
         r"(?:(?<=[Bb]earer)|[\"'`]?[ \t]{0,3}(?:is\b|was\b|:=|=>|=|:|：|是|为))[ \t]{0,3}[\"'`]?"
         r"([A-Za-z0-9][A-Za-z0-9_+/=.~-]{15,300})", accept=_accept_assigned),
     rule("connection_string", r"://[^\s]*:[^\s]*@",
@@ -237,9 +248,10 @@ SECRET_RULES: Final[tuple[Rule, ...]] = (
 # fmt: on
 
 # "is" may be followed by a state ("is wrong"), so a bare word after it is not a password.
-_PASSWORD_CUE: Final = (
-    r"(?i:\b(?:[a-z]{0,20}[_-])?(?:password|passwd|passphrase|passcode|pwd|passwort|kennwort|mdp|clave|"
-    r"mot de passe|contraseña|senha|wachtwoord)\b)|密码|口令|パスワード"
+_PASSWORD, _PASSWORD_CUE = cued(
+    r"password\b|passwd\b|passphrase\b|passcode\b|pwd\b|passwort\b|kennwort\b|mdp\b|clave\b|"
+    r"mot de passe\b|contraseña\b|senha\b|wachtwoord\b|密码|口令|パスワード",
+    joined=True,
 )
 _NOT_PASSWORDS: Final = frozenset(
     "password passwd passphrase pwd user username required optional missing incorrect invalid "
@@ -273,13 +285,14 @@ def _accept_password(match: re.Match[str]) -> Place | None:
 # fmt: off
 PASSWORD_RULES: Final[tuple[Rule, ...]] = (
     rule("password",
-        rf"(?:{_PASSWORD_CUE})[\"'`]?[ \t]{{0,3}}"
+        rf"(?:{_PASSWORD})[\"'`]?[ \t]{{0,3}}"
         r"(?:[:=：＝是为]|(?i:is|was|ist|lautet|war|est|es|era|é)[ \t:]|[ \t]{0,3}[\"'`]?"
-        "[^\\s0-9\x80-\U0010ffff]{0,63}[0-9\x80-\U0010ffff])",
-        rf"(?:{_PASSWORD_CUE})[\"'`]?"
+        "[^\\s0-9\x80-\U0010ffff]*[0-9\x80-\U0010ffff])",
+        rf"{_PASSWORD_CUE}[\"'`]?"
         r"([ \t]{0,3}(?:(?i:is now|is|was|ist|lautet|war|est|es|era|é)(?=[ \t:])|:=|=>|=|:|：|是|"
         r"为)?"
-        r"[ \t]{0,3}[:=]?[ \t]{0,3}[\"'`]?)([^\s\0\"'`,，。]{4,64})", accept=_accept_password),
+        r"[ \t]{0,3}[:=]?[ \t]{0,3}[\"'`]?)([^\s\0\"'`,，。]{4,64})", accept=_accept_password,
+        gate=_PASSWORD),
     rule("password", r"(?i)\bpin\b",
         r"(?i:\bpin(?: code| number)?)(?:[ \t]{0,2}(?:is|:|=)){1,2}"
         rf"[ \t]{{0,2}}(\d{{4,8}}){RIGHT}", 0.8),

@@ -115,10 +115,11 @@ _UNMARKED: Final[dict[str, str]] = dict.fromkeys(
 )
 _CUE_WORDS: Final = "|".join(sorted((cue.replace(" ", r"\s+") for cue in _BEFORE), key=len))
 _GIVEN_ANY: Final = "|".join(sorted(checks.GIVEN | checks.AMBIGUOUS_GIVEN))
-_NAME_TRIGGER: Final = (
-    rf"(?i:\b(?:{_CUE_WORDS}))[ ]?[\"']?[,:.!=]?[ \t\n]{{0,3}}[\"'(]?{_CAP}"
-    rf"|(?:{_GIVEN_ANY})(?:['’-][^ \n]{{1,44}})? [^ \n]"
-    rf"|[^ \n] (?:{'|'.join(sorted(checks.FAMILY))})\b|[^ \n] (?:{_AFTER})"
+_NAME_TRIGGERS: Final = (
+    rf"(?i:\b(?:{_CUE_WORDS}))[ ]?[\"']?[,:.!=]?[ \t\n]{{0,3}}[\"'(]?{_CAP}",
+    rf"(?:{_GIVEN_ANY})[^a-z]",
+    rf"[^ \n] (?:{'|'.join(sorted(checks.FAMILY))})\b",
+    rf"[^ \n] (?:{_AFTER})",
 )
 
 
@@ -182,7 +183,7 @@ _HAN_END: Final = (
 
 # fmt: off
 NAME_RULES: Final[tuple[Rule, ...]] = (
-    rule("person_name", _NAME_TRIGGER, _RUN, accept=_accept_name),
+    rule("person_name", _NAME_TRIGGERS, _RUN, accept=_accept_name),
     rule("person_name",
         r"我叫|名叫|名字是|姓名|联系人|收件人|患者|病人|客户|持卡人|经办人|负责人|我是|转给|转交|"
         r"代表|同事|敬礼",

@@ -1,0 +1,151 @@
+"""Which texts a rule has to read: the triggers of all rules in a few passes over the bytes.
+
+Hyperscan (MIT, with Intel's or Vectorscan's engine) matches many expressions at once. On ordinary
+chat text it is 4 times as fast as one expression after the other over a column of texts, and it
+starts in a third of a second (measured 2026-11-20).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from finetuning.pii.rules import Rule
+
+_SEPARATOR: Final = "\x1e\n"
+"""Between two texts; the second sign ends what a trigger may run on to."""
+
+_BLOCK_CHARACTERS: Final = 1_000_000
+"""Code points in a block, or somewhat more."""
+
+_STEP: Final = 64
+
+_Group = tuple[str, ...]
+"""Expressions, one of which must match."""
+
+_WORD: Final = re.compile(r"[a-z]{3}|[^\x00-\x7f]")
+_NO_LITERAL: Final = re.compile(r"\[[^]]*\]|\\[A-Za-z]")
+
+
+def blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut texts into blocks that stay in the processor's cache from one pass to the next."""
+    start = end = size = 0
+    while end < len(texts):
+        part = texts[end : end + _STEP]
+        end += len(part)
+        size += sum(map(len, part))
+        if size > _BLOCK_CHARACTERS or end == len(texts):
+            yield texts[start:end]
+            start, size = end, 0
+
+
+class _Block:
+    """Texts one after the other as UTF-8, with the places where they end."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        import numpy as np
+
+        self.count = len(texts)
+        self.data = _SEPARATOR.join([*texts, ""]).encode("utf-8", "replace")
+        ends = np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == ord(_SEPARATOR[0]))
+        if len(ends) != self.count:  # a text holds the separator itself
+            sizes = [len(text.encode("utf-8", "replace")) + len(_SEPARATOR) for text in texts]
+            ends = np.cumsum(sizes) - len(_SEPARATOR)
+        self.ends = ends
+
+
+class _Found(NamedTuple):
+    """Pairs of a group and a text that it matches, without repetition, in order."""
+
+    bounds: list[int]
+    texts: NDArray[np.int64]
+
+    def of(self, group: int) -> NDArray[np.int64]:
+        return self.texts[self.bounds[group] : self.bounds[group + 1]]
+
+
+class _Automaton:
+    """Groups of expressions that are matched together; a group matches where one of it does."""
+
+    def __init__(self, groups: Sequence[tuple[str, ...]]) -> None:
+        import hyperscan
+
+        self.count = len(groups)
+        self._database: Any = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        pairs = [(number, one) for number, group in enumerate(groups) for one in group]
+        self._database.compile(
+            expressions=[one.encode() for _, one in pairs],
+            ids=[number for number, _ in pairs],
+            elements=len(pairs),
+            flags=[0 if one.isascii() else hyperscan.HS_FLAG_UTF8 for _, one in pairs],
+        )
+
+    def scan(self, block: _Block) -> _Found:
+        import numpy as np
+
+        hits: list[int] = []
+        add, size = hits.append, len(block.data) + 1
+
+        def note(group: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            add(group * size + end)
+
+        self._database.scan(block.data, match_event_handler=note)
+        groups, places = np.divmod(np.array(hits, dtype=np.int64), size)
+        pairs = np.unique(groups * block.count + np.searchsorted(block.ends, places - 1))
+        bounds = np.searchsorted(pairs, np.arange(self.count + 1) * block.count)
+        return _Found(bounds.tolist(), pairs % block.count)
+
+
+class Triggers:
+    """The triggers of some rules, ready to be matched."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        """Compile the triggers; those behind a gate are matched only where the gate is."""
+        gates: dict[str, dict[_Group, list[Rule]]] = {"": {}}
+        for rule in rules:
+            gates.setdefault(rule.gate, {}).setdefault(rule.triggers, []).append(rule)
+        self._direct = gates.pop("")
+        self._gated = {
+            gate: (_Automaton(list(groups)), list(groups.values()))
+            for gate, groups in gates.items()
+        }
+        first = [*self._direct, *((gate,) for gate in gates)]
+        # words and figures apart: together they take 1.3 times as long
+        parts = [[one for one in first if _is_word(one[0]) is kind] for kind in (True, False)]
+        self._first = [(_Automaton(part), part) for part in parts if part]
+
+    def find(self, texts: Sequence[str]) -> Iterator[tuple[Rule, list[int]]]:
+        """Yield rules with the numbers of the texts that match a trigger of theirs."""
+        for rules, numbers in self._find(texts):
+            for rule in rules:
+                yield rule, numbers
+
+    def _find(self, texts: Sequence[str]) -> Iterator[tuple[list[Rule], list[int]]]:
+        block = _Block(texts)
+        for automaton, groups in self._first:
+            found = automaton.scan(block)
+            for place, group in enumerate(groups):
+                numbers = found.of(place).tolist()
+                if numbers and group in self._direct:
+                    yield self._direct[group], numbers
+                elif numbers:
+                    yield from self._behind(group[0], texts, numbers)
+
+    def _behind(
+        self, gate: str, texts: Sequence[str], numbers: list[int]
+    ) -> Iterator[tuple[list[Rule], list[int]]]:
+        automaton, rules = self._gated[gate]
+        found = automaton.scan(_Block([texts[number] for number in numbers]))
+        for place, same in enumerate(rules):
+            matched = found.of(place)
+            if len(matched):
+                yield same, [numbers[number] for number in matched.tolist()]
+
+
+def _is_word(expression: str) -> bool:
+    return _WORD.search(_NO_LITERAL.sub("", expression)) is not None
