@@ -91,9 +91,9 @@ def _columns_of(chats: list[list[tuple[str, str]]]) -> tuple[Any, Any]:
     import numpy as np
 
     from finetuning.data_prep.duplicates import Rows
-    from finetuning.data_prep.examples import content_of_texts
+    from finetuning.data_prep.duplicates.words import contents_of_chats
 
-    block = [content_of_texts(chat) for chat in chats]
+    block = contents_of_chats(chats)
     rank = [(len(row.answer), len(row.prompt)) for row in block]
     return Rows.of(block), np.array(rank, dtype=float)
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, cast
 
@@ -217,14 +217,19 @@ def _is_plain(turn: Message) -> bool:
     return len(turn) == 2 or (turn.keys() <= _PLAIN_KEYS and not turn.get("tool_calls"))
 
 
-def content_of_texts(turns: Iterable[tuple[str, str]], family: int = 0) -> Content:
-    """Return what a chat is compared by, given role and text of each turn; each is read once."""
+def content_of_texts(
+    turns: Iterable[tuple[str, str]], family: int = 0, spelt: Iterator[str] | None = None
+) -> Content:
+    """Return what a chat is compared by, given role and text of each turn; each is read once.
+
+    ``spelt`` is what :func:`squeeze` makes of the texts, where that is known.
+    """
     import xxhash
 
     asked, answers, whole = list[str](), list[str](), list[str]()
     squeezed_asked, squeezed_answers = list[str](), list[str]()
     for role, content in turns:
-        squeezed = squeeze(content)
+        squeezed = squeeze(content) if spelt is None else next(spelt)
         whole += (role, squeezed)
         if role == "assistant":
             answers.append(content)

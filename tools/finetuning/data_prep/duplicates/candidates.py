@@ -92,14 +92,9 @@ def _sign_block(words: Words, constant: Flags, first: int, end: int, seed: int) 
     bins = np.full((end - first, PERMUTATIONS), _EMPTY, dtype=np.uint32)
     np.minimum.at(bins.reshape(-1), places, shingles)
     signed = (bins != np.uint32(_EMPTY)).any(axis=1)
-    every = bool(signed.all())
-    filled = _borrow(bins if every else bins[signed], probes)
-    filled &= np.uint32(NO_SIGNATURE)
-    np.minimum(filled, np.uint32(NO_SIGNATURE - 1), out=filled)
-    if every:
-        return filled.astype(np.uint16)
+    filled = _borrow(bins[signed], probes) & np.uint32(NO_SIGNATURE)
     values = np.full(bins.shape, NO_SIGNATURE, dtype=np.uint16)
-    values[signed] = filled
+    values[signed] = np.minimum(filled, np.uint32(NO_SIGNATURE - 1))
     return values
 
 

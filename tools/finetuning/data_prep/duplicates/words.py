@@ -1,4 +1,4 @@
-"""Texts as arrays of word hashes."""
+"""Texts as arrays of word hashes; many texts squeezed at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.data_prep.duplicates import in_threads, spans
+from finetuning.data_prep.examples import Content, content_of_texts, squeeze
 
 if TYPE_CHECKING:
     import numpy as np
@@ -253,3 +254,28 @@ def read_words(prompts: Sequence[str], answers: Sequence[str]) -> Words:
     hashes = np.concatenate([none.astype(np.uint32), *(part[0] for part in parts)])
     lengths = np.concatenate([none, *(part[1] for part in parts)])
     return Words.of(hashes, lengths, np.concatenate([none, *(part[2] for part in parts)]))
+
+
+def _squeezed(texts: Sequence[str]) -> list[str]:
+    """Return what :func:`squeeze` makes of texts; most of them stay as they are."""
+    import numpy as np
+
+    made = [text if text.isascii() else "" for text in texts]
+    other = [place for place, text in enumerate(texts) if text and not made[place]]
+    codes = np.frombuffer(" ".join(["", *made, ""]).encode(), dtype=np.uint8)
+    white = codes <= _SPACE
+    odd = np.flatnonzero(white[1:] & (white[:-1] | (codes[1:] < _SPACE))) + 1
+    ends = np.cumsum(np.fromiter(map(len, made), dtype=np.int64, count=len(made)) + 1)
+    for place in {*np.searchsorted(ends, odd[odd <= ends[-1:].sum()]).tolist(), *other}:
+        made[place] = squeeze(texts[place])
+    return made
+
+
+def contents_of_chats(chats: Sequence[Sequence[tuple[str, str]]]) -> list[Content]:
+    """Return what chats of texts are compared by; call it for a block of many.
+
+    Args:
+        chats: Role and text of each turn of each.
+    """
+    spelt = iter(_squeezed([text for turns in chats for _, text in turns]))
+    return [content_of_texts(turns, spelt=spelt) for turns in chats]

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 from finetuning.data_prep.convert import Columns, Converter, Rejection, Unusable
 from finetuning.data_prep.duplicates import Rows
+from finetuning.data_prep.duplicates.words import contents_of_chats
 from finetuning.data_prep.examples import (
     Content,
     Example,
     Message,
     content_of,
-    content_of_texts,
     is_plain,
 )
 from finetuning.data_prep.preparation import Options
@@ -98,6 +98,11 @@ class _Draft:
             {"role": role, "content": text} for role, text in self.turns[number]
         ]
         return Example(Record(self.source, self.lines[number], {}), "chat", turns)
+
+    def contents(self, numbers: Sequence[int]) -> list[Content]:
+        """Return what some rows are compared by."""
+        made = iter(contents_of_chats([turns for n in numbers if (turns := self.turns[n])]))
+        return [next(made) if self.turns[n] else content_of(self.example(n)) for n in numbers]
 
     def replace(self, number: int, example: Example) -> None:
         """Put a changed example in the place of a row."""
@@ -226,29 +231,21 @@ class BlockMaker:
         writer = RowWriter(target, plain=self._plain)
         kept: list[int] = []
         raws: list[bytes] = []
-        contents: list[Content] = []
         for number, (raw, example) in enumerate(zip(draft.raws, draft.examples, strict=True)):
             try:
-                if example is None:
-                    contents.append(content_of_texts(draft.turns[number]))
-                else:
-                    raw = writer.raw(example) if raw is None else raw
-                    contents.append(content_of(example))
+                raws.append(raw or writer.raw(example or draft.as_example(number)))
             except Unusable as error:
                 draft.reject(draft.lines[number], error.code)
                 continue
             kept.append(number)
-            raws.append(raw or b"")
+        contents = draft.contents(kept)
         examples = {
             row: example
             for row, number in enumerate(kept)
             if (example := draft.examples[number]) is not None
         }
         bare = target in MESSAGE_TARGETS
-        chats = [
-            draft.turns[number] if bare and draft.examples[number] is None else None
-            for number in kept
-        ]
+        chats = [(draft.turns[number] or None) if bare else None for number in kept]
         start = self._spool.tell()
         self._spool.write(b"".join(part for raw in raws for part in (raw, b"\n")))
         self._spool.flush()
