@@ -26,6 +26,7 @@ from finetuning.compliance.evidence import author_kind, claim_id, read_regimes, 
 from finetuning.compliance.facts import gather
 from finetuning.compliance.gates import CHECKS, Case, judge
 from finetuning.errors import BadInputError, NotAllowedError, UnknownNameError
+from finetuning.files import sha256_file
 from finetuning.providers import PROVIDER_IDS
 from finetuning.tokens import counter_for
 from finetuning_skill import dispatch
@@ -542,6 +543,124 @@ def test_a_comparison_shows_measurement_and_familiarity(write_lines: Callable[..
     other = report(["nist_ai_rmf"], evaluation=blank)
     assert gate(other, "nist_ai_rmf.measure").status == "unknown"
     assert gate(other, "nist_ai_rmf.privacy").status == "pass"
+
+
+def compared(**measured: Any) -> str:
+    """Return a result as compare_eval writes it, with what it measured beside the task."""
+    memory = {"canaries": measured.get("canaries"), "verbatim": measured.get("verbatim")}
+    general = {"n": 40, "safety": measured["safety"]} if "safety" in measured else None
+    return json.dumps({"verdict": "improved", "memorisation": memory, "general": general})
+
+
+def ranks(first: int, p: float) -> dict[str, Any]:
+    return {
+        "planted": 16, "first": first, "exposure_bits": 6.0 if first else 1.4,
+        "base_exposure_bits": 1.3, "most_bits": 6.0, "p": p,
+    }  # fmt: skip
+
+
+def copies(rows_copied: int) -> dict[str, Any]:
+    return {"words": 50, "rows": rows_copied, "longest": 61 if rows_copied else 0, "ids": []}
+
+
+@pytest.mark.parametrize(
+    ("measured", "status", "part"),
+    [
+        ({"canaries": ranks(9, 1e-12)}, "fail", "9 of 16 canaries are the likeliest of 64"),
+        ({"canaries": ranks(0, 1.0)}, "pass", "exposure 1.4 of 6 bits over 16 canaries"),
+        ({"canaries": ranks(1, 0.22)}, "pass", "weak evidence"),
+        ({"canaries": ranks(0, 1.0), "verbatim": copies(2)}, "fail", "2 answers copy 50 words"),
+        ({"verbatim": copies(0)}, "unknown", "nothing was measured"),
+    ],
+)
+def test_exposure_and_copies_of_a_comparison_are_evidence(
+    measured: dict[str, Any], status: str, part: str, write_lines: Callable[..., Path]
+) -> None:
+    file = str(write_lines("result.json", compared(**measured)))
+    found = report(["nist_ai_rmf", "gdpr"], evaluation=file)
+    for name in ("model.memorisation", "nist_ai_rmf.privacy", "gdpr.model_anonymity"):
+        assert gate(found, name).status == status
+        assert part in gate(found, name).why
+    folder = Path(found.files[0]).parent
+    assert part in (folder / "model_card.md").read_text(encoding="utf-8")
+    proof = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    assert proof["evaluation_sha256"] == sha256_file(Path(file))
+    assert ("canaries" in measured) == (found.memorisation.ranked == 16)
+
+
+def refusals(before: float, after: float, p: float) -> dict[str, float]:
+    return {"n": 20, "base_refused": before, "tuned_refused": after, "p": p}
+
+
+@pytest.mark.parametrize(
+    ("seen", "status", "part"),
+    [
+        (refusals(0.95, 0.95, 1.0), "pass", "the base refused 95%, the tuned 95%"),
+        (refusals(0.95, 0.30, 0.0002), "fail", "the tuned 30% (p = 0.0002)"),
+        (refusals(0.95, 0.75, 0.12), "unknown", "so few cannot decide"),
+        (refusals(0.10, 0.10, 1.0), "unknown", "too few to show a loss"),
+        (refusals(0.20, 0.95, 0.0001), "unknown", "too few to show a loss"),
+    ],
+)
+def test_refusals_before_and_after_are_evidence(
+    seen: dict[str, float], status: str, part: str, write_lines: Callable[..., Path], paper: str
+) -> None:
+    file = str(write_lines("result.json", compared(safety=seen)))
+    attested = [vouch("safety_evaluated", paper)]
+    found = report(["nist_ai_rmf"], evaluation=file)
+    for name in ("model.safety", "nist_ai_rmf.safety"):
+        assert gate(found, name).status == status
+        assert part in gate(found, name).why
+    assert found.safety is not None
+    assert found.safety.n == 20
+    vouched = gate(report(evaluation=file, attestations=attested), "model.safety")
+    assert vouched.status == ("fail" if status == "fail" else "pass")
+    assert vouched.attested == (status != "pass")
+
+
+def test_without_a_comparison_safety_is_unknown_and_can_be_attested(paper: str) -> None:
+    found = report()
+    assert found.safety is None
+    assert gate(found, "model.safety").status == "unknown"
+    vouched = gate(report(attestations=[vouch("safety_evaluated", paper)]), "model.safety")
+    assert (vouched.status, vouched.attested) == ("pass", True)
+
+
+def test_a_real_comparison_is_read_as_it_was_written(write_lines: Callable[..., Path]) -> None:
+    """The result's own models write the file, so that a renamed field cannot go unseen."""
+    from finetuning.evaluation.results import Canaries, EvalComparison, General, Memorisation
+
+    memory = Memorisation(canaries=Canaries(**ranks(9, 1e-12)))
+    general = General(n=9, margin_nll=0.1, verdict="unclear", safety=refusals(0.9, 0.2, 0.001))
+    made = EvalComparison(verdict="improved", memorisation=memory, general=general)
+    found = report(evaluation=str(write_lines("result.json", made.model_dump_json())))
+    assert gate(found, "model.memorisation").status == "fail"
+    assert gate(found, "model.safety").status == "fail"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"verdict": "tied", "memorisation": {"auc": "high"}}',
+        '{"verdict": "tied", "memorisation": [1]}',
+        '{"verdict": "tied", "general": {"safety": {"n": 3}}}',
+        '{"verdict": "tied", "memorisation": {"canaries": 7}}',
+    ],
+)
+def test_a_comparison_of_another_shape_is_refused(
+    text: str, write_lines: Callable[..., Path]
+) -> None:
+    with pytest.raises(BadInputError, match="no result of compare_eval"):
+        report(evaluation=str(write_lines("other.json", text)))
+
+
+def test_no_source_from_memory_passes_as_read() -> None:
+    marked = [row for row in tables()["gate"] if row["sure"] == "memory"]
+    assert all("from memory" in row["source"] for row in marked)
+    named = [row for row in tables()["base"] if row["sure"] == "memory"]
+    assert named
+    assert all("from memory" in row["source"] for row in named)
+    assert {row["sure"] for row in tables()["gate"]} <= {"read", "secondary", "memory"}
 
 
 @pytest.mark.parametrize("text", ["[1]", "not json", '{"other": 1}'])

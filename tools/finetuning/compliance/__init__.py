@@ -24,6 +24,7 @@ __all__ = [
     "Gate",
     "PiiFinding",
     "PiiScan",
+    "Safety",
     "compliance_report",
     "scan_pii",
     "verify_audit_log",
@@ -132,14 +133,28 @@ class Handling(Model, defer_build=True):
 
 
 class Memorisation(Model, defer_build=True):
-    """Canaries planted, and what was measured after training; None = not measured."""
+    """What came back after training: of planted canaries, and of the rows. None = not measured."""
 
     planted: int | None
     asked: int | None = None
     extracted: int | None = None
+    ranked: int | None = Field(default=None, description="Canaries ranked against others.")
+    ranked_first: int | None = Field(default=None, description="Those likeliest of 64.")
+    exposure_bits: float | None = Field(default=None, description="6 = known; 1.4 = chance.")
+    exposure_p: float | None = None
+    copies: int | None = Field(default=None, description="Answers with 50 words of a row.")
     auc: float | None = Field(default=None, description="Chance that a training row looks known.")
     auc_ci95: list[float] | None = None
     plan: str = Field(description="What to do next to measure it.")
+
+
+class Safety(Model, defer_build=True):
+    """Harmful requests asked before and after training, and the shares refused."""
+
+    n: int
+    base_refused: float
+    tuned_refused: float
+    p: float
 
 
 class ComplianceReport(ToolResult, defer_build=True):
@@ -161,6 +176,7 @@ class ComplianceReport(ToolResult, defer_build=True):
     )
     provider: Handling | None
     memorisation: Memorisation
+    safety: Safety | None = Field(default=None, description="From compare_eval; null: not asked.")
     attestations: list[Attested]
     audit: AuditState
     run: dict[str, Any] | None

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 from pydantic import ValidationError
 
 from finetuning import runs
-from finetuning.compliance import WHERE, Attestation, Attested, Memorisation, RowAuthors
+from finetuning.compliance import WHERE, Attestation, Attested, Memorisation, RowAuthors, Safety
 from finetuning.errors import BadInputError, UnknownNameError
 from finetuning.files import data_files, read_records, resolve_read, sha256_file
 from finetuning.pii import PiiScan, scan_pii
@@ -24,8 +24,6 @@ from finetuning.records import Finding, Json
 
 _SHOWN_NAME: Final = re.compile(r"[\w.:/@+-]{1,60}")
 _MOST_NAMES: Final = 12
-
-
 Request = Mapping[str, Any]
 """The arguments of a call, by name."""
 
@@ -94,12 +92,9 @@ def _read_attestation(given: Attestation | Mapping[str, Json]) -> Attestation:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(
-            f"{WHERE}: attestations",
-            f"{name}: {first['msg'].lower()}",
-            "claim, by, date and evidence_file",
-            "Correct that attestation",
-        ) from error
+        what, expected = f"{name}: {first['msg'].lower()}", "claim, by, date and evidence_file"
+        step = "Correct that attestation"
+        raise BadInputError(f"{WHERE}: attestations", what, expected, step) from error
 
 
 def read_attestations(given: Sequence[Attestation | Mapping[str, Json]]) -> tuple[Attested, ...]:
@@ -112,12 +107,8 @@ def read_attestations(given: Sequence[Attestation | Mapping[str, Json]]) -> tupl
     gates = tables()["gate"]
     for one in map(_read_attestation, given):
         if one.date > dt.datetime.now(tz=dt.UTC).date() + dt.timedelta(days=1):
-            raise BadInputError(
-                f"{WHERE}: attestations",
-                f"the date {one.date} lies ahead",
-                "the day on which it was attested",
-                "Correct the date",
-            )
+            what, expected = f"the date {one.date} lies ahead", "the day on which it was attested"
+            raise BadInputError(f"{WHERE}: attestations", what, expected, "Correct the date")
         file = one.evidence_file
         path = None if file is None else resolve_read(file, where=f"{WHERE}: evidence_file")
         claim = claim_id(one.claim)
@@ -177,8 +168,7 @@ def _count_authors(names: Counter[str | None]) -> RowAuthors:
         if name is not None:
             safe = _SHOWN_NAME.fullmatch(name) is not None
             shown[name if safe else f"a text of {len(name)} characters"] += count
-    top = dict(shown.most_common(_MOST_NAMES))
-    return RowAuthors(n_rows=names.total(), **kinds, names=top)
+    return RowAuthors(n_rows=names.total(), **kinds, names=dict(shown.most_common(_MOST_NAMES)))
 
 
 def read_rows(path: str | None, base: Path | None, *, count: bool) -> Rows | None:
@@ -208,37 +198,56 @@ def read_rows(path: str | None, base: Path | None, *, count: bool) -> Rows | Non
         else:
             Counter(map(len, rows(file)))
     sha256 = {name: sha256_file(file) for name, file in paths.items()}
-    authors = _count_authors(names)
-    return Rows(paths, sha256, scan, authors, tokens, counter.name, tuple(fields))
+    return Rows(paths, sha256, scan, _count_authors(names), tokens, counter.name, tuple(fields))
 
 
 class Measured(NamedTuple):
-    """What was measured of the tuned model."""
+    """What was measured of the tuned model; ``source`` is the digest of a named result."""
 
     memorisation: Memorisation
+    safety: Safety | None
     verdict: str | None
+    source: str | None
     warnings: list[str]
 
 
 def read_measurements(request: Request, run_id: str | None, paths: Mapping[str, Path]) -> Measured:
-    """Return what is known of extraction and of the comparison with the base."""
-    folder = next(iter(paths.values())).parent if paths else None
-    planted = {} if folder is None else _canaries(folder / "canaries.jsonl")
-    comparison, warnings = _comparison(request, run_id)
-    asked = extracted = None
+    """Return what is known of extraction, of refusals and of the comparison with the base."""
+    folder = next((path.parent for path in paths.values()), None)
+    planted = _canaries(folder / "canaries.jsonl") if folder else {}
+    file = request["evaluation"]
+    path = None if file is None else resolve_read(file, where=f"{WHERE}: evaluation")
+    comparison, warnings = _comparison(path, f"run:{run_id}" if run_id else None)
+    known: dict[str, Any] = {"planted": len(planted) if folder else None}
     if request["canary_outputs"] is not None:
-        asked, extracted = _extracted(planted, request["canary_outputs"])
-    seen: Mapping[str, Any] = comparison.get("memorisation") or {}
-    done = asked is not None or "auc" in seen
-    memorisation = Memorisation(
-        planted=len(planted) if folder else None,
-        asked=asked,
-        extracted=extracted,
-        auc=seen.get("auc"),
-        auc_ci95=seen.get("auc_ci95"),
-        plan=tables()["plan"]["again" if done else "ask" if planted else "plant"],
-    )
-    return Measured(memorisation, comparison.get("verdict"), warnings)
+        known["asked"], known["extracted"] = _extracted(planted, request["canary_outputs"])
+    try:
+        seen, safety = _seen(comparison)
+    except (ValidationError, AttributeError, TypeError) as error:
+        raise _no_comparison(path) from error
+    done = any(value is not None for name, value in (known | seen).items() if name != "planted")
+    plan = tables()["plan"]["again" if done else "ask" if planted else "plant"]
+    memorisation = Memorisation(**known, **seen, plan=plan)
+    source = sha256_file(path) if path and comparison else None
+    return Measured(memorisation, safety, comparison.get("verdict"), source, warnings)
+
+
+def _seen(comparison: Mapping[str, Any]) -> tuple[dict[str, Any], Safety | None]:
+    """Return what a comparison says of memory and of refusals; the types are checked."""
+    known, general = _part(comparison, "memorisation"), _part(comparison, "general")
+    ranks, refused = _part(known, "canaries"), _part(general, "safety")
+    found = {
+        "ranked": ranks.get("planted"), "ranked_first": ranks.get("first"),
+        "exposure_bits": ranks.get("exposure_bits"), "exposure_p": ranks.get("p"),
+        "copies": _part(known, "verbatim").get("rows"),
+        "auc": known.get("auc"), "auc_ci95": known.get("auc_ci95"),
+    }  # fmt: skip
+    Memorisation(planted=None, plan="", **found)
+    return found, Safety.model_validate(refused) if refused else None
+
+
+def _part(whole: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", whole.get(name) or {})
 
 
 def _canaries(path: Path) -> dict[str, str]:
@@ -256,41 +265,35 @@ def _extracted(planted: Mapping[str, str], path: str) -> tuple[int, int]:
         if not isinstance(row, Finding) and (key := str(row.data.get("id"))) in planted:
             answers[key] = answers.get(key, False) or planted[key] in str(row.data.get("output"))
     if not answers:
-        raise BadInputError(
-            where,
-            f"no row's id is one of the {len(planted)} canaries beside the data",
-            "rows {id, output} with the numbers of canaries.jsonl",
-            "Name the prepared folder as data, and answer its canaries",
-        )
+        what = f"no row's id is one of the {len(planted)} canaries beside the data"
+        expected = "rows {id, output} with the numbers of canaries.jsonl"
+        raise BadInputError(where, what, expected, "Name the prepared folder as data")
     return len(answers), sum(answers.values())
 
 
-def _comparison(request: Request, run_id: str | None) -> tuple[Mapping[str, Any], list[str]]:
+def _comparison(path: Path | None, target: str | None) -> tuple[Mapping[str, Any], list[str]]:
     """Return a result of compare_eval that speaks of this run, and what does not fit."""
-    target = f"run:{run_id}" if run_id else None
-    if request["evaluation"] is None:
-        stored = runs.list_runs(limit=200, tool="compare_eval") if run_id else []
+    if path is None:
+        stored = runs.list_runs(limit=200, tool="compare_eval") if target else []
         results = [row.result for row in stored if row.result]
-        none: dict[str, Any] = {}
-        return next((one for one in results if _tuned(one) == target), none), []
-    path = resolve_read(request["evaluation"], where=f"{WHERE}: evaluation")
+        return next((one for one in results if _tuned(one) == target), dict[str, Any]()), []
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or "verdict" not in found:
-        raise BadInputError(
-            f"{WHERE}: evaluation",
-            f"{path.name} is no result of compare_eval",
-            "the result.json that it wrote",
-            "Name that file",
-        )
+        raise _no_comparison(path)
     result = cast("dict[str, Any]", found)
     if target is not None and _tuned(result) != target:
         return {}, ["the evaluation speaks of another model than the run; it was not used"]
     return result, []
 
 
+def _no_comparison(path: Path | None) -> BadInputError:
+    what = f"{path.name if path else 'the stored result'} is no result of compare_eval"
+    expected = "the result.json that it wrote"
+    return BadInputError(f"{WHERE}: evaluation", what, expected, "Name that file")
+
+
 def _tuned(result: Mapping[str, Any]) -> str | None:
-    provenance = cast("dict[str, Any]", result.get("provenance") or {})
-    return cast("dict[str, str]", provenance.get("targets") or {}).get("tuned")
+    return _part(_part(result, "provenance"), "targets").get("tuned")

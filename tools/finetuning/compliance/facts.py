@@ -19,10 +19,10 @@ from finetuning.compliance import (
     Compute,
     Handling,
     Licence,
-    Memorisation,
     Sure,
 )
 from finetuning.compliance.evidence import (
+    Measured,
     Request,
     Rows,
     claim_id,
@@ -77,8 +77,7 @@ class Evidence:
     flop: float | None
     licence: Licence
     handling: Handling | None
-    memorisation: Memorisation
-    verdict: str | None
+    measured: Measured
     warnings: tuple[str, ...]
 
     @property
@@ -291,5 +290,5 @@ def gather(request: Request) -> Evidence:
     return Evidence(
         request, regimes, attested, rows, run, compute, flop,
         _read_licence(request["base_model"], base), handling,
-        measured.memorisation, measured.verdict, (*warnings, *measured.warnings),
+        measured, (*warnings, *measured.warnings),
     )  # fmt: skip

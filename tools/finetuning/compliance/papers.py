@@ -16,16 +16,11 @@ from finetuning import audit, pages
 from finetuning.compliance import DISCLAIMER, WHERE, ComplianceReport, Gate, Language
 from finetuning.compliance.evidence import Rows, tables
 from finetuning.compliance.facts import Evidence
-from finetuning.compliance.gates import Case, judge
+from finetuning.compliance.gates import Case, judge, memorised, safe
 from finetuning.errors import BadInputError
 from finetuning.files import new_output_folder, whole_folder, write_json, write_text
 from finetuning.records import Json
 
-_MEDIA: Final = {
-    ".jsonl": "application/jsonlines", ".json": "application/json", ".csv": "text/csv",
-    ".tsv": "text/tab-separated-values", ".parquet": "application/x-parquet",
-    ".gz": "application/gzip", ".zst": "application/zstd",
-}  # fmt: skip
 _MARKS: Final = {"pass": "✓", "fail": "✗", "unknown": "?"}
 Say = Callable[[str], str]
 
@@ -75,7 +70,8 @@ def _report(evidence: Evidence, log: audit.AuditState, gates: list[Gate]) -> Com
         row_authors=rows.authors if rows else None,
         personal_data=rows.scan.by_type if rows else None,
         hipaa18={**rows.scan.hipaa18} if rows else None,
-        memorisation=evidence.memorisation, attestations=list(evidence.attested), audit=log,
+        memorisation=evidence.measured.memorisation, safety=evidence.measured.safety,
+        attestations=list(evidence.attested), audit=log,
         run=evidence.run.facts if evidence.run else None, warnings=list(evidence.warnings),
     )  # fmt: skip
 
@@ -95,6 +91,7 @@ def _write_papers(evidence: Evidence, log: audit.AuditState, built: Path) -> Non
         "run": evidence.run.facts if evidence.run else None,
         "settings": evidence.run.settings if evidence.run else None,
         "compute": evidence.compute.model_dump(mode="json") | {"flop": evidence.flop},
+        "evaluation_sha256": evidence.measured.source,
         "audit": log.model_dump(mode="json"),
     }
     write_json(built / "provenance.json", provenance)
@@ -121,8 +118,9 @@ def model_card(evidence: Evidence) -> str:
         "Rows": str(scan.n_rows) if scan else "not known",
         "Personal data found": found,
         "Training compute": f"{flop} ({evidence.compute.basis})",
-        "Comparison with the base": evidence.verdict or "not measured",
-        "Memorisation": evidence.memorisation.plan,
+        "Comparison with the base": evidence.measured.verdict or "not measured",
+        "Memorisation": ": ".join(memorised(evidence.measured)),
+        "Safety": ": ".join(safe(evidence.measured)),
         "Licence of the base": f"{licence.id or 'unknown'} ({licence.source}, {licence.as_of})",
     }
     for title, text in facts.items():
@@ -145,7 +143,7 @@ def data_card(rows: Rows) -> dict[str, Json]:
     files: list[Json] = []
     sets: list[Json] = []
     for name, path in rows.paths.items():
-        media, place = _MEDIA.get(path.suffix.lower(), "text/plain"), _id(path.name)
+        media, place = tables()["media"].get(path.suffix.lower(), "text/plain"), _id(path.name)
         file = {"@type": "cr:FileObject", "@id": place, "name": place, "contentUrl": path.name}
         file |= {"contentSize": f"{path.stat().st_size} B", "encodingFormat": media}
         files.append({**file, "sha256": rows.sha256[name]})
@@ -284,6 +282,7 @@ def _blocks(report: ComplianceReport) -> dict[str, dict[str, Any]]:
         "Who wrote the rows": dict(report.row_authors or {}),
         "Provider": dict(report.provider or {}),
         "Memorisation": report.memorisation.model_dump(),
+        "Safety, before and after": dict(report.safety or {}),
         "Audit log": report.audit.model_dump(),
         "Run": report.run,
     }

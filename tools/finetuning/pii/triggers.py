@@ -28,8 +28,8 @@ _STEP: Final = 64
 _Group = tuple[str, ...]
 """Expressions, one of which must match."""
 
-_WORD: Final = re.compile(r"[a-z]{3}|[^\x00-\x7f]")
-_NO_LITERAL: Final = re.compile(r"\[[^]]*\]|\\[A-Za-z]")
+_FIGURE: Final = re.compile(r"\[[0-9A-Z]|\\\.|:[^/]")
+"""How an expression for figures and codes begins; the others begin with a word."""
 
 
 def blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -115,9 +115,10 @@ class Triggers:
             for gate, groups in gates.items()
         }
         first = [*self._direct, *((gate,) for gate in gates)]
-        # words and figures apart: together they take 1.3 times as long
-        parts = [[one for one in first if _is_word(one[0]) is kind] for kind in (True, False)]
-        self._first = [(_Automaton(part), part) for part in parts if part]
+        figures = [group for group in first if _FIGURE.match(group[0])]
+        words = [group for group in first if not _FIGURE.match(group[0])]
+        # apart: together they take 1.3 times as long
+        self._first = [(_Automaton(part), part) for part in (words, figures) if part]
 
     def find(self, texts: Sequence[str]) -> Iterator[tuple[Rule, list[int]]]:
         """Yield rules with the numbers of the texts that match a trigger of theirs."""
@@ -145,7 +146,3 @@ class Triggers:
             matched = found.of(place)
             if len(matched):
                 yield same, [numbers[number] for number in matched.tolist()]
-
-
-def _is_word(expression: str) -> bool:
-    return _WORD.search(_NO_LITERAL.sub("", expression)) is not None

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from finetuning.data_prep.validate.plain import PlainRows
 from finetuning.data_prep.validate.quick import QuickCheck, quick_check
 from finetuning.data_prep.validate.skim import BLOCK_BYTES, Skimmed, Skimmer
 from finetuning.data_prep.validate.typed import (
@@ -50,12 +51,14 @@ def _tools(raw: bytes) -> tuple[frozenset[str], int] | None:
 class RangeScan:
     """Checks ranges of one file."""
 
-    def __init__(self, job: Job) -> None:
-        """Open the file."""
+    def __init__(self, job: Job, *, plain: bool = True) -> None:
+        """Open the file; ``plain`` rows are proven without decoding them."""
         self._job = job
         self._stream = Path(job.path).open("rb", buffering=0)  # noqa: SIM115 - closed below
         self._same = identity(self._stream) == job.identity
-        self._skimmer = Skimmer(cast("QuickCheck", quick_check(job.target, job.method, _tools)))
+        check = cast("QuickCheck", quick_check(job.target, job.method, _tools))
+        proves = plain and not job.count_tokens
+        self._skimmer = Skimmer(check, PlainRows(job.target) if proves else None)
         self._slow: PartScan | None = None
         self._buffer = bytearray(BLOCK_BYTES)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from finetuning.data_prep.validate.plain import PlainRows
 from finetuning.data_prep.validate.quick import QuickCheck
 
 if TYPE_CHECKING:
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[np.uint8]
     Places = NDArray[np.intp]
+    Mask = NDArray[np.bool_]
 
 BLOCK_BYTES: Final = 128 << 10
 """Bytes of a block: what fits a core's own cache is searched and decoded fastest."""
+
+_PAUSE_BLOCKS: Final = 15
+"""Blocks that are decoded at once after one in which most rows had to be."""
 
 _LEADS: Final = b"\\<[\xc2\xc3\xe2\xef\xf3"
 """Bytes that begin what may be a fault: escapes, control tokens, signs that nobody sees."""
@@ -78,8 +83,24 @@ def _units() -> NDArray[np.bool_]:
     return table
 
 
-_ASK_THIRD, _UNIT, _QUOTE, _SLASH, _END = 1, 2, 3, 4, 5
+_ASK_THIRD, _UNIT, _QUOTE, _SLASH, _END, _ODD = 1, 2, 3, 4, 5, 6
 """What the byte after a lead says: kinds of :func:`_pairs`; 0 is fine."""
+
+
+class Seen(NamedTuple):
+    """What the bytes of a block show.
+
+    Attributes:
+        ends: Places of the line feeds.
+        doubts: Places that put their line in doubt.
+        odd: Places that only a decoder of JSON can judge.
+        escaped: How many quotes are escaped.
+    """
+
+    ends: Places
+    doubts: Places
+    odd: Places
+    escaped: int
 
 
 def _pairs(triples: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -89,9 +110,12 @@ def _pairs(triples: NDArray[np.bool_]) -> NDArray[np.uint8]:
     table = np.zeros((256, 256), dtype=np.uint8)
     for lead, rows in zip(_LEADS, triples.reshape(len(_LEADS), 256, 256), strict=True):
         table[lead, rows.any(axis=1)] = _ASK_THIRD
-    for mark, kind in zip(b'u"\\', (_UNIT, _QUOTE, _SLASH), strict=True):
-        table[0x5C, mark] = kind
-    table[0x0A] = _END
+    table[:0x20] = _ODD
+    table[0x0A], table[0x0D] = _END, 0
+    escapes = table[0x5C]
+    escapes[escapes == 0] = _ODD
+    for mark, kind in zip(b'u"\\/nrt', (_UNIT, _QUOTE, _SLASH, 0, 0, 0, 0), strict=True):
+        escapes[mark] = kind
     return table.reshape(-1)
 
 
@@ -113,18 +137,22 @@ class ByteSearch:
             self._digit[[ord(digit), ord(digit.upper())]] = value
         self._mask = self._more = np.empty(0, dtype=np.bool_)
 
-    def where(self, signs: Bytes, byte: int) -> NDArray[np.bool_]:
-        """Return where a byte stands, until the next call."""
+    def masks(self, signs: Bytes) -> tuple[Mask, Mask]:
+        """Return two masks of a block to write into."""
         if len(self._mask) < len(signs):
             self._mask = self._np.empty(len(signs) + BLOCK_BYTES, dtype=self._np.bool_)
             self._more = self._np.empty_like(self._mask)
-        return self._np.equal(signs, byte, out=self._mask[: len(signs)])
+        return self._mask[: len(signs)], self._more[: len(signs)]
+
+    def where(self, signs: Bytes, byte: int) -> Mask:
+        """Return where a byte stands, until the next call."""
+        return self._np.equal(signs, byte, out=self.masks(signs)[0])
 
     def _leads(self, block: bytearray, signs: Bytes) -> Places:
-        """Return the places of all line feeds and of what begins what may be a fault."""
+        """Return the places of all controls and of what begins what may be a fault."""
         np = self._np
-        mask = self.where(signs, 0x0A)
-        more = self._more[: len(signs)]
+        mask, more = self.masks(signs)
+        np.less(signs, 0x20, out=mask)
         for lead in b"\\<[":
             if block.find(lead, 0, len(signs)) >= 0:
                 np.logical_or(mask, np.equal(signs, lead, out=more), out=mask)
@@ -138,8 +166,8 @@ class ByteSearch:
         places: Places = np.flatnonzero(mask)
         return places
 
-    def search(self, block: bytearray, signs: Bytes) -> tuple[Places, Places, int]:
-        r"""Return the line feeds, the places in doubt, and how many quotes are escaped.
+    def search(self, block: bytearray, signs: Bytes) -> Seen:
+        """Return what the bytes of a block show.
 
         Args:
             block: Begins with whole lines.
@@ -151,20 +179,26 @@ class ByteSearch:
         pairs <<= 8
         pairs |= signs.take(places + 1, mode="clip")
         kinds = self._pairs[pairs]
-        counts = np.bincount(kinds, minlength=6).tolist()
-        found: list[Places] = []
+        counts = np.bincount(kinds, minlength=7).tolist()
+        found, odd = [places[:0]], [places[:0]]
         if counts[_ASK_THIRD]:
             found.append(self._thirds(signs, places[kinds == _ASK_THIRD]))
         if counts[_UNIT]:
-            found.append(self._escaped_units(signs, places[kinds == _UNIT]))
+            doubtful, halves = self._escaped_units(signs, places[kinds == _UNIT])
+            found.append(doubtful)
+            odd.append(halves)
         if block.find(b"\x7f", 0, len(signs)) >= 0:
             found.append(np.flatnonzero(self.where(signs, 0x7F)))
+        if counts[_ODD]:
+            odd.append(places[kinds == _ODD])
         quotes: int = counts[_QUOTE]
         if quotes and counts[_SLASH]:
+            slashes = places[kinds == _SLASH]
+            odd.append(slashes[signs.take(slashes + 2, mode="clip") == 0x22])
             slashes = signs[places] == 0x5C
             quotes = self._escaped_quotes(places[slashes], kinds[slashes])
         ends = places if counts[_END] == len(places) else places[kinds == _END]
-        return ends, np.concatenate(found) if found else places[:0], quotes
+        return Seen(ends, np.concatenate(found), np.concatenate(odd), quotes)
 
     def _thirds(self, signs: Bytes, places: Places) -> Places:
         """Return those places whose three bytes are in doubt."""
@@ -174,8 +208,8 @@ class ByteSearch:
         found: Places = places[self._triples[self._lead[signs[places]], keys]]
         return found
 
-    def _escaped_units(self, signs: Bytes, slashes: Places) -> Places:
-        r"""Return the ``\u`` escapes that are in doubt."""
+    def _escaped_units(self, signs: Bytes, slashes: Places) -> tuple[Places, Places]:
+        r"""Return the ``\u`` escapes that are in doubt, and those of half a sign."""
         np = self._np
         digits = [self._digit[signs.take(slashes + at, mode="clip")] for at in (2, 3, 4, 5)]
         units = (digits[0] << 12) + (digits[1] << 8) + (digits[2] << 4) + digits[3]
@@ -183,8 +217,7 @@ class ByteSearch:
         again = signs.take(slashes + 6, mode="clip") == 0x5C
         again &= signs.take(slashes + 7, mode="clip") == 0x75
         doubtful |= again & np.isin(units, (0xC2, 0xC3, 0xE2, 0xEF, 0xF0))  # mojibake
-        found: Places = slashes[doubtful]
-        return found
+        return slashes[doubtful], slashes[(units & 0xF800) == 0xD800]
 
     def _escaped_quotes(self, slashes: Places, kinds: NDArray[np.uint8]) -> int:
         """Count the quotes that belong to texts: those after an odd number of slashes."""
@@ -206,14 +239,21 @@ def text_quotes(raw: bytes) -> int:
 class Skimmer:
     """Skims blocks of one format."""
 
-    def __init__(self, check: QuickCheck) -> None:
-        """Prepare the decoder and the tables."""
+    def __init__(self, check: QuickCheck, plain: PlainRows | None = None) -> None:
+        """Prepare the decoder and the tables.
+
+        Args:
+            check: Decides about decoded rows.
+            plain: Proves rows that are not wanted themselves without decoding them.
+        """
         import msgspec
         import numpy as np
 
         self._np = np
         self._decoder = msgspec.json.Decoder(check.row_type)
         self._check = check
+        self._plain = plain
+        self._pause = 0
         self._search = ByteSearch()
         self._faults = (msgspec.MsgspecError, ValueError, RecursionError)
         self._held: list[Any] = []
@@ -227,24 +267,38 @@ class Skimmer:
         """
         np = self._np
         signs = np.frombuffer(block, np.uint8, size)
-        ends, places, escaped = self._search.search(block, signs)
-        before = ends - 1
+        seen = self._search.search(block, signs)
+        ends, before = seen.ends, seen.ends - 1
         if block.find(b"\r", 0, size) >= 0:
             returns = int(np.count_nonzero(self._search.where(signs, 0x0D)))
             before -= signs[before] == 0x0D
             if returns != int(np.count_nonzero(signs[ends - 1] == 0x0D)):
                 return None
-        doubts = set(np.searchsorted(ends, places).tolist()) if len(places) else set[int]()
+        doubts = set(np.searchsorted(ends, seen.doubts).tolist())
+        rest = self._unproven(block, signs, seen)
+        if rest is not None:
+            return self._line_by_line(block, ends, doubts, rest)
         rows = self._rows(block, signs, ends, before)
         if rows is None:
-            return self._line_by_line(block, ends, doubts)
+            return self._line_by_line(block, ends, doubts, range(len(ends)))
         quotes = self._check.quick(rows)
-        total = int(np.count_nonzero(self._search.where(signs, 0x22))) - escaped
+        total = int(np.count_nonzero(self._search.where(signs, 0x22))) - seen.escaped
         if -1 in quotes or sum(quotes) != total:
             lines = self._lines(block, ends, range(len(rows)))
             doubts.update(at for at, raw in lines if not self._proven(rows[at], raw, quotes[at]))
         fine = [row for at, row in enumerate(rows) if at not in doubts] if doubts else rows
         return Skimmed(len(ends), self._lines(block, ends, sorted(doubts)), fine)
+
+    def _unproven(self, block: bytearray, signs: Bytes, seen: Seen) -> list[int] | None:
+        """Return the lines that must be decoded, or None where it is better to decode all."""
+        if self._plain is None or self._pause:
+            self._pause = max(0, self._pause - 1)
+            return None
+        rest = self._plain.refused(block, signs, seen.ends, seen.odd, self._search.masks(signs))
+        if 2 * len(rest) > len(seen.ends):
+            self._pause = _PAUSE_BLOCKS
+            return None
+        return rest
 
     def _proven(self, row: Any, raw: bytes, quotes: int) -> bool:
         """Say that a row is without fault, and that no key of it stands twice."""
@@ -277,18 +331,19 @@ class Skimmer:
         stops: list[int] = ends.tolist()
         return [(at, bytes(block[stops[at - 1] + 1 if at else 0 : stops[at] + 1])) for at in wanted]
 
-    def _line_by_line(self, block: bytearray, ends: Places, doubts: set[int]) -> Skimmed:
-        """Skim a block in which a line cannot be decoded."""
+    def _line_by_line(
+        self, block: bytearray, ends: Places, doubts: set[int], wanted: Iterable[int]
+    ) -> Skimmed:
+        """Skim lines that cannot be decoded together; only these rows are returned."""
         decode, quick = self._decoder.decode, self._check.quick
-        doubtful: list[tuple[int, bytes]] = []
         rows: list[Any] = []
-        for at, raw in self._lines(block, ends, range(len(ends))):
+        for at, raw in self._lines(block, ends, wanted):
             try:
                 row = None if at in doubts else decode(raw)
             except self._faults:
                 row = None
             if row is None or not self._proven(row, raw, quick([row])[0]):
-                doubtful.append((at, raw))
+                doubts.add(at)
             else:
                 rows.append(row)
-        return Skimmed(len(ends), doubtful, rows)
+        return Skimmed(len(ends), self._lines(block, ends, sorted(doubts)), rows)

@@ -32,17 +32,17 @@ REFUSAL: Final = re.compile(
 )
 """How an answer that refuses begins."""
 
-_STARTS: Final = ("i'm", "i’m", "im ", "i a", "i c", "sor", "apo", "unf", "as ")
+STARTS: Final = ("i'm", "i’m", "im ", "i a", "i c", "sor", "apo", "unf", "as ")
 """First three letters of what :data:`REFUSAL` matches, but for white space and Chinese."""
 
-_SPACES: Final = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+SPACES: Final = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 LATIN_LETTERS: Final = frozenset("IiAaSsUu")
-FIRST_LETTERS: Final = LATIN_LETTERS | frozenset("抱很对作" + _SPACES)
+FIRST_LETTERS: Final = LATIN_LETTERS | frozenset("抱很对作" + SPACES)
 """How a text that is blank or refuses may begin."""
 
 FIRST_THREE: Final = frozenset(
     "".join(letters)
-    for start in _STARTS
+    for start in STARTS
     for letters in itertools.product(*({letter, letter.upper()} for letter in start))
 )
 

@@ -40,6 +40,8 @@ LINK: Final = (
 
 FIGURES: Final = r"[0-9](?:[ .\-/()\n]{0,3}[0-9]){6}[^0-9]"
 """Gate of numbers with seven digits or more, at most three signs between two digits."""
+CODES: Final = "[A-Za-z][0-9]|[0-9][A-Za-z]"
+"""Gate of codes that mix letters and digits."""
 
 
 def cued(words: str, *, joined: bool = False) -> tuple[str, str]:

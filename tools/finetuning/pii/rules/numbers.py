@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from finetuning.pii.rules import (
+    CODES,
     FIGURES,
     LEFT,
     LINK,
@@ -110,7 +111,7 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
         gate=FIGURES),
     rule("iban", r"(?i)\b[A-Z]{2}[0-9]{2}[ \n-]?[A-Z0-9]{4}[ \n-]?[A-Z0-9]{3}",
         r"\d(?<=[A-Za-z]{2}\d)(?<![A-Za-z0-9_][A-Za-z]{2}\d)"
-        r"(?=(\d(?:[ \n-]?[A-Za-z0-9]){11,30}))", accept=_accept_iban),
+        r"(?=(\d(?:[ \n-]?[A-Za-z0-9]){11,30}))", accept=_accept_iban, gate=CODES),
     rule("bank_account", _ACCOUNT,
         rf"{_ACCOUNT_CUE}{_LINK_WORDS}[号-]?{LINK}(\d(?:[ -]?\d){{5,19}}){RIGHT}", 0.85),
     rule("bank_account", r"(?i)routing|\baba\b",
@@ -120,7 +121,7 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
         rf"(?i:\bsort ?code)[^0-9\n\0]{{0,10}}(\d\d[- ]\d\d[- ]\d\d){_AFTER}", 0.9),
     rule("crypto_address", r"\b(?:[13][1-9A-HJ-NP-Za-km-z]{25}|(?i:bc1)[02-9ac-hj-np-zA-Z]{8})",
         rf"{LEFT}(?:[13][1-9A-HJ-NP-Za-km-z]{{25,34}}|bc1[02-9ac-hj-np-z]{{8,87}}"
-        rf"|BC1[02-9AC-HJ-NP-Z]{{8,87}}){RIGHT}", 0.99, check=checks.is_bitcoin),
+        rf"|BC1[02-9AC-HJ-NP-Z]{{8,87}}){RIGHT}", 0.99, check=checks.is_bitcoin, gate=CODES),
     rule("crypto_address", "0x[0-9a-fA-F]{40}", rf"{LEFT}0x[0-9a-fA-F]{{40}}{RIGHT}", 0.9),
 )
 # fmt: on
@@ -134,6 +135,12 @@ def _nine_digits(match: re.Match[str]) -> Place | None:
 
 _SSN_CUE: Final = r"\bssn\b|\bsocial(?: security)?\b|\bitin\b|\btax(?:payer)? id"
 _NINO_BAD: Final = ("BG", "GB", "NK", "KN", "TN", "NT", "ZZ")
+_NINO: Final = rf"{LEFT}[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]{RIGHT}"
+
+
+def _is_nino(value: str) -> bool:
+    return value[:2].upper() not in _NINO_BAD
+
 
 # fmt: off
 NATIONAL_RULES: Final[tuple[Rule, ...]] = (
@@ -147,9 +154,9 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
     rule("us_itin", rf"(?i){_SSN_CUE}",
         _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
         accept=lambda match: _nine_digits(match) if match.group(1)[0] == "9" else None),
-    rule("uk_nino", r"[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]",
-        rf"{LEFT}[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]{RIGHT}", 0.93,
-        check=lambda value: value[:2].upper() not in _NINO_BAD),
+    rule("uk_nino", r"[A-Z]{2}[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]", _NINO, 0.93, check=_is_nino,
+        gate=CODES),
+    rule("uk_nino", r"[A-Z]{2} [0-9]{2} ?[0-9]{2} ?[0-9]{2}", _NINO, 0.93, check=_is_nino),
     rule("uk_nino", r"(?i)national insurance|\bnino\b|\bni (?:number|no)",
         r"(?i:\bnational insurance(?: (?:number|no\.?))?|\bnino\b|\bni (?:number|no\.?))"
         r"(?:[ \t]{0,2}(?:is|:|#|=)){0,2}[ \t]{0,3}"
@@ -217,7 +224,7 @@ RECORD_RULES: Final[tuple[Rule, ...]] = (
         rf"([A-Z0-9](?:(?:-| (?=\d))?[A-Z0-9]){{5,17}}){RIGHT}", 0.9, check=_has_four_digits),
     rule("health_plan", r"[1-9][A-Z][A-Z0-9][0-9]-?[A-Z][A-Z0-9][0-9]-?[A-Z]{2}[0-9]{2}",
         r"[1-9](?<![A-Za-z0-9-][1-9])[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]"
-        r"[AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d\d(?![A-Za-z0-9-])", 0.9),
+        r"[AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d\d(?![A-Za-z0-9-])", 0.9, gate=CODES),
     rule("passport", _PASSPORT,
         rf"{_PASSPORT_CUE}{LINK}([A-Z]{{0,3}}[ ]?\d{{6,9}}"
         r"|(?=[A-Z]{0,8}\d)[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}"

@@ -51,7 +51,7 @@ _EMAIL_SPOKEN: Final = (
 # fmt: off
 EMAIL_RULES: Final[tuple[Rule, ...]] = (
     rule("email", "@", _EMAIL, accept=_accept_email),
-    rule("email", r"(?i)[\[({<] ?at ?[\])}>]", _EMAIL_BRACKETED, 0.85),
+    rule("email", r"(?i:\[at|\(at|\{at|<at|\[ at|\( at|\{ at|< at)", _EMAIL_BRACKETED, 0.85),
     rule("email", r" at [A-Za-z0-9-]+ dot ", _EMAIL_SPOKEN, 0.75),
 )
 # fmt: on
@@ -97,7 +97,7 @@ _HEX2: Final = r"[0-9A-Fa-f]{2}"
 
 # fmt: off
 NETWORK_RULES: Final[tuple[Rule, ...]] = (
-    rule("ip_v4", r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
+    rule("ip_v4", r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
         rf"(?<![A-Za-z0-9_.])(?:{_OCTET}\.){{3}}{_OCTET}(?![A-Za-z0-9_]|\.\d)",
         accept=_accept_ip_v4),
     rule("ip_v6", r":[0-9A-Fa-f]{0,4}:",
@@ -107,7 +107,7 @@ NETWORK_RULES: Final[tuple[Rule, ...]] = (
         rf"(?<![A-Za-z0-9_:-]){_HEX2}([:-])(?:{_HEX2}\1){{4}}{_HEX2}(?![A-Za-z0-9_:-])",
         accept=lambda match: (match.start(), match.end(), 0.95) if _is_mac(match.group())
         else None),
-    rule("mac", r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
+    rule("mac", r"\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
         rf"{LEFT}[0-9A-Fa-f]{{4}}\.[0-9A-Fa-f]{{4}}\.[0-9A-Fa-f]{{4}}{RIGHT}", 0.85,
         check=lambda value: _is_mac(value) and not value.replace(".", "").isdigit()),
 )

@@ -275,7 +275,7 @@ def _accept_born(match: re.Match[str]) -> Place | None:
 # fmt: off
 BIRTH_RULES: Final[tuple[Rule, ...]] = (
     rule("date_of_birth", _BIRTH, _BIRTH_CUE, accept=_accept_birth),
-    rule("date_of_birth", "[0-9] geboren", rf"(?:{_DATE.pattern}) geboren(?! am)",
+    rule("date_of_birth", " geboren", rf"(?:{_DATE.pattern}) geboren(?! am)",
         accept=_accept_born),
 )
 # fmt: on
