@@ -122,10 +122,12 @@ def call(name: str, arguments: Mapping[str, Any], *, surface: Surface = "library
         audit.check_log()
     try:
         result = function(name)(**checked)
-    except FineTuningError as error:
-        _audit(name, arguments, surface, {"error": type(error).__name__})
+    except BaseException as error:  # also a crash or Ctrl-C: what was read was read
+        if name not in UNAUDITED:
+            _audit(name, arguments, surface, {"error": type(error).__name__})
         raise
-    _audit(name, arguments, surface, {"exit_code": result.exit_code(), **_traces(result)})
+    if name not in UNAUDITED or getattr(result, "checkpoint_file", None):
+        _audit(name, arguments, surface, {"exit_code": result.exit_code(), **_traces(result)})
     return result
 
 
@@ -200,8 +202,6 @@ def outcome(run: RunRow) -> ToolResult:
 def _audit(
     name: str, arguments: Mapping[str, Any], surface: Surface, facts: dict[str, Any]
 ) -> None:
-    if name in UNAUDITED:
-        return
     from finetuning import audit, files
 
     audit.append(
@@ -216,7 +216,10 @@ def _audit(
 
 
 def _digests(row: Tool, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return name → sha256 of the files that the arguments name (those that can be read)."""
+    """Return name → sha256 of the files that the arguments name (those that can be read).
+
+    A further file of the same name is told by its number.
+    """
     from finetuning import files
 
     found: dict[str, str] = {}
@@ -226,10 +229,15 @@ def _digests(row: Tool, arguments: Mapping[str, Any]) -> dict[str, str]:
             if not isinstance(path, str):
                 continue
             try:
-                named = files.data_files(path, where=row.name)
-            except FineTuningError:
+                named = files.data_files(path.removeprefix("recorded:"), where=row.name)
+                digests = {file: files.sha256_file(file) for file in named.values()}
+            except (FineTuningError, OSError):
                 continue
-            found.update({file.name: files.sha256_file(file) for file in named.values()})
+            for file, digest in digests.items():
+                if found.get(file.name, digest) == digest:
+                    found[file.name] = digest
+                else:
+                    found[f"{file.name}#{len(found) + 1}"] = digest
     return found
 
 

@@ -86,7 +86,7 @@ TOOLS: Final[dict[str, Tool]] = _table(
         " --prompt-column question --completion-column answer",
         positional="sources",
         detached=True,
-        inputs=("sources", "exclude"),
+        inputs=("sources", "exclude", "reviews_file"),
         idempotent=False,
     ),
     Tool(
@@ -184,7 +184,7 @@ TOOLS: Final[dict[str, Tool]] = _table(
         open_world=True,
         idempotent=False,
         page="limit",
-        inputs=("data", "general", "train", "log"),
+        inputs=tuple("data base tuned general train log baseline reviews_file".split()),
     ),
     Tool(
         "capture_outputs",
@@ -219,7 +219,9 @@ TOOLS: Final[dict[str, Tool]] = _table(
     ),
 )
 UNAUDITED: Final = frozenset({"inspect_environment", "get_run", "verify_audit_log"})
-"""Tools that neither read a person's data nor change anything: they leave no audit record."""
+"""Tools that neither read a person's data nor change anything: they leave no audit record.
+
+A checkpoint that verify_audit_log writes is recorded all the same."""
 
 
 def tool(name: str) -> Tool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -80,6 +81,11 @@ def test_a_run_killed_in_the_middle_is_lost_and_resumes_bit_identically(
     assert runs.steps_of(resumed.run_id) == runs.steps_of(reference), "the curve is whole"
     assert adapter_bytes(done) == adapter_bytes(whole)
     assert "is succeeded at step 64 of 64, loss " in whole.summary()
+    log = (Path(os.environ["FINE_TUNING_HOME"]) / "audit.jsonl").read_text(encoding="utf-8")
+    ends = [json.loads(line)["details"] for line in log.splitlines() if '"run.finished"' in line]
+    assert [end["run_id"] for end in ends] == [reference, resumed.run_id]
+    kept = {end["adapter"]["adapter_model.safetensors"] for end in ends}
+    assert kept == {hashlib.sha256(adapter_bytes(done)).hexdigest()}
 
 
 def test_two_processes_that_launch_at_the_same_moment_with_one_key_get_one_run(

@@ -8,6 +8,7 @@ training (1–5 % is the usual share). The rates of ``probe_learning_rates`` are
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -22,9 +23,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning import runs, settings
+from finetuning import audit, runs, settings
 from finetuning.errors import FineTuningError
-from finetuning.files import atomic_write
+from finetuning.files import atomic_write, sha256_file
 from finetuning.training import preflight
 from finetuning.training.config import TrainingConfig, parse_config, read_tables
 from finetuning.training.worker import (
@@ -121,7 +122,12 @@ def follow_through(job: Job, stop: StopSignal) -> int:
         text = stopped(job.run_id, where)
         runs.finish(job.run_id, "cancelled", result=job.result(), error=text)
         return EXIT_STOPPED
-    runs.finish(job.run_id, "succeeded", result=job.save())
+    result = job.save()
+    adapter = {one.name: sha256_file(one) for one in sorted(job.folder.glob("adapter/adapter_*"))}
+    done = {"run_id": job.run_id, "data_sha256": result.get("data_sha256"), "adapter": adapter}
+    with contextlib.suppress(FineTuningError):  # a log that cannot be written costs no training
+        audit.append("run.finished", done)
+    runs.finish(job.run_id, "succeeded", result=result)
     return 0
 
 
