@@ -12,19 +12,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetuning.data_prep.duplicates import (
-    Clusters,
     Duplicates,
     Rows,
     Search,
+    components,
     find_duplicates,
+    leakage_of,
     measure_leakage,
     overlapping,
     sorted_sets,
 )
 from finetuning.data_prep.duplicates.rows import Template, many_rows
 from finetuning.data_prep.duplicates.twins import comparable
-from finetuning.data_prep.duplicates.words import read_words
-from finetuning.data_prep.examples import Content, Example, content_of
+from finetuning.data_prep.duplicates.words import contents_of_chats, read_words
+from finetuning.data_prep.examples import Content, Example, content_of, content_of_texts
 from finetuning.records import Record
 
 VOCABULARY = [f"word{number}" for number in range(3000)]
@@ -447,10 +448,9 @@ def test_a_question_that_all_others_ask_says_nothing() -> None:
 
 
 def test_clusters_are_named_by_their_first_row() -> None:
-    clusters = Clusters(6)
-    for one, two in ((4, 5), (1, 4), (5, 3)):
-        clusters.join(one, two)
-    assert [clusters.first(row) for row in range(6)] == [0, 1, 2, 1, 1, 1]
+    pairs = np.array([(4, 5), (1, 4), (5, 3)])
+    assert components(6, pairs).tolist() == [0, 1, 2, 1, 1, 1]
+    assert components(2, pairs[:0]).tolist() == [0, 1]
 
 
 def test_constant_text_is_found_anew_when_most_rows_have_gone() -> None:
@@ -467,3 +467,54 @@ def test_constant_text_is_found_anew_when_most_rows_have_gone() -> None:
     start, end = template.words.starts[60], template.words.starts[61]
     assert template.constant[start:end].sum() == 3
     assert 60 in changed.tolist()
+
+
+CHATS = st.lists(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["user", "assistant"]),
+            st.text("ab \n\t\r\x1c\x00\x7f\x85é\u3000", max_size=8),
+        ),
+        max_size=4,
+    ),
+    max_size=6,
+)
+
+
+@given(CHATS)
+def test_chats_of_a_block_are_compared_by_what_each_alone_is(
+    chats: list[list[tuple[str, str]]],
+) -> None:
+    assert contents_of_chats(chats) == [content_of_texts(chat) for chat in chats]
+
+
+@given(st.lists(st.integers(0, 19), max_size=30))
+def test_words_of_chosen_rows_are_theirs_in_that_order(rows: list[int]) -> None:
+    words = read_words([f"{n} " * n for n in range(20)], [f"a{n}" for n in range(20)])
+    taken = words.take(np.array(rows, dtype=np.int64))
+    assert len(taken) == len(rows)
+    for place, row in enumerate(rows):
+        alone = words.hashes[words.starts[row] : words.starts[row + 1]]
+        assert taken.hashes[taken.starts[place] : taken.starts[place + 1]].tolist() == list(alone)
+        assert taken.middles[place] - taken.starts[place] == 1 + row
+
+
+def test_leakage_is_the_same_with_the_template_of_the_search_before() -> None:
+    draw = random.Random(21)
+    shared = sentence(draw, 30)
+    rows = [pair(f"{shared} {sentence(draw, 20)}", sentence(draw, 15)) for _ in range(80)]
+    rows += [pair(f"{sentence(draw, 2)} {c.prompt}", c.answer) for c in rows[:12]] + rows[:6]
+    columns, gone = Rows.of(rows), np.arange(60, 75)
+    template = find_duplicates(columns, threshold=0.99, rank=np.zeros((98, 1))).template
+    among = np.setdiff1d(np.arange(98), gone)
+    template.without(np.setdiff1d(gone, np.arange(92, 98)))
+    held = np.arange(98) >= 80
+    train, test = columns.take(among[~held[among]]), columns.take(among[held[among]])
+    leakage = leakage_of(columns, among, held, 0.5, template)
+    assert leakage == measure_leakage(train, test, 0.5)
+    assert (leakage.exact, leakage.near) == (6, 12)
+
+
+def test_names_of_rows_are_the_digests_of_their_contents() -> None:
+    rows = [Content(name, "a", "b", 1, 0) for name in (0, 1, 255, 2**64, 2**127 + 5)]
+    assert Rows.of(rows).names() == [row.exact for row in rows]

@@ -10,16 +10,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from finetuning.data_prep import Leakage
 from finetuning.errors import lazy
+from finetuning.files import atomic_write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
     from finetuning.data_prep.duplicates.finding import Duplicates, find_duplicates
     from finetuning.data_prep.duplicates.rows import Rows
-    from finetuning.data_prep.duplicates.twins import Search
+    from finetuning.data_prep.duplicates.twins import Search, leakage_of, measure_leakage
     from finetuning.data_prep.duplicates.words import Words
     from finetuning.data_prep.examples import Content
 
@@ -29,18 +31,24 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Long = NDArray[np.uint64]
 else:
-    _HOMES = {"finding": "Duplicates find_duplicates", "rows": "Rows", "twins": "Search"}
+    _HOMES = {
+        "finding": "Duplicates find_duplicates",
+        "rows": "Rows",
+        "twins": "Search leakage_of measure_leakage",
+    }
     __getattr__ = lazy(__name__, **_HOMES)
 
 __all__ = [
     "LONG_RUN_WORDS",
-    "Clusters",
     "Duplicates",
     "Rows",
     "Search",
+    "components",
     "find_duplicates",
+    "leakage_of",
     "measure_leakage",
     "overlapping",
+    "write_signatures",
 ]
 
 _BLOCK_VALUES: Final = 1 << 14
@@ -49,9 +57,6 @@ PADDING: Final = 2**32 - 1
 """Fills the lines of a table of sets; no value is as high."""
 
 _ODD: Final = 0x9E3779B97F4A7C15
-_OTHER_SEED: Final = 1
-"""Another permutation than that of the search, so that what it missed can be seen."""
-
 LONG_RUN_WORDS: Final = 13
 """A shared run of so many words counts as contamination, the usual length of such checks."""
 
@@ -173,50 +178,6 @@ def components(n_rows: int, pairs: Pairs) -> Places:
             first = shorter
 
 
-class Clusters:
-    """Rows joined into clusters (union-find); a cluster is named by its first row."""
-
-    def __init__(self, n_rows: int) -> None:
-        """Start with every row alone."""
-        self._parent = list(range(n_rows))
-
-    def first(self, row: int) -> int:
-        """Return the first row of a row's cluster."""
-        while self._parent[row] != row:
-            self._parent[row] = self._parent[self._parent[row]]
-            row = self._parent[row]
-        return row
-
-    def join(self, one: int, two: int) -> None:
-        """Put two rows into one cluster."""
-        one, two = self.first(one), self.first(two)
-        self._parent[max(one, two)] = min(one, two)
-
-
-def measure_leakage(
-    train: Rows | Sequence[Content], held_out: Rows | Sequence[Content], threshold: float
-) -> Leakage:
-    """Count the held-out rows that have a twin in train.
-
-    Args:
-        train: Rows to learn from.
-        held_out: Rows of validation and test.
-        threshold: Smallest exact Jaccard similarity of near copies, 0..1.
-    """
-    import numpy as np
-
-    from finetuning.data_prep.duplicates.rows import Rows, as_rows
-    from finetuning.data_prep.duplicates.twins import Search
-
-    border = len(train)
-    rows = Rows.join([as_rows(train), as_rows(held_out)])
-    known = set(rows.names()[:border])
-    fresh = [row for row, name in enumerate(rows.names()) if row < border or name not in known]
-    search = Search(rows, threshold, seed=_OTHER_SEED)
-    pairs = search.twins(np.array(fresh, dtype=np.int64), _across(border))
-    return Leakage(exact=len(rows) - len(fresh), near=len(distinct(pairs[:, 1])))
-
-
 def _across(border: int) -> Callable[[Pairs], Flags]:
     """Return what says which pairs have one row below and one above the border."""
     return lambda pairs: (pairs[:, 0] < border) & (pairs[:, 1] >= border)
@@ -297,3 +258,30 @@ def _shared_runs(words: Words, constant: Flags, border: int) -> list[tuple[int, 
     hits = np.flatnonzero(known[places] == sought)
     owners = rows[above][first[places[hits]]]
     return list(zip(seekers[hits].tolist(), owners.tolist(), strict=True))
+
+
+def write_signatures(path: Path, rows: Rows, places: Sequence[tuple[str, int]]) -> None:
+    """Write the MinHash signature and band keys of every row, so that any engine can cluster.
+
+    Args:
+        path: Of the Parquet file.
+        rows: The rows.
+        places: Source and line of each.
+    """
+    import numpy as np
+    import polars as pl
+
+    from finetuning.data_prep.duplicates.candidates import band_keys, n_bands, sign
+    from finetuning.data_prep.duplicates.rows import Template
+
+    template = Template(rows.words, np.empty(0, dtype=np.int64))
+    signatures = sign(rows.words, template.constant)
+    bands = [band_keys(signatures, rows.key, band) for band in range(n_bands(len(rows)))]
+    columns = {
+        "source": [source for source, _ in places],
+        "line": [line for _, line in places],
+        "signature": pl.Series(signatures.tolist(), dtype=pl.List(pl.UInt32)),
+        "bands": pl.Series(np.stack(bands, axis=1).tolist(), dtype=pl.List(pl.UInt64)),
+    }
+    with atomic_write(path, binary=True) as stream:
+        pl.DataFrame(columns).write_parquet(stream)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.data_prep import Engine
 from finetuning.data_prep.duplicates import components, without
-from finetuning.data_prep.duplicates.rows import Rows, as_rows, many_rows
+from finetuning.data_prep.duplicates.rows import Rows, Template, as_rows, many_rows
 from finetuning.data_prep.duplicates.twins import Search, comparable
 from finetuning.data_prep.examples import Content
 from finetuning.errors import BadInputError, require
@@ -91,12 +91,14 @@ class Duplicates:
         cluster: Per row, the first row of its cluster: rows of one cluster are copies of each
             other, or ask the same, and belong on one side of a split.
         sizes: Sizes of the clusters of near copies, largest first (exact copies not counted).
+        template: The text that many rows share when all copies are gone.
     """
 
     exact: dict[int, int]
     near: dict[int, int]
     cluster: list[int]
     sizes: list[int]
+    template: Template = field(compare=False, repr=False)
 
 
 def exact_copies(rows: Rows, place: Places) -> Pairs:
@@ -196,6 +198,7 @@ class _Finding:
 
         gone = without(np.arange(len(self.rows)), self.left, len(self.rows))
         search = Search(self.rows, threshold, engine=engine, gone=gone)
+        self.template = search.template
         changed: Places | None = None
         for _ in range(_ROUNDS):
             pairs = search.twins(self.left, changed=changed)
@@ -219,7 +222,8 @@ class _Finding:
         pairs = pairs[comparable(self.rows, pairs)]
         codes = pairs @ [len(self.rows), 1]
         self.pairs.append(pairs)
-        self.take(pairs, lambda asked: np.isin(asked @ [len(self.rows), 1], codes))
+        went, _ = self.take(pairs, lambda asked: np.isin(asked @ [len(self.rows), 1], codes))
+        self.template.without(went)
 
 
 def find_duplicates(
@@ -271,6 +275,7 @@ def find_duplicates(
         near=_final(finding.gone),
         cluster=components(n_rows, together).tolist(),
         sizes=sorted(sizes[sizes > 1].tolist(), reverse=True),
+        template=finding.template,
     )
 
 

@@ -116,7 +116,8 @@ class Rows:
 
     def names(self) -> list[int]:
         """Return the digests of the whole rows as numbers, as :attr:`Content.exact` has them."""
-        return [high << 64 | low for high, low in self.exact.tolist()]
+        halves = self.exact.astype(">u8").tobytes()
+        return [int.from_bytes(halves[at : at + 16]) for at in range(0, len(halves), 16)]
 
 
 def as_rows(rows: Rows | Sequence[Content]) -> Rows:

@@ -1,14 +1,15 @@
-"""Twins: pairs of rows whose similarity was counted, in one set or between two."""
+"""Twins: pairs of rows whose similarity was counted; leakage, the twins across a split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
-from finetuning.data_prep import Engine
+from finetuning.data_prep import Engine, Leakage
 from finetuning.data_prep.duplicates import (
     PADDING,
     alike_blocks,
+    distinct,
     in_threads,
     mix_pairs,
     sorted_sets,
@@ -22,8 +23,9 @@ from finetuning.data_prep.duplicates.candidates import (
     sign,
     signed_rows,
 )
-from finetuning.data_prep.duplicates.rows import Rows, Template
+from finetuning.data_prep.duplicates.rows import Rows, Template, as_rows
 from finetuning.data_prep.duplicates.words import Words
+from finetuning.data_prep.examples import Content
 from finetuning.runs import progress
 
 if TYPE_CHECKING:
@@ -39,8 +41,10 @@ _MARGIN_DEVIATIONS: Final = 5
 """A pair whose estimate is so many standard errors below the threshold is not counted out."""
 
 _BLOCK_PAIRS: Final = 1 << 13
-_FIRST_VALUES: Final = PERMUTATIONS // 4
+_OTHER_SEED: Final = 1
+"""Another permutation than that of the search, so that what it missed can be seen."""
 
+_FIRST_VALUES: Final = PERMUTATIONS // 4
 
 Of = Literal["whole", "own", "answer"]
 """Which word pairs of a row: all, those outside constant text, those of its answer."""
@@ -177,12 +181,14 @@ class Search:
         seed: int = 0,
         engine: Engine = "local",
         gone: Places | None = None,
+        template: Template | None = None,
     ) -> None:
         """Sign all rows.
 
         Args:
             rows: The rows.
             gone: Rows that are there no more.
+            template: The text that many of them share, where it is known.
             threshold: Smallest exact Jaccard similarity of word pairs, 0..1.
             seed: Chooses the MinHash permutation.
             engine: What groups the bands; the pairs are the same.
@@ -192,7 +198,8 @@ class Search:
         progress(0, len(rows), "comparing rows")
         self.rows, self.seed = rows, seed
         self._pair = daft_candidates if engine == "daft" else candidates
-        self.template = Template(rows.words, np.empty(0, np.int64) if gone is None else gone)
+        gone = np.empty(0, np.int64) if gone is None else gone
+        self.template = template or Template(rows.words, gone)
         self.compare = Comparison(rows, self.template, threshold)
         self.signatures = sign(rows.words, self.template.constant, seed=seed)
 
@@ -248,3 +255,45 @@ class Search:
         same = _same_words(self.rows.words, without(among, signed, len(self.rows)))
         pairs = np.concatenate([found, same[look(same)]])
         return pairs[self.compare.twins(pairs)]
+
+
+def measure_leakage(
+    train: Rows | Sequence[Content], held_out: Rows | Sequence[Content], threshold: float
+) -> Leakage:
+    """Count the held-out rows that have a twin in train.
+
+    Args:
+        train: Rows to learn from.
+        held_out: Rows of validation and test.
+        threshold: Smallest exact Jaccard similarity of near copies, 0..1.
+    """
+    import numpy as np
+
+    rows = Rows.join([as_rows(train), as_rows(held_out)])
+    return leakage_of(rows, every := np.arange(len(rows)), every >= len(train), threshold)
+
+
+def leakage_of(
+    rows: Rows, among: Places, held: Flags, threshold: float, template: Template | None = None
+) -> Leakage:
+    """Count the rows held out that have a twin among the others.
+
+    Args:
+        rows: All rows.
+        among: Those that count, in rising order.
+        held: One flag per row: it is held out.
+        threshold: Smallest exact Jaccard similarity of near copies, 0..1.
+        template: The text that many of ``among`` share, where it is known.
+    """
+    import numpy as np
+
+    kept, known = among[~held[among]], among[held[among]]
+    shared = kept[np.isin(rows.exact[kept, 0], rows.exact[known, 0])]
+    names = set(map(tuple, rows.exact[shared].tolist()))
+    same = known[[tuple(name) in names for name in rows.exact[known].tolist()]]
+    search = Search(rows, threshold, seed=_OTHER_SEED, template=template)
+    pairs = search.twins(
+        without(among, same, len(rows)), lambda pairs: held[pairs[:, 0]] != held[pairs[:, 1]]
+    )
+    near = np.where(held[pairs[:, 0]], pairs[:, 0], pairs[:, 1])
+    return Leakage(exact=len(same), near=len(distinct(near)))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from finetuning.data_prep.duplicates import in_threads, spans
+from finetuning.data_prep.duplicates import in_threads
 from finetuning.data_prep.examples import Content, content_of_texts, squeeze
 
 if TYPE_CHECKING:
@@ -87,8 +87,12 @@ class Words:
         """Return the words of some rows, in that order."""
         import numpy as np
 
+        breaks = np.flatnonzero(rows[1:] != rows[:-1] + 1) + 1
+        first = rows[np.concatenate([breaks[:0], np.zeros(min(1, len(rows)), np.int64), breaks])]
+        last = rows[np.concatenate([breaks - 1, np.arange(len(rows))[-1:]])]
+        cuts = zip(self.starts[first].tolist(), self.starts[last + 1].tolist(), strict=True)
+        hashes = np.concatenate([self.hashes[:0], *(self.hashes[a:b] for a, b in cuts)])
         lengths = np.diff(self.starts)[rows]
-        hashes = self.hashes[spans(self.starts[rows], lengths)]
         return Words.of(hashes, lengths, (self.middles - self.starts[:-1])[rows])
 
     def blocks(self) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from finetuning.data_prep.duplicates import Duplicates, Rows, find_duplicates, overlapping
+from finetuning.data_prep import Leakage
+from finetuning.data_prep.duplicates import (
+    Duplicates,
+    Rows,
+    find_duplicates,
+    leakage_of,
+    measure_leakage,
+    overlapping,
+)
 from finetuning.data_prep.examples import Content, place_of
 from finetuning.data_prep.preparation import WHERE, Options
 from finetuning.data_prep.preparation.sources import columns_of, source_files
@@ -17,12 +25,13 @@ from finetuning.data_prep.preparation.table import Table
 from finetuning.data_prep.preparation.workers import gather
 from finetuning.data_prep.quality import RowCosts
 from finetuning.errors import BadInputError
-from finetuning.files import atomic_write
 from finetuning.records import Finding
 from finetuning.runs import progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from finetuning.data_prep.duplicates.rows import Template
 
 MOST_REMOVED_FRACTION: Final = 0.5
 """Near copies above this share of the rows look like a template, not like copies."""
@@ -39,18 +48,37 @@ class Cleaned:
 
     Attributes:
         kept: Numbers of the rows that stay, in reading order.
-        rows: What these are compared by.
+        compared: What they and the copies that are gone are compared by.
+        stay: Numbers of the rows that stay among ``compared``.
+        template: The text that many of the rows that stay share.
         cluster: Per row that stays, a name of its cluster that new rows do not change.
         sizes: Sizes of the clusters of near copies, largest first.
         reviewed: Rows by what a person decided; empty without a reviews_file.
     """
 
     kept: NDArray[Any]
-    rows: Rows
+    compared: Rows
+    stay: NDArray[Any]
+    template: Template
     cluster: list[int]
     sizes: list[int]
     reviewed: dict[str, int] = field(default_factory=dict[str, int])
     findings: list[Finding] = field(default_factory=list[Finding])
+
+    def rows(self) -> Rows:
+        """Return what the rows that stay are compared by: a copy."""
+        return self.compared.take(self.stay)
+
+    def leakage(self, parts: NDArray[Any], general: Rows, threshold: float) -> Leakage:
+        """Count the rows not in train (part 0, with general rows) that have a twin there."""
+        import numpy as np
+
+        if len(general):
+            train = Rows.join([self.compared.take(self.stay[parts == 0]), general])
+            return measure_leakage(train, self.compared.take(self.stay[parts != 0]), threshold)
+        held = np.zeros(len(self.compared), dtype=bool)
+        held[self.stay] = parts != 0
+        return leakage_of(self.compared, self.stay, held, threshold, self.template)
 
 
 def read_others(
@@ -76,7 +104,7 @@ class General(NamedTuple):
     left_out: int
 
 
-def read_general(options: Options, own: Rows, folder: Path, *, plain: bool) -> General:
+def read_general(options: Options, own: Cleaned, folder: Path, *, plain: bool) -> General:
     """Read the replay file and leave out every row that repeats one of the person's own.
 
     A row that repeated a held-out row would leak it into train; one that repeats a train row
@@ -95,7 +123,7 @@ def read_general(options: Options, own: Rows, folder: Path, *, plain: bool) -> G
     rows = Rows.join([table.rows for table in tables])
     first = {name: row for row, name in reversed(list(enumerate(rows.names())))}
     once = sorted(first.values())
-    repeats = overlapping(rows.take(once), own, options.near_threshold)
+    repeats = overlapping(rows.take(once), own.rows(), options.near_threshold)
     names = rows.names()
     free = [row for place, row in enumerate(once) if place not in repeats]
     free.sort(key=lambda row: place_of(f"replay:{names[row]:x}", options.seed))
@@ -131,12 +159,6 @@ def settle_votes(table: Table, left: NDArray[Any]) -> NDArray[Any]:
     for row, reason in sorted(lost.items()):
         table.reject(row, reason)
     return _without(left, lost)
-
-
-def _numbers(count: int) -> NDArray[Any]:
-    import numpy as np
-
-    return np.arange(count, dtype=np.int64)
 
 
 def _without(left: NDArray[Any], lost: Collection[int]) -> NDArray[Any]:
@@ -188,17 +210,14 @@ def _refuse_collapse(found: Duplicates, n_rows: int, options: Options) -> None:
     )
 
 
-def remove_copies(
-    table: Table, left: NDArray[Any], options: Options
-) -> tuple[NDArray[Any], list[int], list[int]]:
+def remove_copies(table: Table, left: NDArray[Any], options: Options) -> Cleaned:
     """Remove exact copies, and near copies if wanted; say which rows belong together.
-
-    Returns:
-        The rows that stay, the name of the cluster of each, and the sizes of clusters.
 
     Raises:
         BadInputError: More near copies would go than :data:`MOST_REMOVED_FRACTION` allows.
     """
+    import numpy as np
+
     rows = table.rows if len(left) == len(table) else table.rows.take(left)
     ranks = _ranks(table, left)
     progress(0, len(left), "looking for duplicates")
@@ -223,15 +242,13 @@ def remove_copies(
             pairs = zip(_REASONS, ranks[stays], ranks[copy], strict=True)
             why = next((why for why, ours, theirs in pairs if ours > theirs), "first")
             table.reject(int(left[copy]), reason, table.place(int(left[stays])), why)
-    stay = _without(_numbers(len(left)), {**found.exact, **found.near})
+    stay = _without(np.arange(len(left)), {**found.exact, **found.near})
     names = rows.names()
     cluster: list[int] = [names[found.cluster[row]] for row in stay.tolist()]
-    return left[stay], cluster, found.sizes
+    return Cleaned(left[stay], rows, stay, found.template, cluster, found.sizes)
 
 
-def apply_reviews(
-    table: Table, kept: NDArray[Any], cluster: list[int], options: Options
-) -> tuple[NDArray[Any], list[int], dict[str, int], list[Finding]]:
+def apply_reviews(table: Table, found: Cleaned, options: Options) -> Cleaned:
     """Take out what a person rejected, put in what a person edited; an edit keeps its cluster."""
     import numpy as np
 
@@ -245,7 +262,7 @@ def apply_reviews(
     )
     costs = RowCosts(options.target)
     lost: set[int] = set()
-    for row, raw in table.raws(np.isin(np.arange(len(table)), kept)):
+    for row, raw in table.raws(np.isin(np.arange(len(table)), found.kept)):
         decided = reviews.decide(raw[:-1])
         if decided.raw is None:
             table.reject(row, decided.code or "review_rejected")
@@ -253,8 +270,16 @@ def apply_reviews(
         elif decided.code is not None:
             table.edit(row, decided.raw, costs.of_row(decided.raw))
             table.notes[row] = (*table.notes.get(row, ()), decided.code)
-    names = [name for row, name in zip(kept.tolist(), cluster, strict=True) if row not in lost]
-    return _without(kept, sorted(lost)), names, dict(reviews.counts), reviews.findings()
+    gone = np.isin(found.kept, sorted(lost))
+    found.template.without(found.stay[gone])
+    return dataclasses.replace(
+        found,
+        kept=found.kept[~gone],
+        stay=found.stay[~gone],
+        cluster=[name for name, left in zip(found.cluster, ~gone, strict=True) if left],
+        reviewed=dict(reviews.counts),
+        findings=reviews.findings(),
+    )
 
 
 def clean(table: Table, options: Options, folder: Path) -> Cleaned:
@@ -263,37 +288,8 @@ def clean(table: Table, options: Options, folder: Path) -> Cleaned:
     Raises:
         BadInputError: Near copies look like a template, or a file cannot be read.
     """
-    left = settle_votes(table, _numbers(len(table)))
+    left = settle_votes(table, table.every().nonzero()[0])
     if options.exclude:
         left = leave_out_excluded(table, left, options, folder)
-    kept, cluster, sizes = remove_copies(table, left, options)
-    reviewed: dict[str, int] = {}
-    findings: list[Finding] = []
-    if options.reviews_file is not None:
-        kept, cluster, reviewed, findings = apply_reviews(table, kept, cluster, options)
-    return Cleaned(kept, table.rows.take(kept), cluster, sizes, reviewed, findings)
-
-
-def write_signatures(path: Path, table: Table, cleaned: Cleaned) -> None:
-    """Write the MinHash signature and band keys of every row, so that any engine can cluster."""
-    import numpy as np
-    import polars as pl
-
-    from finetuning.data_prep.duplicates.candidates import band_keys, n_bands, sign
-    from finetuning.data_prep.duplicates.rows import Template
-
-    rows = cleaned.rows
-    template = Template(rows.words, np.empty(0, dtype=np.int64))
-    signatures = sign(rows.words, template.constant)
-    bands = [band_keys(signatures, rows.key, band) for band in range(n_bands(len(rows)))]
-    places = [table.place(row) for row in cleaned.kept.tolist()]
-    frame = pl.DataFrame(
-        {
-            "source": [place.source for place in places],
-            "line": [place.line for place in places],
-            "signature": pl.Series(signatures.tolist(), dtype=pl.List(pl.UInt32)),
-            "bands": pl.Series(np.stack(bands, axis=1).tolist(), dtype=pl.List(pl.UInt64)),
-        }
-    )
-    with atomic_write(path, binary=True) as stream:
-        frame.write_parquet(stream)
+    found = remove_copies(table, left, options)
+    return found if options.reviews_file is None else apply_reviews(table, found, options)

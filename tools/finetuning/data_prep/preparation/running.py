@@ -17,14 +17,13 @@ from finetuning.data_prep import (
     SplitChoice,
 )
 from finetuning.data_prep.convert.codes import HOLDS, NOTES
-from finetuning.data_prep.duplicates import Rows, measure_leakage
+from finetuning.data_prep.duplicates import write_signatures
 from finetuning.data_prep.preparation import WHERE, Options, markdown
 from finetuning.data_prep.preparation.cleaning import (
     Cleaned,
     General,
     clean,
     read_general,
-    write_signatures,
 )
 from finetuning.data_prep.preparation.sources import Canaries, make_canaries, source_files
 from finetuning.data_prep.preparation.split import Assigned, assign
@@ -91,11 +90,8 @@ class _Work:
 
     def leakage(self, parts: NDArray[Any]) -> Leakage:
         """Count held-out rows with a twin in train, general rows included."""
-        own = self.cleaned.rows
         general = self.general.rows.take(range(self.n_replay(parts)))
-        train = Rows.join([own.take((parts == 0).nonzero()[0]), general])
-        held_out = own.take((parts != 0).nonzero()[0])
-        return measure_leakage(train, held_out, self.options.near_threshold)
+        return self.cleaned.leakage(parts, general, self.options.near_threshold)
 
 
 def _read(options: Options, folder: Path) -> Gathered:
@@ -117,15 +113,17 @@ def _prepare(options: Options, spools: Path) -> _Work:
     cells = {name: [values[row] for row in kept] for name, values in table.cells.items()}
     columns = SplitColumns(
         cluster=cleaned.cluster,
-        family=cleaned.rows.family,
+        family=cleaned.compared.family[cleaned.stay],
         groups=cells.get("group"),
         labels=cells.get("label"),
         times=table.times[cleaned.kept],
         place=lambda row: table.place(kept[row]),
     )
     assigned = assign(columns, options)
-    general = read_general(options, cleaned.rows, spools, plain=found.plain)
-    known: list[Json] = [f"{name:x}" for name in cleaned.rows.names()]
+    general = read_general(options, cleaned, spools, plain=found.plain)
+    known: list[Json] = []
+    if options.canaries:
+        known += [f"{name:x}" for name in cleaned.rows().names()]
     canaries = make_canaries(options, digest(known), plain=found.plain)
     return _Work(options, table, cleaned, assigned, general, canaries)
 
@@ -197,7 +195,8 @@ def run(options: Options, folder: Path) -> PreparedData:
         progress(0, None, "writing")
         result = _write(work, built, folder)
         if signatures is not None:
-            write_signatures(signatures, work.table, work.cleaned)
+            places = [work.table.place(row) for row in work.cleaned.kept.tolist()]
+            write_signatures(signatures, work.cleaned.rows(), places)
     return result.model_copy(update={"signatures_file": signatures and str(signatures)})
 
 
@@ -276,7 +275,8 @@ def _fit_facts(result: PreparedData, table: Table, cleaned: Cleaned) -> dict[str
         twins = result.leakage.exact + result.leakage.near
         facts["near_duplicate_test_fraction"] = round(twins / held_out, 4)
     if n_rows:
-        clashing = contradictions(cleaned.rows.asked, cleaned.rows.answered)
+        rows, stay = cleaned.compared, cleaned.stay
+        clashing = contradictions(rows.asked[stay], rows.answered[stay])
         facts["label_conflict_fraction"] = round(float(clashing.mean()), 4)
     form = HOLDS[result.target].form
     if form == "preference":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.data_prep import PARTS, Part, SplitMethod
-from finetuning.data_prep.duplicates import Clusters
+from finetuning.data_prep.duplicates import components
 from finetuning.data_prep.examples import place_of
 from finetuning.data_prep.preparation import (
     VALIDATION_OF_REST,
@@ -33,8 +33,12 @@ class Units:
     def __init__(self, members: dict[int, list[int]], names: dict[int, str], seed: int) -> None:
         """Keep the rows of each unit and the place that its name gives it."""
         self.members = members
+        self._names, self._seed = names, seed
         self.places = {unit: place_of(names[unit], seed) for unit in members}
-        self.alike = {unit: place_of(names[unit], seed + 1) for unit in members}
+
+    def other_place(self, unit: int) -> float:
+        """Return another place that the name of a unit gives it."""
+        return place_of(self._names[unit], self._seed + 1)
 
     def rows(self, units: Iterable[int]) -> int:
         """Return how many rows some units have."""
@@ -163,7 +167,7 @@ def fold_units(units: Units, folds: int, validation_share: float) -> list[dict[i
     for fold in range(folds):
         parts: dict[int, Part] = {}
         for unit in units.members:
-            validating = units.alike[unit] < validation_share
+            validating = units.other_place(unit) < validation_share
             rest: Part = "validation" if validating else "train"
             parts[unit] = "test" if fold_of[unit] == fold else rest
         _fill_empty(units, parts, (1.0, validation_share, 0.0))
@@ -197,21 +201,19 @@ class Assigned:
 
 def _units(columns: SplitColumns, seed: int) -> Units:
     """Join rows that share a cluster, a group or an origin; name each unit by its first row."""
-    joined = Clusters(len(columns))
-    clusters: dict[int, int] = {}
-    for row, name in enumerate(columns.cluster):
-        if clusters.setdefault(name, row) != row:
-            joined.join(clusters[name], row)
-    groups: dict[str, int] = {}
-    for row, group in enumerate(columns.groups or ()):
-        if group is not None and groups.setdefault(group, row) != row:
-            joined.join(groups[group], row)
-    families: dict[int, int] = {}
-    for row in columns.family.nonzero()[0].tolist():
-        joined.join(families.setdefault(int(columns.family[row]), row), row)
+    import numpy as np
+
+    pairs: list[tuple[int, int]] = []
+    families = [number or None for number in columns.family.tolist()]
+    for same in (columns.cluster, columns.groups or (), families):
+        first: dict[int | str, int] = {}
+        for row, name in enumerate(same):
+            if name is not None and (other := first.setdefault(name, row)) != row:
+                pairs.append((other, row))
+    joined = components(len(columns), np.array(pairs, dtype=np.int64).reshape(-1, 2))
     members: dict[int, list[int]] = {}
-    for row in range(len(columns)):
-        members.setdefault(joined.first(row), []).append(row)
+    for row, unit in enumerate(joined.tolist()):
+        members.setdefault(unit, []).append(row)
     names: dict[int, str] = {}
     for unit in members:
         group = columns.groups[unit] if columns.groups is not None else None
