@@ -12,7 +12,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 VARIABLES: Final[dict[str, str]] = {
     "FINE_TUNING_HOME": "Folder for runs, reports, the audit log and the pseudonym key.",
@@ -119,16 +119,36 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _guard(event: str, arguments: tuple[Any, ...]) -> None:
-    host: Any = None
-    if event == "socket.connect":
+_NAMED_FIRST: Final = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
+_ADDRESSED: Final = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+_NO_SIDE_DOOR: Final = {
+    "NO_PROXY": "*",
+    "no_proxy": "*",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+}
+"""What offline mode sets: a proxy on this machine would carry data on, and native code of the
+Hugging Face libraries opens connections that no hook of Python sees."""
+
+
+def _host_of(event: str, arguments: tuple[Any, ...]) -> Any:
+    """Return the host that an event speaks of, or None for any other event."""
+    if event in _NAMED_FIRST:
+        return arguments[0]
+    if event in _ADDRESSED:
         address = arguments[1]  # a path for Unix sockets, else (host, port, …)
-        host = None if isinstance(address, str | bytes) else address[0]
-    elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
-        host = arguments[0]
-    else:
-        return
-    if isinstance(host, bytes):
+        return cast("tuple[Any, ...]", address)[0] if isinstance(address, tuple) else None
+    if event == "urllib.Request":  # its connection may go to a proxy
+        from urllib.parse import urlsplit
+
+        return urlsplit(str(arguments[0])).hostname
+    return None
+
+
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    host = _host_of(event, arguments)
+    if isinstance(host, bytes | bytearray):
         host = host.decode("ascii", "replace")
     if isinstance(host, str) and host and not is_loopback(host) and settings().offline:
         raise PermissionError(
@@ -139,12 +159,19 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 @functools.cache
+def _install_guard() -> None:
+    sys.addaudithook(_guard)
+
+
 def enforce_offline() -> None:
     """Make every non-loopback connection of this process an error while offline mode is set.
 
-    Installed once per process with an audit hook, which cannot be removed; entry points call it.
+    The guard is an audit hook, installed once per process, which cannot be removed; entry points
+    call this. In offline mode proxies are switched off, here and in the process's children.
 
     Raises:
         PermissionError: Later, from the call that tries to connect.
     """
-    sys.addaudithook(_guard)
+    _install_guard()
+    if settings().offline:
+        os.environ.update(_NO_SIDE_DOOR)

@@ -54,7 +54,10 @@ async def open_asker(target: AskedTarget, at_once: int) -> AsyncGenerator[Asker]
         import httpx2
 
         limits = httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once)
-        async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits) as client:
+        options: dict[str, Any] = {"timeout": TIMEOUT_SECONDS, "limits": limits}
+        # a proxy of the environment would carry a loopback question to another machine
+        options["trust_env"] = not target.loopback
+        async with httpx2.AsyncClient(**options) as client:
             yield CompatibleServer(target, client)
     elif target.vendor in {"openai", "azure"}:
         async with openai_client(target.vendor) as client:

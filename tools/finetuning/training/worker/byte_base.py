@@ -20,7 +20,7 @@ import tokenizers as _tokenizers
 import torch as _torch
 import transformers as _transformers
 
-from finetuning import files
+from finetuning import files, settings
 from finetuning.errors import BadInputError, FineTuningError
 from finetuning.records import Finding
 from finetuning.tokens import example_texts
@@ -207,6 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     budget.add_argument("--steps", type=int)
     parser.add_argument("--vocabulary", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    settings.enforce_offline()
     try:
         _write(build(Options(**vars(parser.parse_args(arguments)))))
     except FineTuningError as error:
