@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 from finetuning.errors import UnknownNameError, require
 from finetuning.pii import DetectorName, RedactMode, Span, check_types, settle, tag
 from finetuning.pii.rules import (
+    MARKS,
     Rule,
     is_json_container,
     readings_of,
@@ -26,7 +27,7 @@ from finetuning.pii.rules.contact import ADDRESS_RULES, PHONE_RULES
 from finetuning.pii.rules.numbers import BANK_RULES, NATIONAL_RULES, RECORD_RULES
 from finetuning.pii.rules.online import EMAIL_RULES, NETWORK_RULES, PASSWORD_RULES, SECRET_RULES
 from finetuning.pii.rules.people import BIRTH_RULES, NAME_RULES
-from finetuning.pii.triggers import Triggers, blocks
+from finetuning.pii.triggers import COMPILED, blocks, signs_of, triggers_of
 
 RULES: Final[tuple[Rule, ...]] = (
     *SECRET_RULES,
@@ -88,18 +89,32 @@ def find_personal_data(
     return result
 
 
+def find_in_block(texts: Sequence[str], wanted: frozenset[str]) -> dict[int, list[Span]]:
+    """Return the spans of the texts that have any, by number; all in this process.
+
+    Args:
+        texts: Decoded texts, a megabyte or so.
+        wanted: Types to look for, as ``check_types`` returns them.
+    """
+    found: dict[int, list[Span]] = {}
+    _search(texts, 0, _rules_of(wanted), found)
+    return {number: settle(spans) for number, spans in found.items()}
+
+
 def _search(
     texts: Sequence[str], start: int, rules: tuple[Rule, ...], found: dict[int, list[Span]]
 ) -> None:
-    numbers, read, places = readings_of(texts)
-    small = _TINY_BATCH if rules in _compiled else _SMALL_BATCH
-    if sum(map(len, read)) < small:
+    small = _TINY_BATCH if rules in COMPILED else _SMALL_BATCH
+    if sum(map(len, texts)) < small:
+        numbers, read, places = readings_of(texts)
         every = range(len(read))
         pairs: Iterable[tuple[Rule, Iterable[int]]] = ((rule, every) for rule in rules)
     else:
-        if rules not in _compiled:
-            _compiled[rules] = Triggers(rules)
-        pairs = _compiled[rules].find(read)
+        marked = {n for n, text in enumerate(texts) if "\\" in text or "[" in text}
+        numbers, read, places = readings_of(
+            texts, sorted(marked.union(signs_of(MARKS).find(texts)))
+        )
+        pairs = triggers_of(rules).find(read)
     for rule, candidates in pairs:
         type_, finditer, accept = rule.type, rule.pattern.finditer, rule.accept
         for candidate in candidates:
@@ -113,9 +128,6 @@ def _search(
                     first, end = moved[first], moved[end]
                 number = start + numbers[candidate]
                 found.setdefault(number, []).append(Span(first, end, type_, sure))
-
-
-_compiled: dict[tuple[Rule, ...], Triggers] = {}
 
 
 @functools.lru_cache(maxsize=64)

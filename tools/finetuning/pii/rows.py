@@ -70,7 +70,7 @@ _CUES: Final = (
     (r"nino|national_insurance(?:_?(?:number|no))?", "nino: "),
     (r"post_?code", "postcode: "),
 )
-_PLAIN: Final = frozenset({"user", "assistant", "system", "tool", "developer", "function"})
+PLAIN: Final = frozenset({"user", "assistant", "system", "tool", "developer", "function"})
 """Roles, which every row repeats."""
 
 _SMALLEST_NUMBER: Final = 1_000_000
@@ -126,7 +126,7 @@ def open_row(
                 cue = cue_of(key)
             if isinstance(value, str):
                 place[name] = value
-                if value and value not in _PLAIN:
+                if value and value not in PLAIN:
                     leaves.append(Leaf(place, name, parent, cue, value))
             elif isinstance(value, dict):
                 place[name] = child = cast("dict[str, Json]", {})
@@ -173,15 +173,17 @@ def search_leaves(
     found = find_personal_data(
         [leaf.cue + leaf.text for leaf in leaves], types=types, detector=detector
     )
+    return [without_cue(spans, len(leaf.cue)) for leaf, spans in zip(leaves, found, strict=True)]
+
+
+def without_cue(spans: list[Span], cue: int) -> list[Span]:
+    """Return the spans of a text that had a cue of so many code points before it."""
+    if not cue:
+        return spans
     return [
-        [
-            span._replace(start=max(0, span.start - len(leaf.cue)), end=span.end - len(leaf.cue))
-            for span in spans
-            if span.end > len(leaf.cue)
-        ]
-        if leaf.cue
-        else spans
-        for leaf, spans in zip(leaves, found, strict=True)
+        span._replace(start=max(0, span.start - cue), end=span.end - cue)
+        for span in spans
+        if span.end > cue
     ]
 
 

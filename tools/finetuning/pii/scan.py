@@ -24,7 +24,7 @@ from finetuning.pii import (
 from finetuning.records import Json, NextCall, page
 
 if TYPE_CHECKING:
-    from finetuning.pii.search import Tally
+    from finetuning.pii.lines import Tally
 
 _WHERE: Final = "scan_pii"
 _TABLES: Final = {"csv", "tsv"}
@@ -83,7 +83,8 @@ def scan_pii(
     refuse_same([*inputs.values(), *goals.values(), *([listing] if listing else [])], where=_WHERE)
 
     from finetuning.files import atomic_write
-    from finetuning.pii.search import Search, Sink, Tally
+    from finetuning.pii.lines import Tally
+    from finetuning.pii.search import Search, Sink
 
     tally = Tally(limit, offset)
     search = Search(wanted, detector, redact, tally)

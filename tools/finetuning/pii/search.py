@@ -11,68 +11,20 @@ import contextlib
 import csv
 import json
 import sys
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
-from finetuning.files import atomic_write, read_records, sniff_format
+from finetuning.files import atomic_write, fault, read_records, sniff_format
 from finetuning.files.chunks import read_chunks, split_lines, utf8_chunks
-from finetuning.pii import PiiFinding, RedactMode, Span, canonical, keyed_digest
+from finetuning.pii import RedactMode, Span
+from finetuning.pii.lines import LineSearch, Tally
 from finetuning.pii.rows import KeyNames, Leaf, open_row, redact_leaves, search_leaves
-from finetuning.records import Finding, Json, Record
+from finetuning.records import Json, Record
 
 _BLOCK_BYTES: Final = 1 << 18
-_SAMPLE: Final = 5
 _BATCH_CHARACTERS: Final = 4_000_000
 """Text searched at once: large enough for the prefilter, small enough for flat memory."""
-
-
-class Tally:
-    """Counts findings, keeps one page of them, and writes all of them where asked."""
-
-    def __init__(self, limit: int | None, offset: int) -> None:
-        """Start empty, for the page of ``limit`` findings from ``offset`` on."""
-        self.limit, self.offset = limit, offset
-        self.rows = 0
-        self.total = 0
-        self.by_type: Counter[str] = Counter()
-        self.page: list[PiiFinding] = []
-        self.n_unreadable = 0
-        self.n_unsearched = 0
-        self.unreadable: list[Finding] = []
-        self.stream: IO[str] | None = None
-
-    def reject(self, finding: Finding) -> None:
-        """Count one row that no reader could decode, and keep the first of them."""
-        self.n_unreadable += 1
-        if len(self.unreadable) < _SAMPLE:
-            self.unreadable.append(finding)
-
-    def add(self, file: str | None, line: int, field: str, span: Span, value: str) -> None:
-        """Count one finding; the value itself goes no further than its keyed digest."""
-        position = self.total
-        self.total += 1
-        self.by_type[span.type] += 1
-        on_page = position >= self.offset and (self.limit is None or len(self.page) < self.limit)
-        if not on_page and self.stream is None:
-            return
-        finding = PiiFinding.model_validate(
-            {
-                "file": file,
-                "line": line,
-                "field": field,
-                "start": span.start,
-                "end": span.end,
-                "type": span.type,
-                "confidence": span.confidence,
-                "digest": keyed_digest(canonical(span.type, value)),
-            }
-        )
-        if on_page:
-            self.page.append(finding)
-        if self.stream is not None:
-            self.stream.write(finding.model_dump_json() + "\n")
 
 
 class Block(NamedTuple):
@@ -116,7 +68,7 @@ def read_pieces(path: Path, tally: Tally) -> Iterator[Record | Block]:
             tally.reject(item)
             gaps.append((item.line or 1, None))
     if form in {"jsonl", "csv", "tsv"}:
-        yield from _raw_blocks(path, gaps)
+        yield from raw_blocks(path, gaps)
     else:
         tally.n_unsearched += len(gaps)
 
@@ -126,7 +78,7 @@ def _text_block(path: Path) -> Iterator[Block]:
     yield Block(path.name, 1, b"".join(lines).decode("utf-8", "replace"), whole=True)
 
 
-def _raw_blocks(path: Path, gaps: list[tuple[int, int | None]]) -> Iterator[Block]:
+def raw_blocks(path: Path, gaps: list[tuple[int, int | None]]) -> Iterator[Block]:
     """Yield the physical lines of each gap, from its first line up to that of the next row."""
     if not gaps:
         return
@@ -224,6 +176,9 @@ class Search:
             label: Name of the file in its findings, None where there is only one.
             sink: Takes the redacted rows or text.
         """
+        if sink is None and self._detector == "fast" and sniff_format(source) == "jsonl":
+            self._lines(source, label)
+            return
         names = KeyNames(self._mode, self._types)
         batch: list[_Open] = []
         size = 0
@@ -238,6 +193,24 @@ class Search:
                 self._flush(batch, label, sink)
                 batch, size = [], 0
         self._flush(batch, label, sink)
+
+    def _lines(self, source: Path, label: str | None) -> None:
+        """Search a JSON Lines file, then its lines that no reader could decode as they stand."""
+        gaps: list[tuple[int, int | None]] = []
+        for seen in LineSearch(self._types).file(source):
+            self._tally.rows += seen.rows
+            for hit in seen.hits:
+                self._tally.count(label, hit)
+            for number, code, message in seen.unread:
+                self._tally.reject(fault(code, line=number, message=message))
+                line = number
+                if gaps and gaps[-1][1] == line:
+                    line = gaps.pop()[0]
+                gaps.append((line, number + 1))
+        if not gaps and not self._tally.rows:
+            read_records(source, source=source.name)  # says that there is none
+        for block in raw_blocks(source, gaps):
+            self._block(block, label, None)
 
     def _open(self, row: Record, names: KeyNames, label: str | None, batch: list[_Open]) -> int:
         self._tally.rows += 1

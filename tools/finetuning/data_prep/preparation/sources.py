@@ -229,7 +229,7 @@ class Texts:
         first = redact_texts(texts, [found[place] for place in places], mode)
         fresh: list[Json] = [*first]
         leaves = [Leaf(fresh, at, "", "", text) for at, text in enumerate(first)]
-        uses = Counter(place for row in self.rows for place in row) if places else Counter[int]()
+        uses = Counter(itertools.chain.from_iterable(self.rows)) if places else Counter[int]()
         for place in places:
             for span in found[place]:
                 types[span.type] += uses[place]

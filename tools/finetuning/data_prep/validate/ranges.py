@@ -60,7 +60,7 @@ class RangeScan:
         proves = plain and not job.count_tokens
         self._skimmer = Skimmer(check, PlainRows(job.target) if proves else None)
         self._slow: PartScan | None = None
-        self._buffer = bytearray(BLOCK_BYTES)
+        self._buffer = bytearray(BLOCK_BYTES * (4 if proves else 1))
 
     @property
     def untouched(self) -> bool:

@@ -11,7 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from finetuning.data_prep.validate.plain import PlainRows
+from finetuning.data_prep.validate.plain import (
+    ASK_THIRD,
+    END,
+    LEADS,
+    ODD,
+    QUOTE,
+    SLASH,
+    UNIT,
+    PlainRows,
+    Seen,
+    pairs,
+    triples,
+    units,
+)
 from finetuning.data_prep.validate.quick import QuickCheck
 
 if TYPE_CHECKING:
@@ -28,9 +41,6 @@ BLOCK_BYTES: Final = 128 << 10
 _PAUSE_BLOCKS: Final = 15
 """Blocks that are decoded at once after one in which most rows had to be."""
 
-_LEADS: Final = b"\\<[\xc2\xc3\xe2\xef\xf3"
-"""Bytes that begin what may be a fault: escapes, control tokens, signs that nobody sees."""
-
 
 class Skimmed(NamedTuple):
     """What is known of a block.
@@ -46,79 +56,6 @@ class Skimmed(NamedTuple):
     rows: list[Any]
 
 
-def _triples() -> NDArray[np.bool_]:
-    """Return, by lead and the two bytes after it, whether a line with them is in doubt."""
-    import numpy as np
-
-    table = np.zeros((len(_LEADS), 256, 256), dtype=np.bool_)
-    escape, angle, square, c2, c3, e2, ef, f3 = table
-    for mark in b"bf":
-        escape[mark] = True
-    angle[ord("|")] = True
-    for start in (b"st", b"en", b"bo", b"eo", b"pa", b"un"):  # start_of_turn, bos, pad …
-        angle[start[0], start[1]] = True
-    square[ord("I"), ord("N")] = square[ord("/"), ord("I")] = True
-    c2[0x80:0xA0] = c2[0xAD] = True  # controls; soft hyphen
-    for second in (0x82, 0x83):  # Â and Ã before what UTF-8 read as Latin-1 gives
-        c3[second, [0xC2, 0xC5, 0xC6, 0xCB, 0xE2]] = True
-    c3[0xA2, 0xE2] = c3[0xAF, 0xC2] = c3[0xB0, 0xC5] = True
-    e2[0x80, 0x8B] = e2[0x80, 0xA8:0xAF] = e2[0x81, 0xA0:0xB0] = True
-    ef[0xBB, 0xBF] = ef[0xBF, 0xBD] = True
-    f3[0xA0] = True
-    return table.reshape(len(_LEADS), -1)
-
-
-def _units() -> NDArray[np.bool_]:
-    r"""Return, by UTF-16 code unit, whether a ``\u`` escape of it puts a line in doubt.
-
-    ASCII letters have no reason to be escaped: they could hide a role or a control token.
-    """
-    import numpy as np
-
-    table = np.zeros(1 << 16, dtype=np.bool_)
-    table[:0xA0] = True
-    table[[0x22, 0x26, 0x27, 0x2F, 0x3D, 0x3E]] = False  # what makers of HTML escape
-    table[[0xAD, 0x200B, 0xFEFF, 0xFFFD, 0xDB40]] = True  # the last begins the tag characters
-    table[0x2028:0x202F] = table[0x2060:0x2070] = True
-    return table
-
-
-_ASK_THIRD, _UNIT, _QUOTE, _SLASH, _END, _ODD = 1, 2, 3, 4, 5, 6
-"""What the byte after a lead says: kinds of :func:`_pairs`; 0 is fine."""
-
-
-class Seen(NamedTuple):
-    """What the bytes of a block show.
-
-    Attributes:
-        ends: Places of the line feeds.
-        doubts: Places that put their line in doubt.
-        odd: Places that only a decoder of JSON can judge.
-        escaped: How many quotes are escaped.
-    """
-
-    ends: Places
-    doubts: Places
-    odd: Places
-    escaped: int
-
-
-def _pairs(triples: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return, by lead and the byte after it, what has to be looked at next."""
-    import numpy as np
-
-    table = np.zeros((256, 256), dtype=np.uint8)
-    for lead, rows in zip(_LEADS, triples.reshape(len(_LEADS), 256, 256), strict=True):
-        table[lead, rows.any(axis=1)] = _ASK_THIRD
-    table[:0x20] = _ODD
-    table[0x0A], table[0x0D] = _END, 0
-    escapes = table[0x5C]
-    escapes[escapes == 0] = _ODD
-    for mark, kind in zip(b'u"\\/nrt', (_UNIT, _QUOTE, _SLASH, 0, 0, 0, 0), strict=True):
-        escapes[mark] = kind
-    return table.reshape(-1)
-
-
 class ByteSearch:
     """Finds the places of a block that put their line in doubt."""
 
@@ -128,20 +65,22 @@ class ByteSearch:
 
         self._np = np
         self._lead = np.zeros(256, dtype=np.intp)
-        self._lead[list(_LEADS)] = range(len(_LEADS))
-        self._triples = _triples()
-        self._pairs = _pairs(self._triples)
-        self._units = _units()
+        self._lead[list(LEADS)] = range(len(LEADS))
+        self._triples = triples()
+        self._pairs = pairs(self._triples)
+        self._units = units()
         self._digit = np.full(256, 1 << 16, dtype=np.int64)
         for value, digit in enumerate("0123456789abcdef"):
             self._digit[[ord(digit), ord(digit.upper())]] = value
         self._mask = self._more = np.empty(0, dtype=np.bool_)
+        self.memory = bytearray()
 
     def masks(self, signs: Bytes) -> tuple[Mask, Mask]:
-        """Return two masks of a block to write into."""
+        """Return two masks of a block to write into; ``memory`` is that of the second."""
         if len(self._mask) < len(signs):
-            self._mask = self._np.empty(len(signs) + BLOCK_BYTES, dtype=self._np.bool_)
-            self._more = self._np.empty_like(self._mask)
+            self.memory = bytearray(len(signs) + BLOCK_BYTES)
+            self._more = self._np.frombuffer(self.memory, self._np.bool_)
+            self._mask = self._np.empty_like(self._more)
         return self._mask[: len(signs)], self._more[: len(signs)]
 
     def where(self, signs: Bytes, byte: int) -> Mask:
@@ -152,17 +91,16 @@ class ByteSearch:
         """Return the places of all controls and of what begins what may be a fault."""
         np = self._np
         mask, more = self.masks(signs)
-        np.less(signs, 0x20, out=mask)
-        for lead in b"\\<[":
-            if block.find(lead, 0, len(signs)) >= 0:
-                np.logical_or(mask, np.equal(signs, lead, out=more), out=mask)
-        if signs.max() > 0x7F:
-            np.greater_equal(signs, 0xC2, out=more)
-            if np.count_nonzero(more) > len(signs) // 20:  # mostly Chinese: not its own leads
-                np.greater_equal(signs, 0xEF, out=more)
-                np.logical_or(mask, more, out=mask)
-                np.less_equal(signs - 0xC2, 0x20, out=more)  # unsigned: C2 to E2
+        np.less(signs.view(np.int8), 0x20, out=mask)  # controls, and all beyond ASCII
+        if np.count_nonzero(mask) > len(signs) // 20:  # mostly Chinese: not its own leads
+            np.greater_equal(signs, 0xEF, out=mask)
+            np.logical_or(mask, np.less(signs, 0x20, out=more), out=mask)
+            np.less_equal(signs - 0xC2, 0x20, out=more)  # unsigned: C2 to E2
             np.logical_or(mask, more, out=mask)
+        near = np.subtract(signs, 0x5B, out=more.view(np.uint8))
+        np.logical_or(mask, np.less_equal(near, 1, out=more), out=mask)  # [ and backslash
+        if block.find(b"<", 0, len(signs)) >= 0:
+            np.logical_or(mask, np.equal(signs, 0x3C, out=more), out=mask)
         places: Places = np.flatnonzero(mask)
         return places
 
@@ -181,24 +119,25 @@ class ByteSearch:
         kinds = self._pairs[pairs]
         counts = np.bincount(kinds, minlength=7).tolist()
         found, odd = [places[:0]], [places[:0]]
-        if counts[_ASK_THIRD]:
-            found.append(self._thirds(signs, places[kinds == _ASK_THIRD]))
-        if counts[_UNIT]:
-            doubtful, halves = self._escaped_units(signs, places[kinds == _UNIT])
+        if counts[ASK_THIRD]:
+            found.append(self._thirds(signs, places[kinds == ASK_THIRD]))
+        if counts[UNIT]:
+            doubtful, halves = self._escaped_units(signs, places[kinds == UNIT])
             found.append(doubtful)
             odd.append(halves)
         if block.find(b"\x7f", 0, len(signs)) >= 0:
             found.append(np.flatnonzero(self.where(signs, 0x7F)))
-        if counts[_ODD]:
-            odd.append(places[kinds == _ODD])
-        quotes: int = counts[_QUOTE]
-        if quotes and counts[_SLASH]:
-            slashes = places[kinds == _SLASH]
+        if counts[ODD]:
+            odd.append(places[kinds == ODD])
+        quoted, escaped = places[kinds == QUOTE], counts[QUOTE]
+        if escaped and counts[SLASH]:
+            slashes = places[kinds == SLASH]
             odd.append(slashes[signs.take(slashes + 2, mode="clip") == 0x22])
             slashes = signs[places] == 0x5C
-            quotes = self._escaped_quotes(places[slashes], kinds[slashes])
-        ends = places if counts[_END] == len(places) else places[kinds == _END]
-        return Seen(ends, np.concatenate(found), np.concatenate(odd), quotes)
+            escaped = self._escaped_quotes(places[slashes], kinds[slashes])
+        ends = places if counts[END] == len(places) else places[kinds == END]
+        doubts, wide = np.concatenate(found), bool(pairs.max() >= 0x8000)
+        return Seen(ends, doubts, np.concatenate(odd), quoted, escaped, wide)
 
     def _thirds(self, signs: Bytes, places: Places) -> Places:
         """Return those places whose three bytes are in doubt."""
@@ -226,7 +165,7 @@ class ByteSearch:
         begins = np.ones(len(slashes), dtype=np.bool_)
         begins[1:] = slashes[1:] != slashes[:-1] + 1
         run = np.maximum.accumulate(np.where(begins, order, 0))
-        return int(np.count_nonzero((kinds == _QUOTE) & (((order - run) & 1) == 0)))
+        return int(np.count_nonzero((kinds == QUOTE) & (((order - run) & 1) == 0)))
 
 
 def text_quotes(raw: bytes) -> int:
@@ -280,29 +219,36 @@ class Skimmer:
             return self._line_by_line(block, ends, doubts, rest)
         rows = self._rows(block, signs, ends, before)
         if rows is None:
-            return self._line_by_line(block, ends, doubts, range(len(ends)))
+            return self._line_by_line(block, ends, doubts, dict.fromkeys(range(len(ends)), -1))
         quotes = self._check.quick(rows)
         total = int(np.count_nonzero(self._search.where(signs, 0x22))) - seen.escaped
         if -1 in quotes or sum(quotes) != total:
             lines = self._lines(block, ends, range(len(rows)))
-            doubts.update(at for at, raw in lines if not self._proven(rows[at], raw, quotes[at]))
+            doubts.update(
+                at
+                for at, raw in lines
+                if not self._proven(rows[at], quotes[at], text_quotes(raw))
+            )
         fine = [row for at, row in enumerate(rows) if at not in doubts] if doubts else rows
         return Skimmed(len(ends), self._lines(block, ends, sorted(doubts)), fine)
 
-    def _unproven(self, block: bytearray, signs: Bytes, seen: Seen) -> list[int] | None:
-        """Return the lines that must be decoded, or None where it is better to decode all."""
+    def _unproven(self, block: bytearray, signs: Bytes, seen: Seen) -> dict[int, int] | None:
+        """Return the lines that must be decoded, or None where it is better to decode all.
+
+        With the line comes how many quotes of it are not part of a text, or -1.
+        """
         if self._plain is None or self._pause:
             self._pause = max(0, self._pause - 1)
             return None
-        rest = self._plain.refused(block, signs, seen.ends, seen.odd, self._search.masks(signs))
+        masks = self._search.masks(signs)
+        rest = self._plain.refused(block, signs, seen, masks, self._search.memory)
         if 2 * len(rest) > len(seen.ends):
             self._pause = _PAUSE_BLOCKS
             return None
         return rest
 
-    def _proven(self, row: Any, raw: bytes, quotes: int) -> bool:
+    def _proven(self, row: Any, quotes: int, found: int) -> bool:
         """Say that a row is without fault, and that no key of it stands twice."""
-        found = text_quotes(raw) if quotes >= 0 else -1
         return quotes >= 0 and (found == quotes or found == self._check.careful(row))
 
     def _rows(
@@ -332,7 +278,7 @@ class Skimmer:
         return [(at, bytes(block[stops[at - 1] + 1 if at else 0 : stops[at] + 1])) for at in wanted]
 
     def _line_by_line(
-        self, block: bytearray, ends: Places, doubts: set[int], wanted: Iterable[int]
+        self, block: bytearray, ends: Places, doubts: set[int], wanted: dict[int, int]
     ) -> Skimmed:
         """Skim lines that cannot be decoded together; only these rows are returned."""
         decode, quick = self._decoder.decode, self._check.quick
@@ -342,7 +288,8 @@ class Skimmer:
                 row = None if at in doubts else decode(raw)
             except self._faults:
                 row = None
-            if row is None or not self._proven(row, raw, quick([row])[0]):
+            found = wanted[at] if wanted[at] >= 0 else text_quotes(raw)
+            if row is None or not self._proven(row, quick([row])[0], found):
                 doubts.add(at)
             else:
                 rows.append(row)

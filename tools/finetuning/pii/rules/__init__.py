@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -181,6 +181,8 @@ _NEEDS_TABLE: Final = frozenset(map(chr, _TABLE)) - frozenset("：；（）")
 _ODD: Final = re.compile(r"[^\x00-\x7f]+")
 _INVISIBLE: Final = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 _ESCAPE: Final = re.compile(rf"\\(?:u[0-9a-fA-F]{{4}}|[\"\\/bfnrt])|[{_INVISIBLE}]+")
+MARKS: Final = "".join(sorted(_NEEDS_TABLE)) + _INVISIBLE + "".join(map(chr, range(0x370, 0x530)))
+"""Signs beyond ASCII that can give a text another reading."""
 # Cyrillic and Greek letters that look like Latin ones, read so in words that mix the scripts.
 _TWINS: Final = "асеорхуіѕјАВСЕНКМОРТХІЅЈοανρΑΒΕΖΗΙΚΜΝΟΡΤΧ"
 _TWIN_TABLE: Final = str.maketrans(_TWINS, "aceopxyisjABCEHKMOPTXISJoavpABEZHIKMNOPTX")
@@ -238,16 +240,23 @@ def _decode(text: str, places: list[int] | None) -> tuple[str, list[int]] | None
     return "".join(parts), positions
 
 
-def readings_of(texts: Sequence[str]) -> Readings:
+def readings_of(texts: Sequence[str], marked: Iterable[int] | None = None) -> Readings:
     """Return every reading of every text, at least one each.
 
     A text that is JSON itself is read decoded only (its raw escapes are syntax, not text); any
     other text with backslashes or invisible signs is read both ways, as are words of two scripts.
+
+    Args:
+        texts: The texts.
+        marked: Numbers of those that hold a sign of :data:`MARKS`, where they are known.
     """
     readings = Readings(list(range(len(texts))), list(texts), {})
-    for number, original in enumerate(texts):
-        if not original.isascii() or "[" in original or "\\" in original:
-            _read(readings, number, original)
+    if marked is None:
+        marked = (
+            n for n, text in enumerate(texts) if not text.isascii() or "\\" in text or "[" in text
+        )
+    for number in marked:
+        _read(readings, number, texts[number])
     return readings
 
 

@@ -289,8 +289,7 @@ PASSWORD_RULES: Final[tuple[Rule, ...]] = (
         r"(?:[:=：＝是为]|(?i:is|was|ist|lautet|war|est|es|era|é)[ \t:]|[ \t]{0,3}[\"'`]?"
         "[^\\s0-9\x80-\U0010ffff]*[0-9\x80-\U0010ffff])",
         rf"{_PASSWORD_CUE}[\"'`]?"
-        r"([ \t]{0,3}(?:(?i:is now|is|was|ist|lautet|war|est|es|era|é)(?=[ \t:])|:=|=>|=|:|：|是|"
-        r"为)?"
+        r"([ \t]{0,3}(?:(?i:is now|is|was|ist|lautet|war|est|es|era|é)(?=[ \t:])|:=|=>|[=:：是为])?"
         r"[ \t]{0,3}[:=]?[ \t]{0,3}[\"'`]?)([^\s\0\"'`,，。]{4,64})", accept=_accept_password,
         gate=_PASSWORD),
     rule("password", r"(?i)\bpin\b",

@@ -1,0 +1,259 @@
+"""Search the lines of a JSON Lines file block by block, on all cores.
+
+Rows of plain messages, which most files hold, are decoded into their texts at once; any other row
+is walked. Each process splits the whole file and searches every so manieth block: lines are cheap,
+searching is not. The first process takes the results in the order of the blocks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Final, Literal, NamedTuple
+
+import msgspec
+
+from finetuning.files import fault
+from finetuning.files.chunks import MAX_LINE_BYTES, read_chunks, split_lines, utf8_chunks
+from finetuning.files.copies import Work, copied, read_frame, write_frame
+from finetuning.files.json_rows import read_row
+from finetuning.pii import PiiFinding, Span, canonical, keyed_digest
+from finetuning.pii.detect import find_in_block
+from finetuning.pii.rows import PLAIN, KeyNames, open_row, without_cue
+from finetuning.records import Finding, Record
+
+_BLOCK_BYTES: Final = 1 << 20
+_SHARED_BYTES: Final = 2 << 20
+"""From this size of the file on it is searched by several processes."""
+
+_MOST_WORKERS: Final = 8
+_SAMPLE: Final = 5
+
+
+class Hit(NamedTuple):
+    """One finding without its value.
+
+    Attributes:
+        line: Physical line.
+        field: JSON Pointer.
+        span: Place, type and confidence.
+        digest: Keyed digest of the value.
+        key: Keyed digest of the key that holds it, "" where a value does.
+    """
+
+    line: int
+    field: str
+    span: Span
+    digest: str
+    key: str = ""
+
+
+class Unread(NamedTuple):
+    """A line that is no row: its number, the code and the words of the fault."""
+
+    line: int
+    code: str
+    message: str
+
+
+class Seen(NamedTuple):
+    """What a block of lines holds: rows, findings in order, and lines that are no rows."""
+
+    rows: int
+    hits: list[Hit]
+    unread: list[Unread]
+
+
+class Tally:
+    """Counts findings, keeps one page of them, and writes all of them where asked."""
+
+    def __init__(self, limit: int | None, offset: int) -> None:
+        """Start empty, for the page of ``limit`` findings from ``offset`` on."""
+        self.limit, self.offset = limit, offset
+        self.rows = 0
+        self.total = 0
+        self.by_type: Counter[str] = Counter()
+        self.page: list[PiiFinding] = []
+        self.n_unreadable = 0
+        self.n_unsearched = 0
+        self.unreadable: list[Finding] = []
+        self.stream: IO[str] | None = None
+        self._keys: set[tuple[str, Span]] = set()
+
+    def reject(self, finding: Finding) -> None:
+        """Count one row that no reader could decode, and keep the first of them."""
+        self.n_unreadable += 1
+        if len(self.unreadable) < _SAMPLE:
+            self.unreadable.append(finding)
+
+    def add(self, file: str | None, line: int, field: str, span: Span, value: str) -> None:
+        """Count one finding; the value itself goes no further than its keyed digest."""
+        self.count(file, Hit(line, field, span, keyed_digest(canonical(span.type, value))))
+
+    def count(self, file: str | None, hit: Hit) -> None:
+        """Count one finding, once for each key that holds it."""
+        if hit.key:
+            if (hit.key, hit.span) in self._keys:
+                return
+            self._keys.add((hit.key, hit.span))
+        position = self.total
+        self.total += 1
+        self.by_type[hit.span.type] += 1
+        on_page = position >= self.offset and (self.limit is None or len(self.page) < self.limit)
+        if not on_page and self.stream is None:
+            return
+        finding = PiiFinding.model_validate(
+            {
+                "file": file,
+                "line": hit.line,
+                "field": hit.field,
+                "start": hit.span.start,
+                "end": hit.span.end,
+                "type": hit.span.type,
+                "confidence": hit.span.confidence,
+                "digest": hit.digest,
+            }
+        )
+        if on_page:
+            self.page.append(finding)
+        if self.stream is not None:
+            self.stream.write(finding.model_dump_json() + "\n")
+
+
+class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["user", "assistant", "system", "tool", "developer", "function"]
+    content: str
+
+
+class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: list[_Turn]
+
+
+class _Place(NamedTuple):
+    line: int
+    field: str
+    cue: str
+
+
+class LineSearch:
+    """Searches blocks of lines for some types."""
+
+    def __init__(self, types: Sequence[str]) -> None:
+        """Take the types."""
+        self._types = frozenset(types)
+        self._names = KeyNames("mask", types)
+        self._decode = msgspec.json.Decoder(_Row).decode
+
+    def file(self, path: Path) -> Iterator[Seen]:
+        """Yield what each block holds, in order.
+
+        Raises:
+            BadInputError: The file cannot be read, or changes meanwhile.
+        """
+        workers = 1
+        if path.stat().st_size >= _SHARED_BYTES:
+            workers = min(os.cpu_count() or 1, _MOST_WORKERS)
+        helpers = [copied(self._share(path, number, workers)) for number in range(1, workers)]
+        try:
+            for number, (first, lines) in enumerate(_blocks(path)):
+                helper = helpers[number % workers - 1] if number % workers else None
+                seen = read_frame(helper[2], Seen) if helper else None
+                yield self.block(first, lines) if seen is None else seen
+        finally:
+            for helper in helpers:
+                if helper is not None:
+                    helper[1].close()
+                    helper[2].close()
+                    os.waitpid(helper[0], 0)
+
+    def _share(self, path: Path, share: int, workers: int) -> Work:
+        def work(_: IO[bytes], answers: IO[bytes]) -> None:
+            for number, (first, lines) in enumerate(_blocks(path)):
+                if number % workers == share:
+                    write_frame(answers, self.block(first, lines))
+
+        return work
+
+    def block(self, first: int, lines: Sequence[bytes]) -> Seen:
+        """Search lines, of which the first has the number ``first``."""
+        texts: list[str] = []
+        places: list[_Place | tuple[int, int]] = []
+        hits: list[Hit] = []
+        unread: list[Unread] = []
+        rows = 0
+        for number, raw in enumerate(lines, start=first):
+            line = raw.strip()
+            if not line:
+                continue
+            try:
+                row = self._decode(line)
+            except (msgspec.MsgspecError, ValueError):
+                fault_ = self._other(number, raw, line, texts, places, hits)
+                if fault_ is None:
+                    rows += 1
+                else:
+                    unread.append(fault_)
+                continue
+            rows += 1
+            for at, turn in enumerate(row.messages):
+                if turn.content and turn.content not in PLAIN:
+                    texts.append(turn.content)
+                    places.append((number, at))
+        for number, spans in sorted(find_in_block(texts, self._types).items()):
+            hits.extend(_hits(places[number], texts[number], spans))
+        return Seen(rows, hits, unread)
+
+    def _other(
+        self,
+        number: int,
+        raw: bytes,
+        line: bytes,
+        texts: list[str],
+        places: list[_Place | tuple[int, int]],
+        hits: list[Hit],
+    ) -> Unread | None:
+        """Take the texts of any other row, or say why the line is no row."""
+        item = (
+            read_row("", number, line)
+            if len(raw) <= MAX_LINE_BYTES
+            else fault("line_too_long", line=number, message="the line is longer than 160 MiB")
+        )
+        if not isinstance(item, Record):
+            return Unread(number, item.code, item.message)
+        _, leaves = open_row(item.data, self._names.safe)
+        for field, key, span in self._names.take_found():
+            value = key[span.start : span.end]
+            digest = keyed_digest(canonical(span.type, value))
+            hits.append(Hit(number, field, span, digest, keyed_digest(key)))
+        for leaf in leaves:
+            texts.append(leaf.cue + leaf.text)
+            places.append(_Place(number, leaf.pointer, leaf.cue))
+        return None
+
+
+def _hits(place: _Place | tuple[int, int], text: str, spans: list[Span]) -> Iterator[Hit]:
+    cue = ""
+    if isinstance(place, _Place):
+        line, field, cue = place
+    else:
+        line, field = place[0], f"/messages/{place[1]}/content"
+    for span in without_cue(spans, len(cue)):
+        value = text[len(cue) + span.start : len(cue) + span.end]
+        yield Hit(line, field, span, keyed_digest(canonical(span.type, value)))
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield blocks of physical lines with the number of their first one."""
+    held: list[bytes] = []
+    size, first = 0, 1
+    for line in split_lines(utf8_chunks(read_chunks(path), name=str(path))):
+        held.append(line)
+        size += len(line)
+        if size >= _BLOCK_BYTES:
+            yield first, held
+            first += len(held)
+            held, size = [], 0
+    if held:
+        yield first, held
