@@ -1,8 +1,8 @@
 """Checks a large file range by range, alone or with helpers; a range is megabytes of whole lines.
 
 Helpers are copies of this process where it has no other thread, else they run this module with
-``python -m``; they speak over pipes, and end when those do. What a helper that was killed had in
-hand, the parent does itself. The checks in full are imported when a line needs them.
+``python -m``; they speak over pipes, and end with those. What a killed one had in hand, the parent
+does. The checks in full are imported when a line needs them.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ class RangeScan:
     """Checks ranges of one file."""
 
     def __init__(self, job: Job, *, plain: bool = True) -> None:
-        """Open the file; ``plain`` rows are proven without decoding them."""
+        """Open the file; ``plain`` rows may be proven without decoding them."""
         self._job = job
         self._stream = Path(job.path).open("rb", buffering=0)  # noqa: SIM115 - closed below
         self._same = identity(self._stream) == job.identity
         check = cast("QuickCheck", quick_check(job.target, job.method, _tools))
-        proves = plain and not job.count_tokens
-        self._skimmer = Skimmer(check, PlainRows(job.target) if proves else None)
+        proven = PlainRows(job.target) if plain and not job.count_tokens else None
+        self._skimmer = Skimmer(check, proven)
         self._slow: PartScan | None = None
-        self._buffer = bytearray(BLOCK_BYTES * (4 if proves else 1))
+        self._buffer = bytearray(BLOCK_BYTES * (1 if proven is None else 4))
 
     @property
     def untouched(self) -> bool:
@@ -198,10 +198,10 @@ class _Helper:
         return cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
 
     def _send(self, message: Any) -> None:
-        try:
+        self.alive = False
+        with contextlib.suppress(OSError):
             write_frame(self._sink, message)
-        except OSError:
-            self.alive = False
+            self.alive = True
 
     def give(self, span: Span) -> None:
         """Hand over a range."""
@@ -255,7 +255,7 @@ def _in_order(own: RangeScan, crew: list[_Helper], todo: Iterator[Span]) -> Iter
     while True:
         for helper in crew:
             while helper.alive and helper.in_hand and helper.ready():
-                _collect(helper, done, again)
+                _collect(helper, done)
             while helper.alive and len(helper.in_hand) < _IN_HAND and (span := next(todo, None)):
                 helper.give(span)
             if not helper.alive:
@@ -267,7 +267,7 @@ def _in_order(own: RangeScan, crew: list[_Helper], todo: Iterator[Span]) -> Iter
         else:
             waiting = next((helper for helper in crew if helper.in_hand), None)
             if waiting is not None:
-                _collect(waiting, done, again)
+                _collect(waiting, done)
         while due in done:
             yield done.pop(due)
             due += 1
@@ -275,14 +275,11 @@ def _in_order(own: RangeScan, crew: list[_Helper], todo: Iterator[Span]) -> Iter
             return
 
 
-def _collect(helper: _Helper, done: dict[int, Part], again: deque[Span]) -> None:
-    """Take one result, or what the helper had in hand if it is gone."""
+def _collect(helper: _Helper, done: dict[int, Part]) -> None:
+    """Take one result, if the helper is not gone."""
     taken = helper.take()
     if taken is not None:
         done[taken[0]] = taken[1]
-        return
-    again.extend(helper.in_hand)
-    helper.in_hand.clear()
 
 
 def _serve(source: IO[bytes], sink: IO[bytes]) -> None:

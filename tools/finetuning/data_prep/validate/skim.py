@@ -225,9 +225,7 @@ class Skimmer:
         if -1 in quotes or sum(quotes) != total:
             lines = self._lines(block, ends, range(len(rows)))
             doubts.update(
-                at
-                for at, raw in lines
-                if not self._proven(rows[at], quotes[at], text_quotes(raw))
+                at for at, raw in lines if not self._proven(rows[at], quotes[at], text_quotes(raw))
             )
         fine = [row for at, row in enumerate(rows) if at not in doubts] if doubts else rows
         return Skimmed(len(ends), self._lines(block, ends, sorted(doubts)), fine)
