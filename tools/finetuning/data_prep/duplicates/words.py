@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LONGEST_WORD_BYTES: Final = 64
 """Words up to here are hashed many at once, eight bytes after eight; longer ones singly."""
 
+_CHATS: Final = 128
 _BLOCK_BYTES: Final = 1 << 19
 _BLOCK_WORDS: Final = 1 << 17
 _THREADED_BLOCKS: Final = 32
@@ -261,18 +262,22 @@ def read_words(prompts: Sequence[str], answers: Sequence[str]) -> Words:
 
 
 def _squeezed(texts: Sequence[str]) -> list[str]:
-    """Return what :func:`squeeze` makes of texts; most of them stay as they are."""
+    """Return what :func:`squeeze` makes of texts, in one pass where they are ASCII."""
     import numpy as np
 
-    made = [text if text.isascii() else "" for text in texts]
-    other = [place for place, text in enumerate(texts) if text and not made[place]]
-    codes = np.frombuffer(" ".join(["", *made, ""]).encode(), dtype=np.uint8)
-    white = codes <= _SPACE
-    odd = np.flatnonzero(white[1:] & (white[:-1] | (codes[1:] < _SPACE))) + 1
-    ends = np.cumsum(np.fromiter(map(len, made), dtype=np.int64, count=len(made)) + 1)
-    for place in {*np.searchsorted(ends, odd[odd <= ends[-1:].sum()]).tolist(), *other}:
-        made[place] = squeeze(texts[place])
-    return made
+    plain = [text if text.isascii() else "" for text in texts]
+    codes = np.frombuffer(bytearray(" ".join(["", *plain, ""]).encode()), dtype=np.uint8)
+    codes[np.flatnonzero((codes - np.uint8(9) < 5) | (codes - np.uint8(28) < 4))] = _SPACE
+    white, spaced = codes == _SPACE, codes.tobytes()
+    again = np.flatnonzero(white[1:] & white[:-1]) + 1
+    cuts = zip([0, *(again + 1).tolist()], [*again.tolist(), len(codes)], strict=True)
+    whole = b"".join([spaced[start:stop] for start, stop in cuts]).decode()
+    ends = np.cumsum(np.fromiter(map(len, ["", *plain]), np.int64, len(plain) + 1) + 1)
+    starts = (ends - np.searchsorted(again, ends)).tolist()
+    return [
+        whole[start:stop].strip(" ") if text or not other else squeeze(other)
+        for start, stop, text, other in zip(starts, starts[1:], plain, texts, strict=False)
+    ]
 
 
 def contents_of_chats(chats: Sequence[Sequence[tuple[str, str]]]) -> list[Content]:
@@ -281,5 +286,9 @@ def contents_of_chats(chats: Sequence[Sequence[tuple[str, str]]]) -> list[Conten
     Args:
         chats: Role and text of each turn of each.
     """
-    spelt = iter(_squeezed([text for turns in chats for _, text in turns]))
-    return [content_of_texts(turns, spelt=spelt) for turns in chats]
+    made: list[Content] = []
+    for start in range(0, len(chats), _CHATS):
+        some = chats[start : start + _CHATS]
+        spelt = iter(_squeezed([text for turns in some for _, text in turns]))
+        made += [content_of_texts(turns, spelt=spelt) for turns in some]
+    return made
