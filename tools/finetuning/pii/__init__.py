@@ -10,12 +10,11 @@ from __future__ import annotations
 import bisect
 import contextlib
 import functools
-import hashlib
 import hmac
 import itertools
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
@@ -238,9 +237,9 @@ def _key(path: Path) -> bytes:
     return _read(path) if path.exists() else _create(path)
 
 
-def _hmac(value: str) -> str:
+def _hmac(value: str, key: bytes | None = None) -> str:
     data = value.encode("utf-8", "surrogatepass")
-    return hmac.new(_key(settings().pseudonym_key), data, hashlib.sha256).hexdigest()
+    return hmac.digest(key or _key(settings().pseudonym_key), data, "sha256").hex()
 
 
 def keyed_digest(value: str) -> str:
@@ -253,6 +252,16 @@ def keyed_digest(value: str) -> str:
         BadInputError: The key file does not hold a key.
     """
     return _hmac(value)[:DIGEST_LENGTH]
+
+
+def digester() -> Callable[[str], str]:
+    """Return :func:`keyed_digest` for many values: the key's place is looked up once.
+
+    Raises:
+        BadInputError: The key file does not hold a key.
+    """
+    key = _key(settings().pseudonym_key)
+    return lambda value: _hmac(value, key)[:DIGEST_LENGTH]
 
 
 def canonical(type_: str, value: str) -> str:

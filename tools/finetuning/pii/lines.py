@@ -7,9 +7,10 @@ searching is not. The first process takes the results in the order of the blocks
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final, Literal, NamedTuple
 
@@ -19,9 +20,9 @@ from finetuning.files import fault
 from finetuning.files.chunks import MAX_LINE_BYTES, read_chunks, split_lines, utf8_chunks
 from finetuning.files.copies import Work, copied, read_frame, write_frame
 from finetuning.files.json_rows import read_row
-from finetuning.pii import PiiFinding, Span, canonical, keyed_digest
+from finetuning.pii import PiiFinding, Span, canonical, digester, keyed_digest
 from finetuning.pii.detect import find_in_block
-from finetuning.pii.rows import PLAIN, KeyNames, open_row, without_cue
+from finetuning.pii.rows import KeyNames, open_row, without_cue
 from finetuning.records import Finding, Record
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -88,6 +89,13 @@ class Tally:
         if len(self.unreadable) < _SAMPLE:
             self.unreadable.append(finding)
 
+    @property
+    def digests(self) -> int | None:
+        """How many findings, from the first on, may have to be told in full; None for all."""
+        if self.limit is None or self.stream is not None:
+            return None
+        return self.offset + self.limit
+
     def add(self, file: str | None, line: int, field: str, span: Span, value: str) -> None:
         """Count one finding; the value itself goes no further than its keyed digest."""
         self.count(file, Hit(line, field, span, keyed_digest(canonical(span.type, value))))
@@ -122,6 +130,7 @@ class Tally:
             self.stream.write(finding.model_dump_json() + "\n")
 
 
+# roles as open_row has them, so that both search the same texts
 class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: Literal["user", "assistant", "system", "tool", "developer", "function"]
     content: str
@@ -134,17 +143,24 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class _Place(NamedTuple):
     line: int
     field: str
-    cue: str
+    cue: int
 
 
 class LineSearch:
     """Searches blocks of lines for some types."""
 
-    def __init__(self, types: Sequence[str]) -> None:
-        """Take the types."""
+    def __init__(self, types: Sequence[str], digests: int | None = None) -> None:
+        """Prepare.
+
+        Args:
+            types: What to look for.
+            digests: How many findings, from the first on, get a digest; None for all.
+        """
         self._types = frozenset(types)
         self._names = KeyNames("mask", types)
         self._decode = msgspec.json.Decoder(_Row).decode
+        self._digest = digester()
+        self._digests = digests
 
     def file(self, path: Path) -> Iterator[Seen]:
         """Yield what each block holds, in order.
@@ -179,69 +195,64 @@ class LineSearch:
     def block(self, first: int, lines: Sequence[bytes]) -> Seen:
         """Search lines, of which the first has the number ``first``."""
         texts: list[str] = []
-        places: list[_Place | tuple[int, int]] = []
+        starts: list[int] = []  # number of the first text of each row of plain messages
+        numbers: list[int] = []
+        other: dict[int, _Place] = {}
         hits: list[Hit] = []
         unread: list[Unread] = []
         rows = 0
         for number, raw in enumerate(lines, start=first):
-            line = raw.strip()
-            if not line:
-                continue
             try:
-                row = self._decode(line)
+                messages = self._decode(raw).messages
             except (msgspec.MsgspecError, ValueError):
-                fault_ = self._other(number, raw, line, texts, places, hits)
-                if fault_ is None:
+                item = self._other(number, raw)
+                if isinstance(item, Record):
+                    self._take(item, texts, other, hits)
                     rows += 1
-                else:
-                    unread.append(fault_)
+                elif item is not None:
+                    unread.append(Unread(number, item.code, item.message))
                 continue
-            rows += 1
-            for at, turn in enumerate(row.messages):
-                if turn.content and turn.content not in PLAIN:
-                    texts.append(turn.content)
-                    places.append((number, at))
+            starts.append(len(texts))
+            numbers.append(number)
+            texts += [turn.content for turn in messages]
         for number, spans in sorted(find_in_block(texts, self._types).items()):
-            hits.extend(_hits(places[number], texts[number], spans))
-        return Seen(rows, hits, unread)
+            place = other.get(number)
+            if place is None:
+                row = bisect.bisect_right(starts, number) - 1
+                place = _Place(numbers[row], f"/messages/{number - starts[row]}/content", 0)
+            told = self._digests is None or len(hits) < self._digests
+            hits.extend(_hits(place, texts[number], spans, self._digest if told else None))
+        return Seen(rows + len(starts), hits, unread)
 
-    def _other(
-        self,
-        number: int,
-        raw: bytes,
-        line: bytes,
-        texts: list[str],
-        places: list[_Place | tuple[int, int]],
-        hits: list[Hit],
-    ) -> Unread | None:
-        """Take the texts of any other row, or say why the line is no row."""
-        item = (
-            read_row("", number, line)
-            if len(raw) <= MAX_LINE_BYTES
-            else fault("line_too_long", line=number, message="the line is longer than 160 MiB")
-        )
-        if not isinstance(item, Record):
-            return Unread(number, item.code, item.message)
-        _, leaves = open_row(item.data, self._names.safe)
+    def _other(self, number: int, raw: bytes) -> Record | Finding | None:
+        """Read a row of any other form; None for a blank line."""
+        line = raw.strip()
+        if not line:
+            return None
+        if len(raw) > MAX_LINE_BYTES:
+            return fault("line_too_long", line=number, message="the line is longer than 160 MiB")
+        return read_row("", number, line)
+
+    def _take(
+        self, row: Record, texts: list[str], other: dict[int, _Place], hits: list[Hit]
+    ) -> None:
+        _, leaves = open_row(row.data, self._names.safe)
         for field, key, span in self._names.take_found():
-            value = key[span.start : span.end]
-            digest = keyed_digest(canonical(span.type, value))
-            hits.append(Hit(number, field, span, digest, keyed_digest(key)))
+            digest = self._digest(canonical(span.type, key[span.start : span.end]))
+            hits.append(Hit(row.line, field, span, digest, self._digest(key)))
         for leaf in leaves:
+            other[len(texts)] = _Place(row.line, leaf.pointer, len(leaf.cue))
             texts.append(leaf.cue + leaf.text)
-            places.append(_Place(number, leaf.pointer, leaf.cue))
-        return None
 
 
-def _hits(place: _Place | tuple[int, int], text: str, spans: list[Span]) -> Iterator[Hit]:
-    cue = ""
-    if isinstance(place, _Place):
-        line, field, cue = place
-    else:
-        line, field = place[0], f"/messages/{place[1]}/content"
-    for span in without_cue(spans, len(cue)):
-        value = text[len(cue) + span.start : len(cue) + span.end]
-        yield Hit(line, field, span, keyed_digest(canonical(span.type, value)))
+def _hits(
+    place: _Place, text: str, spans: list[Span], digest: Callable[[str], str] | None
+) -> Iterator[Hit]:
+    line, field, cue = place
+    for span in without_cue(spans, cue):
+        value = text[cue + span.start : cue + span.end]
+        told = digest(canonical(span.type, value)) if digest else ""
+        yield Hit(line, field, span, told)
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:

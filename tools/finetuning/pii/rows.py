@@ -70,7 +70,7 @@ _CUES: Final = (
     (r"nino|national_insurance(?:_?(?:number|no))?", "nino: "),
     (r"post_?code", "postcode: "),
 )
-PLAIN: Final = frozenset({"user", "assistant", "system", "tool", "developer", "function"})
+_PLAIN: Final = frozenset({"user", "assistant", "system", "tool", "developer", "function"})
 """Roles, which every row repeats."""
 
 _SMALLEST_NUMBER: Final = 1_000_000
@@ -126,7 +126,7 @@ def open_row(
                 cue = cue_of(key)
             if isinstance(value, str):
                 place[name] = value
-                if value and value not in PLAIN:
+                if value and value not in _PLAIN:
                     leaves.append(Leaf(place, name, parent, cue, value))
             elif isinstance(value, dict):
                 place[name] = child = cast("dict[str, Json]", {})

@@ -197,7 +197,7 @@ class Search:
     def _lines(self, source: Path, label: str | None) -> None:
         """Search a JSON Lines file, then its lines that no reader could decode as they stand."""
         gaps: list[tuple[int, int | None]] = []
-        for seen in LineSearch(self._types).file(source):
+        for seen in LineSearch(self._types, self._tally.digests).file(source):
             self._tally.rows += seen.rows
             for hit in seen.hits:
                 self._tally.count(label, hit)

@@ -1,0 +1,89 @@
+"""JSON Lines searched in blocks: the same findings from one process, from several, from survivors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from finetuning.files.copies import Work, copied
+from finetuning.pii import PiiScan, lines, scan_pii
+from finetuning.pii.search import read_pieces
+
+
+def mail(name: str) -> str:
+    return f"{name}@" + "example.org"
+
+
+def chat(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "hello"}, {"role": "user", "content": text}]}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    rows: list[bytes] = []
+    for number in range(200):
+        rows.append(orjson.dumps(chat(f"write to {mail(f'anna{number}')} please")))
+        if number % 7 == 0:
+            rows.append(orjson.dumps({"phone": "030 123456", mail("key"): number, "tags": ["x"]}))
+        if number % 11 == 0:
+            rows.append(b"")
+            rows.append(b'{"messages": [ broken ' + mail("raw").encode())
+            rows.append(b'["' + mail("list").encode() + b'"]')
+        if number % 13 == 0:
+            rows.append(b'{"text": "\\u0061nna\\u0040example.org \\ud83d\\ude00"}')
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b"\r\n".join(rows))
+    return file
+
+
+def scan(path: Path) -> PiiScan:
+    return scan_pii(str(path), limit=None)
+
+
+def test_several_processes_find_what_one_finds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "_BLOCK_BYTES", 700)
+    alone = scan(path)
+    monkeypatch.setattr(lines, "_SHARED_BYTES", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    assert scan(path) == alone
+    assert alone.by_type["email"] == 200 + 16 + 2 * 19 + 1  # rows, texts, raw lines, one key
+    assert (alone.n_unreadable, alone.unreadable[0].line) == (38, 4)
+    assert alone.n_rows == 200 + 29 + 38 + 16
+
+
+def test_a_process_that_dies_leaves_its_blocks_to_the_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "_BLOCK_BYTES", 700)
+    alone = scan(path)
+    monkeypatch.setattr(lines, "_SHARED_BYTES", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    asked: list[Work] = []
+
+    def dying(work: Work) -> Any:
+        asked.append(work)
+        return copied(lambda _, answers: answers.close())
+
+    monkeypatch.setattr(lines, "copied", dying)
+    assert scan(path) == alone
+    assert asked
+
+
+def test_blocks_hold_what_the_reader_of_records_yields(path: Path) -> None:
+    tally = lines.Tally(None, 0)
+    pieces = list(read_pieces(path, tally))
+    seen = list(lines.LineSearch(["email"]).file(path))
+    rows = sum(one.rows for one in seen)
+    assert rows == len([piece for piece in pieces if hasattr(piece, "data")])
+    assert [one.line for block in seen for one in block.unread][:2] == [4, 5]
+    assert tally.n_unreadable == sum(len(block.unread) for block in seen)
+
+
+def test_a_file_of_blank_lines_holds_no_rows(tmp_path: Path) -> None:
+    file = tmp_path / "blank.jsonl"
+    file.write_bytes(b"\n \n")
+    with pytest.raises(ValueError, match="no rows|empty"):
+        scan(file)
