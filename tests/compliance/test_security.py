@@ -8,6 +8,8 @@ import json
 import re
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ from typing import Any
 import pytest
 
 from finetuning.errors import BadInputError, NotAllowedError
+from finetuning.evaluation.logs import zipped_samples
+from finetuning.files import chunks, read_records
+from finetuning.files.chunks import read_chunks
+from finetuning.files.paths import most_zstd_bytes
+from finetuning.records import Record
 from finetuning.training import launch_lora
 from finetuning_skill import dispatch, server
 
@@ -123,6 +130,107 @@ def test_a_gzip_bomb_is_read_at_flat_memory(tmp_path: Path) -> None:
     _faults, rows, grown_mib = map(int, done.stdout.split())
     assert rows >= 2
     assert grown_mib < 100
+
+
+def raw_zstd(*blocks: bytes, head: bytes = b"\x00\x58") -> bytes:
+    """Return a zstd file with a window and these blocks (RFC 8878)."""
+    return b"\x28\xb5\x2f\xfd" + head + b"".join(blocks)
+
+
+def repeated(byte: bytes, count: int, *, last: bool = False) -> bytes:
+    """Return a block of four bytes that unpacks to as many as 128 KiB."""
+    return ((count << 3) | (1 << 1) | last).to_bytes(3, "little") + byte
+
+
+def test_a_zstd_bomb_is_refused_by_its_headers_alone(tmp_path: Path) -> None:
+    """Its one line would have to stand in memory as a whole: nothing of it is unpacked."""
+    path = tmp_path / "rows.jsonl.zst"
+    blank = repeated(b" ", 1 << 17)
+    path.write_bytes(raw_zstd(*[blank] * 40_000, repeated(b"\n", 1, last=True)))
+    assert path.stat().st_size < 200_000
+    assert most_zstd_bytes(path) == 40_000 * (1 << 17) + 1
+    with pytest.raises(BadInputError, match="unpacks to more than 200 times its size"):
+        dispatch.call("inspect_data", {"path": str(path)})
+
+
+def test_sizes_of_zstd_files_are_read_from_every_kind_of_header(tmp_path: Path) -> None:
+    import polars as pl
+
+    path = tmp_path / "rows.jsonl.zst"
+    pl.DataFrame({"a": ["é" * 50] * 40_000}).lazy().sink_ndjson(path, compression="zstd")
+    whole = b"".join(read_chunks(path))
+    assert len(whole) <= most_zstd_bytes(path) <= len(whole) + (1 << 18)
+    skipped = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
+    plain = ((3 << 3) | 1).to_bytes(3, "little") + b"{}\n"
+    frames = [raw_zstd(plain, head=head) for head in (b"\x00\x58", b"\x20\x03")]
+    frames.append(raw_zstd(plain, head=b"\x84\x58\x03\0\0\0") + b"sums")
+    path.write_bytes(skipped + b"".join(frames))
+    assert most_zstd_bytes(path) == 9
+    path.write_bytes(frames[0][:7])
+    assert most_zstd_bytes(path) == 0
+    path.write_bytes(b"no such file")
+    assert most_zstd_bytes(path) == 0
+
+
+@pytest.mark.parametrize("head", [b"", b'{"prompt": "p", "completion": "c"}\n', b"["])
+def test_a_gzip_file_that_never_ends_is_refused_while_it_unpacks(
+    head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "BOMB_BYTES", 1 << 22)
+    path = tmp_path / "rows.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=9) as stream:
+        stream.write(head + b'{"a": 1}' + b" " * (1 << 24) + b"]" * (head == b"["))
+    with pytest.raises(BadInputError, match="unpacks to more than 200 times its size"):
+        list(read_records(path))
+
+
+def test_a_document_of_blanks_is_read_in_linear_time(tmp_path: Path) -> None:
+    """Eight times the bytes take about eight times the CPU time; quadratic work takes 64."""
+    path = tmp_path / "rows.json"
+
+    def cost(size: int) -> float:
+        path.write_bytes(b"[" + b" " * size + b'{"a": "\xc3\xa9"}]')
+        found: list[float] = []
+        for _ in range(3):
+            start = time.process_time()
+            (row,) = read_records(path)
+            found.append(time.process_time() - start)
+            assert isinstance(row, Record)
+            assert row.data == {"a": "é"}
+        return min(found)
+
+    assert cost(32 << 20) < 30 * max(cost(4 << 20), 0.004)
+
+
+def test_a_zip_is_unpacked_no_further_than_it_says(tmp_path: Path) -> None:
+    """A sample that unpacks to more than its header states is no sample."""
+    path = tmp_path / "log.eval"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("samples/1_epoch_1.json", b'{"id": 1, "a": "' + b" " * (1 << 20) + b'"}')
+    data = path.read_bytes()
+    size = (1 << 20) + 18
+    assert data.count(size.to_bytes(4, "little")) == 2
+    path.write_bytes(data.replace(size.to_bytes(4, "little"), (64).to_bytes(4, "little")))
+    with pytest.raises(BadInputError, match="cannot be unpacked"):
+        list(zipped_samples(path))
+
+
+def test_a_zstd_bomb_inside_a_zip_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "BOMB_BYTES", 1 << 22)
+    path = tmp_path / "log.eval"
+    bomb = raw_zstd(*[repeated(b" ", 1 << 17)] * 100, repeated(b"\n", 1, last=True))
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("samples/1_epoch_1.json", bomb)
+    data = path.read_bytes()
+    local, central = data.index(b"PK\x03\x04") + 8, data.index(b"PK\x01\x02") + 10
+    for at in (local, central):  # the method: 93 is Zstandard
+        data = data[:at] + (93).to_bytes(2, "little") + data[at + 2 :]
+    path.write_bytes(data)
+    with pytest.raises(BadInputError, match="cannot be unpacked") as refused:
+        list(zipped_samples(path))
+    assert "unpacks to more than 200 times its size" in str(refused.value.__cause__)
 
 
 def test_the_server_refuses_to_listen_on_another_address() -> None:

@@ -7,6 +7,7 @@ is an error, never garbage.
 from __future__ import annotations
 
 import codecs
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,20 +15,22 @@ from typing import Final, NamedTuple
 
 from finetuning.errors import BadInputError
 from finetuning.files import fault
+from finetuning.files.paths import most_zstd_bytes
 from finetuning.records import Finding
 
 CHUNK_BYTES: Final = 1 << 20
 MAX_LINE_BYTES: Final = 160 << 20
 """Longest line that is read: ten base64 images of 10 MB (Together's limit) are 134 MB."""
 
+BOMB_BYTES: Final = 1 << 29
+BOMB_RATIO: Final = 200  # what unpacks to more than both is refused: rows shrink to a tenth
+
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-UTF16_32_MARKS: Final = (
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark starts with the same two bytes
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+UTF16_32_MARKS: Final = (  # UTF-32 first: its mark starts with the two bytes of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
 
 
 class DamagedFileError(BadInputError):
@@ -42,12 +45,8 @@ def compression_of(path: Path) -> str | None:
 
 
 def _changed(path: Path) -> BadInputError:
-    return BadInputError(
-        str(path),
-        "the file changed while it was read",
-        "a file that nobody writes to",
-        "Wait until its writer is done, then call again",
-    )
+    what, expected = "the file changed while it was read", "a file that nobody writes to"
+    return BadInputError(str(path), what, expected, "Call again when its writer is done")
 
 
 class FileGuard:
@@ -81,13 +80,22 @@ def _plain_or_gzip(path: Path, packed: str | None) -> Iterator[bytes]:
 
     with gzip.open(path, "rb") if packed else path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
+            _refuse_bomb(path, stream.tell() if packed else 0)
             yield chunk
+
+
+def _refuse_bomb(path: Path, unpacked: int) -> None:
+    if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * path.stat().st_size:
+        what = f"it unpacks to more than {BOMB_RATIO} times its size"
+        step = "If it is what it seems, unpack it yourself and name the result"
+        raise BadInputError(str(path), what, "a packed file of rows", step)
 
 
 def _zstd(path: Path) -> Iterator[bytes]:
     """Yield the text of a zstd file; polars (core) has the decoder that Python 3.11 lacks."""
     import polars as pl
 
+    _refuse_bomb(path, most_zstd_bytes(path))
     for frame in pl.scan_lines(path).collect_batches():
         yield "".join(f"{line}\n" for line in frame.to_series()).encode()
 
@@ -96,7 +104,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     """Yield the decompressed bytes of a file in pieces of about 1 MiB.
 
     Raises:
-        BadInputError: The compressed data are damaged, or the file changed meanwhile.
+        BadInputError: The data are damaged or a bomb, or the file changed meanwhile.
     """
     guard = FileGuard(path)
     packed = compression_of(path)
@@ -106,19 +114,14 @@ def read_chunks(path: Path) -> Iterator[bytes]:
         if packed is None:
             raise
         guard.check()
-        raise DamagedFileError(
-            str(path),
-            f"the {packed} data are cut off or damaged",
-            "a whole file of UTF-8 text",
-            "Make or download the file again, or unpack it yourself",
-        ) from error
+        what, expected = f"the {packed} data are cut off or damaged", "a whole file of UTF-8 text"
+        step = "Make or download the file again, or unpack it yourself"
+        raise DamagedFileError(str(path), what, expected, step) from error
     guard.check()
 
 
 def _polars_error() -> type[Exception]:
     """Return the base error of polars without importing polars where it was not used."""
-    import sys
-
     module = sys.modules.get("polars")
     return module.exceptions.PolarsError if module else EOFError
 
@@ -146,12 +149,9 @@ def utf8_chunks(chunks: Iterable[bytes], *, name: str) -> Iterator[bytes]:
             yield decoder.decode(piece).encode()
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
-        raise DamagedFileError(
-            name,
-            f"the file starts like {encoding.upper()} but is malformed",
-            "UTF-8 text",
-            "Save the file as UTF-8 and call again",
-        ) from error
+        what = f"the file starts like {encoding.upper()} but is malformed"
+        step = "Save the file as UTF-8 and call again"
+        raise DamagedFileError(name, what, "UTF-8 text", step) from error
 
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

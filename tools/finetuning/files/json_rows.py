@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import datetime
 import decimal
 import itertools
@@ -72,7 +73,7 @@ class _Window:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
-        self._bytes = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.text = ""
         self.place = 0
         self.at_end = False
@@ -85,11 +86,7 @@ class _Window:
         while wanted > 0 and not self.at_end:
             chunk = next(self._chunks, None)
             self.at_end = chunk is None
-            data = self._bytes + (chunk or b"")
-            # never between the bytes of one character: cut after a byte that is ASCII for sure
-            cut = len(data) if self.at_end else max(data.rfind(b"\n"), data.rfind(b'"')) + 1
-            self._bytes = data[cut:]
-            added.append(data[:cut].decode("utf-8", "surrogateescape"))
+            added.append(self._decoder.decode(chunk or b"", final=self.at_end))
             wanted -= len(added[-1])
         self.text, self.place = unread + "".join(added), 0
 

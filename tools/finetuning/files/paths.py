@@ -273,3 +273,27 @@ def digest(value: Json) -> str:
             "Write large integers as strings",
         ) from error
     return hashlib.sha256(text).hexdigest()
+
+
+def most_zstd_bytes(path: Path) -> int:
+    """Return the most bytes that a zstd file can unpack to, by its block headers alone.
+
+    Source: https://www.rfc-editor.org/rfc/rfc8878 section 3.1.1 (checked 2026-11-20)
+    """
+    most = 0
+    with path.open("rb") as stream:
+        while (mark := stream.read(4)) == b"\x28\xb5\x2f\xfd" or mark[1:] == b"\x2a\x4d\x18":
+            flags = int.from_bytes(stream.read(4 if mark[1:] == b"\x2a\x4d\x18" else 1), "little")
+            if mark[1:] == b"\x2a\x4d\x18":  # bytes to be skipped
+                stream.seek(flags, os.SEEK_CUR)
+                continue
+            single = flags & 32 == 32
+            sizes = (int(single), 2, 4, 8)[flags >> 6] + (0, 1, 2, 4)[flags & 3]
+            stream.seek(sizes + (not single), os.SEEK_CUR)
+            word = 0
+            while not word & 1 and len(head := stream.read(3)) == 3:
+                word = int.from_bytes(head, "little")
+                most += 1 << 17 if word >> 1 & 3 == 2 else word >> 3
+                stream.seek(1 if word >> 1 & 3 == 1 else word >> 3, os.SEEK_CUR)
+            stream.seek(flags & 4, os.SEEK_CUR)  # a check sum
+    return most
