@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mcp.server.mcpserver import Context
+    from mcp.server.transport_security import TransportSecuritySettings
     from pydantic import BaseModel
 
     from finetuning.records import ToolResult
@@ -200,6 +201,22 @@ def _options(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def _own_names_only(host: str) -> TransportSecuritySettings:
+    """Return what a request must name; the package guards three spellings of loopback only.
+
+    Without it a web page could reach the server by rebinding a name of its own to this machine.
+    """
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    own = f"[{host}]" if ":" in host else host
+    names = list(dict.fromkeys([own, "127.0.0.1", "localhost", "[::1]"]))
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[f"{name}:*" for name in names],
+        allowed_origins=[f"http://{name}:*" for name in names],
+    )
+
+
 def serve(words: list[str]) -> None:
     """Serve until the client leaves.
 
@@ -220,7 +237,10 @@ def serve(words: list[str]) -> None:
         )
     server = build_server()
     if options.http:
-        server.run("streamable-http", host=options.host, port=options.port)
+        guard = _own_names_only(options.host)
+        server.run(
+            "streamable-http", host=options.host, port=options.port, transport_security=guard
+        )
     else:
         server.run("stdio")
 
