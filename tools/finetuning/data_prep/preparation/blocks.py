@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -40,7 +40,6 @@ from finetuning.data_prep.preparation.table import (
     cells_of,
     lengths_of,
     times_of,
-    warnings_of,
 )
 from finetuning.data_prep.quality import RowCosts, RowWriter
 from finetuning.data_prep.validate.skim import BLOCK_BYTES
@@ -107,6 +106,19 @@ class _Draft:
     def replace(self, number: int, example: Example) -> None:
         """Put a changed example in the place of a row."""
         self.examples[number], self.raws[number] = example, None
+
+
+def _warnings_of(examples: Mapping[int, Example], writer: RowWriter) -> dict[int, tuple[str, ...]]:
+    """Return the codes of the validator's warnings, by row."""
+    by_line: dict[int, list[str]] = {}
+    for code, lines in sorted(writer.warnings.items()):
+        for line in lines:
+            by_line.setdefault(line, []).append(code)
+    return {
+        row: tuple(by_line[example.record.line])
+        for row, example in examples.items()
+        if example.record.line in by_line
+    }
 
 
 class BlockMaker:
@@ -258,7 +270,7 @@ class BlockMaker:
             times=times_of(examples, len(kept)),
             cells=cells_of(examples, len(kept), self._options.columns),
             notes={row: example.notes for row, example in examples.items() if example.notes},
-            warnings=warnings_of(examples, writer),
+            warnings=_warnings_of(examples, writer),
             rejections=draft.rejections,
             redacted=redacted,
             types=types,

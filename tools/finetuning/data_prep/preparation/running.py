@@ -146,8 +146,8 @@ def _counts(work: _Work, parts: NDArray[Any]) -> RowCounts:
     )
 
 
-def _write_folds(work: _Work, built: Path, folder: Path) -> list[Fold]:
-    """Write the folds after the first below the folder; return all of them."""
+def _write_folds(work: _Work, built: Path, folder: Path, leakage: Leakage) -> list[Fold]:
+    """Write the folds after the first (with its ``leakage``) below the folder; return all."""
     if work.assigned.sizes.folds is None:
         return []
     folds: list[Fold] = []
@@ -167,7 +167,7 @@ def _write_folds(work: _Work, built: Path, folder: Path) -> list[Fold]:
                 train=train + len(added),
                 validation=validation,
                 test=test,
-                leakage=work.leakage(parts),
+                leakage=work.leakage(parts) if number else leakage,
             )
         )
     return folds
@@ -215,9 +215,13 @@ def _findings(work: _Work, parts: NDArray[Any]) -> list[Finding]:
 
 
 def _write(work: _Work, built: Path, folder: Path) -> PreparedData:
+    from concurrent.futures import ThreadPoolExecutor
+
     options, parts, table = work.options, work.assigned.parts[0], work.table
     kept, sizes = work.cleaned.kept, work.assigned.sizes
-    digests = write_split(built, table, kept, parts, work.added(parts), options.target)
+    with ThreadPoolExecutor(1) as beside:
+        leakage = beside.submit(work.leakage, parts)
+        digests = write_split(built, table, kept, parts, work.added(parts), options.target)
     write_rejected(built, table.rejections)
     repairs = write_repairs(built, table, kept)
     if work.canaries.raws:
@@ -227,7 +231,7 @@ def _write(work: _Work, built: Path, folder: Path) -> PreparedData:
     checks, tokens, findings = validate_parts(
         built, options.target, work.costs(parts), table.tokenizer
     )
-    folds = _write_folds(work, built, folder)
+    folds = _write_folds(work, built, folder, leakage.result())
 
     def place(name: str) -> str | None:
         return str(folder / name) if (built / name).exists() else None
@@ -245,7 +249,7 @@ def _write(work: _Work, built: Path, folder: Path) -> PreparedData:
         review_file=place("review.html"),
         reviewed=work.cleaned.reviewed,
         signatures_file=None,
-        leakage=folds[0].leakage if folds else work.leakage(parts),
+        leakage=leakage.result(),
         largest_clusters=work.cleaned.sizes[:_LISTED_CLUSTERS],
         split=SplitChoice(
             method=work.assigned.method, shares=sizes.shares, folds=sizes.folds, why=sizes.why

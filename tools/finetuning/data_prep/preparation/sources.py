@@ -36,7 +36,7 @@ from finetuning.records import Finding, Json, Record
 if TYPE_CHECKING:
     from finetuning.pii import RedactMode
 
-BLOCK_BYTES: Final = 8 << 20
+BLOCK_BYTES: Final = 3 << 20
 _BLOCK_ROWS: Final = 8_000
 _SAMPLE: Final = 1_000
 

@@ -14,7 +14,6 @@ from finetuning.data_prep.convert import Columns, Converter, Rejection
 from finetuning.data_prep.convert.turns import time_key
 from finetuning.data_prep.duplicates import Rows
 from finetuning.data_prep.examples import Example, content_of
-from finetuning.data_prep.quality import RowWriter
 from finetuning.records import Finding, Json, Record
 
 if TYPE_CHECKING:
@@ -183,6 +182,36 @@ class Table:
         Args:
             chosen: One flag per row.
         """
+        for first, ends, data in self._blocks(chosen):
+            begin = 0
+            for row, end in enumerate(ends.tolist(), start=first):
+                if chosen[row]:
+                    edited = self._edits.get(row) if self._edits else None
+                    yield row, data[begin:end] if edited is None else edited + b"\n"
+                begin = end
+
+    def runs(self, parts: NDArray[Any]) -> Iterator[tuple[int, bytes | memoryview]]:
+        """Yield the part and the bytes of rows that follow each other in one part, in order.
+
+        Args:
+            parts: Part of each row; below 0 it is left out.
+        """
+        import numpy as np
+
+        if self._edits:
+            yield from ((int(parts[row]), raw) for row, raw in self.raws(parts >= 0))
+            return
+        for first, ends, data in self._blocks(parts >= 0):
+            own, view = parts[first : first + len(ends)], memoryview(data)
+            last = np.append(np.flatnonzero(own[1:] != own[:-1]), len(own) - 1)
+            begin = 0
+            for part, end in zip(own[last].tolist(), ends[last].tolist(), strict=True):
+                if part >= 0:
+                    yield part, view[begin:end]
+                begin = end
+
+    def _blocks(self, chosen: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any], bytes]]:
+        """Yield first row, ends of the rows and bytes of the blocks with a row that is chosen."""
         import numpy as np
 
         with contextlib.ExitStack() as stack:
@@ -195,16 +224,8 @@ class Table:
                     file = self._folder / spool_name(spool)
                     streams[spool] = stack.enter_context(file.open("rb"))
                 streams[spool].seek(start)
-                data = streams[spool].read(int(self._sizes[first:last].sum()))
-                ends = np.cumsum(self._sizes[first:last]).tolist()
-                begin = 0
-                for row, end, wanted in zip(
-                    range(first, last), ends, chosen[first:last].tolist(), strict=True
-                ):
-                    if wanted:
-                        edited = self._edits.get(row) if self._edits else None
-                        yield row, data[begin:end] if edited is None else edited + b"\n"
-                    begin = end
+                ends = np.cumsum(self._sizes[first:last])
+                yield first, ends, streams[spool].read(int(ends[-1]))
 
     def every(self) -> NDArray[Any]:
         """Return a flag that is set for every row."""
@@ -270,17 +291,4 @@ def cells_of(
         name: [getattr(examples[row], name) for row in range(count)]
         for name, column in named
         if column is not None
-    }
-
-
-def warnings_of(examples: Mapping[int, Example], writer: RowWriter) -> dict[int, tuple[str, ...]]:
-    """Return the codes of the validator's warnings, by row."""
-    by_line: dict[int, list[str]] = {}
-    for code, lines in sorted(writer.warnings.items()):
-        for line in lines:
-            by_line.setdefault(line, []).append(code)
-    return {
-        row: tuple(by_line[example.record.line])
-        for row, example in examples.items()
-        if example.record.line in by_line
     }

@@ -61,13 +61,13 @@ class _PartFile:
     def __init__(self, path: Path, target: str) -> None:
         self._stream = path.open("xb")
         self._state = hashlib.sha256()
-        self._held: list[bytes] = [_BOM] if target in _WITH_BOM else []
+        self._held: list[bytes | memoryview] = [_BOM] if target in _WITH_BOM else []
         self._size = 0
 
-    def add(self, row: bytes) -> None:
-        """Take one row with its line end."""
-        self._held.append(row)
-        self._size += len(row)
+    def add(self, rows: bytes | memoryview) -> None:
+        """Take rows with their line ends."""
+        self._held.append(rows)
+        self._size += len(rows)
         if self._size > _HELD_BYTES:
             self._pass()
 
@@ -118,9 +118,8 @@ def write_split(
     with contextlib.ExitStack() as stack:
         for file in files:
             stack.callback(file.close)
-        part_of = chosen.tolist()
-        for row, raw in table.raws(chosen >= 0):
-            files[part_of[row]].add(raw)
+        for part, rows in table.runs(chosen):
+            files[part].add(rows)
         for raw in added:
             files[0].add(raw + b"\n")
     return {part: file.digest() for part, file in zip(PARTS, files, strict=True)}
