@@ -36,6 +36,12 @@ def secret(*parts: str) -> str:
 FOUND = [
     ("email", "write to john.smith+tag@mail.example.org.", "john.smith+tag@mail.example.org"),
     ("email", "邮箱zhang@example.cn谢谢", "zhang@example.cn"),
+    ("us_ssn", "SSN: 825-60-\n4899", "825-60-\n4899"),
+    ("br_cpf", "CPF: 529.982.247-\n25", "529.982.247-\n25"),
+    ("credit_card", "card 4111-\n1111-1111-1111", "4111-\n1111-1111-1111"),
+    ("date_of_birth", "born on April 18,\n1974", "April 18,\n1974"),
+    ("date_of_birth", "nací el 21 de\noctubre de 1969", "21 de\noctubre de 1969"),
+    ("password", "db_password: hunter2x", "hunter2x"),
     ("email", "jane [at] example [dot] org", "jane [at] example [dot] org"),
     ("email", "bob.k (at) mail.example.org", "bob.k (at) mail.example.org"),
     ("email", "ask jo_99 at example dot com", "jo_99 at example dot com"),

@@ -106,7 +106,7 @@ BANK_RULES: Final[tuple[Rule, ...]] = (
     rule("credit_card",
         r"[0-9](?:[ \n-]{0,2}[0-9]){12}[^0-9]",
         r"\d(?<![A-Za-z0-9_.-]\d)(?:\d{12,18}|"
-        r"\d{3}[ \n-]\d{4}(?:[ \n-]{1,2}\d{4}){2}(?:[ -]\d{1,3})?"
+        r"\d{3}(?:[ \n-]{1,2}\d{4}){3}(?:[ -]\d{1,3})?"
         r"|\d{3}[ \n-]{1,2}\d{6}[ \n-]{1,2}\d{4,5})(?![A-Za-z0-9_]|[-.]\d)", accept=_accept_card,
         gate=FIGURES),
     rule("iban", r"(?i)\b[A-Z]{2}[0-9]{2}[ \n-]?[A-Z0-9]{4}[ \n-]?[A-Z0-9]{3}",
@@ -144,15 +144,17 @@ def _is_nino(value: str) -> bool:
 
 # fmt: off
 NATIONAL_RULES: Final[tuple[Rule, ...]] = (
-    rule("us_ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}", rf"{_BEFORE}[0-8]\d\d-\d\d-\d{{4}}{_AFTER}", 0.9,
+    rule("us_ssn", r"[0-9]{3}-\n?[0-9]{2}-\n?[0-9]{4}",
+        rf"{_BEFORE}[0-8]\d\d-\n?\d\d-\n?\d{{4}}{_AFTER}", 0.9,
         check=checks.is_ssn, gate=FIGURES),
     rule("us_ssn", rf"(?i){_SSN_CUE}",
-        _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
+        _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\n?\d\d[ .-]?\n?\d{{4}}){RIGHT}"),
         accept=lambda match: None if match.group(1)[0] == "9" else _nine_digits(match)),
-    rule("us_itin", r"9[0-9]{2}-[0-9]{2}-[0-9]{4}", rf"{_BEFORE}9\d\d-\d\d-\d{{4}}{_AFTER}", 0.9,
+    rule("us_itin", r"9[0-9]{2}-\n?[0-9]{2}-\n?[0-9]{4}",
+        rf"{_BEFORE}9\d\d-\n?\d\d-\n?\d{{4}}{_AFTER}", 0.9,
         check=checks.is_itin, gate=FIGURES),
     rule("us_itin", rf"(?i){_SSN_CUE}",
-        _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\d\d[ .-]?\d{{4}}){RIGHT}"),
+        _cued(_SSN_CUE, rf"(?<![A-Za-z0-9_])(\d{{3}}[ .-]?\n?\d\d[ .-]?\n?\d{{4}}){RIGHT}"),
         accept=lambda match: _nine_digits(match) if match.group(1)[0] == "9" else None),
     rule("uk_nino", r"[A-Z]{2}[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]", _NINO, 0.93, check=_is_nino,
         gate=CODES),
@@ -161,20 +163,21 @@ NATIONAL_RULES: Final[tuple[Rule, ...]] = (
         r"(?i:\bnational insurance(?: (?:number|no\.?))?|\bnino\b|\bni (?:number|no\.?))"
         r"(?:[ \t]{0,2}(?:is|:|#|=)){0,2}[ \t]{0,3}"
         rf"((?i:[A-Z]{{2}} ?\d\d ?\d\d ?\d\d ?[A-D])){RIGHT}", 0.95),
-    rule("br_cpf", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}",
-        rf"{_BEFORE}\d{{3}}\.\d{{3}}\.\d{{3}}-\d\d{_AFTER}", 0.98, check=checks.is_cpf,
+    rule("br_cpf", r"[0-9]{3}\.\n?[0-9]{3}\.\n?[0-9]{3}-\n?[0-9]{2}",
+        rf"{_BEFORE}\d{{3}}\.\n?\d{{3}}\.\n?\d{{3}}-\n?\d\d{_AFTER}", 0.98, check=checks.is_cpf,
         gate=FIGURES),
     rule("br_cpf", r"(?i)\bcpf\b",
-        _cued(r"\bcpf\b", rf"(\d{{3}}[. ]?\d{{3}}[. ]?\d{{3}}[- ]?\d\d){RIGHT}"), 0.95,
+        _cued(r"\bcpf\b", rf"(\d{{3}}[. ]?\n?\d{{3}}[. ]?\n?\d{{3}}[- ]?\n?\d\d){RIGHT}"), 0.95,
         check=checks.is_cpf),
-    rule("in_aadhaar", r"[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}",
-        r"(?<![A-Za-z0-9_.-])(?<!\d )[2-9]\d{3}([ -])\d{4}\1\d{4}(?![A-Za-z0-9_]|[ -]\d)",
+    rule("in_aadhaar", r"[2-9][0-9]{3}[ \n-]{1,2}[0-9]{4}[ \n-]{1,2}[0-9]{4}",
+        r"(?<![A-Za-z0-9_.-])(?<!\d )[2-9]\d{3}(?:([ -])\n?\d{4}(?:\1\n?|\n)|\n\d{4}[ -])"
+        r"\d{4}(?![A-Za-z0-9_]|[ -]\d)",
         accept=lambda match: (
         (match.start(), match.end(), 0.85) if checks.is_aadhaar(match.group()) else None
         ), gate=FIGURES),
     rule("in_aadhaar", r"(?i)aadh?aa?r|uidai|आधार",
-        _cued(r"aadh?aa?r|uidai|आधार", rf"([2-9]\d{{3}}[ -]?\d{{4}}[ -]?\d{{4}}){RIGHT}"), 0.97,
-        check=checks.is_aadhaar),
+        _cued(r"aadh?aa?r|uidai|आधार", rf"([2-9]\d{{3}}[ -]?\n?\d{{4}}[ -]?\n?\d{{4}}){RIGHT}"),
+        0.97, check=checks.is_aadhaar),
     rule("cn_resident_id", r"[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]",
         rf"{LEFT}[1-9]\d{{5}}(?:19|20)\d\d(?:0[1-9]|1[0-2])\d{{5}}[\dXx]{RIGHT}", 0.98,
         check=checks.is_cn_resident_id, gate=FIGURES),
