@@ -21,7 +21,7 @@ from finetuning.approval import (
     read_plan,
     use_plan,
 )
-from finetuning.errors import BadInputError, NotAllowedError, UnknownNameError
+from finetuning.errors import BadInputError, NotAllowedError, RunFailedError, UnknownNameError
 from finetuning.settings import settings
 
 ARGUMENTS = {"config": "training.json", "provider": "together", "max": 2, "note": None}
@@ -284,6 +284,29 @@ def test_an_approval_pays_once(launch: Call) -> None:
             again()
     with pytest.raises(NotAllowedError, match="already carried out"):
         approve_plan(launch.plan.plan_id, Decimal(5))
+
+
+def test_what_is_about_to_be_sent_stands_in_the_log_before_it_is(
+    launch: Call, isolated_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINE_TUNING_MAX_USD", "5")
+    used = launch.use()
+    (line,) = (isolated_environment / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    record = json.loads(line)
+    assert record["event"] == "plan.used"
+    details = record["details"]
+    assert (details["plan_id"], details["tool"]) == (used.plan_id, used.tool)
+    assert details["approved_by"] == "FINE_TUNING_MAX_USD"
+    assert details["files"] == used.files
+
+
+def test_without_a_log_nothing_is_carried_out(launch: Call, isolated_environment: Path) -> None:
+    approve_plan(launch.plan.plan_id, Decimal(5))
+    (isolated_environment / "audit.jsonl").write_text("no record\n", encoding="utf-8")
+    with pytest.raises(RunFailedError, match="verify-audit-log"):
+        launch.use()
+    (isolated_environment / "audit.jsonl").unlink()
+    assert launch.use().used_at is not None
 
 
 def test_of_several_calls_at_once_only_one_gets_the_plan(launch: Call) -> None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
+from finetuning import audit
 from finetuning.approval.plans import (
     Plan,
     create_plan,
@@ -141,7 +142,8 @@ def use_plan(
     """Check a plan as ``check_plan`` does and mark it as carried out, once only.
 
     The caller that spends or sends calls this last before it acts: of two calls at once, one
-    gets the plan and the other an error, so one approval never pays twice.
+    gets the plan and the other an error, so one approval never pays twice. The audit log says
+    what is about to be spent or sent and who approved it, also if the call is then cut off.
 
     Args:
         plan_id: The plan.
@@ -154,9 +156,11 @@ def use_plan(
         UnknownNameError: There is no such plan.
         NotAllowedError: As ``check_plan``, or another call was first.
         BadInputError: FINE_TUNING_MAX_USD is not an amount.
+        RunFailedError: The audit log cannot be written.
     """
     plan = check_plan(plan_id, tool, arguments=arguments, files=files, cost_usd=cost_usd)
     used = plan.model_copy(update={"used_at": now()})
+    audit.check_log()
     try:
         mark = os.open(
             plans_folder() / f"{plan.plan_id}.used", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600
@@ -166,7 +170,13 @@ def use_plan(
     else:
         os.close(mark)
     store(used)
+    _record("plan.used", used)
     return used
+
+
+def _record(event: str, plan: Plan) -> None:
+    kept = {"plan_id", "tool", "cost_usd", "data_leaves_machine", "files", "approved_by"}
+    audit.append(event, plan.model_dump(mode="json", include=kept | {"approved_max_usd"}))
 
 
 def resume_plan(
@@ -211,6 +221,7 @@ def resume_plan(
             "the approval of a person for the rest",
             "Make a new plan with dry_run=true: it prices only what is left",
         )
+    _record("plan.resumed", plan)
     return plan
 
 
