@@ -8,10 +8,10 @@ linear, and refuse at any doubt.
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from finetuning.data_prep.validate.typed import FIRST_LETTERS, QUICK_CHATS, SPACES, STARTS
@@ -29,13 +29,27 @@ def _any_of(starts: Iterable[str]) -> bytes:
     return b"|".join(re.escape(start.encode()) for start in sorted(starts))
 
 
+def _other_second() -> bytes:
+    """Return the expression of a start whose second sign begins no refusal."""
+    seconds: dict[str, str] = {}
+    for first, second, *_ in STARTS:
+        seconds[first] = seconds.get(first, "") + second
+    pairs = ((first + first.upper(), second + second.upper()) for first, second in seconds.items())
+    return b"|".join(
+        rb"[%s][^\n\\%s]" % (first.encode(), re.escape(second.encode())) for first, second in pairs
+    )
+
+
 _BLANK: Final = _any_of(sign for sign in SPACES if sign > " ")
 _REFUSED: Final = rb"(?i:%s|i\\)|%s" % (
     _any_of(STARTS),
     _any_of(sign for sign in FIRST_LETTERS if sign > "~"),
 )
-_SAID: Final = rb"(?:[^\n\\\x80-\xff ]| *+(?:(?!%s)[^\n\\ ]|\\\"))" % _BLANK
-_ANSWER: Final = rb"(?:[^\n\\IiAaSsUu\x80-\xff ]| *+(?:(?!%s)[^\n\\ ]|\\\"))" % _REFUSED
+_SAID: Final = rb"(?>[^\n\\\x80-\xff ]| *+(?:(?!%s)[^\n\\ ]|\\\"))" % _BLANK
+_ANSWER: Final = rb"(?>[^\n\\IiAaSsUu\x80-\xff ]|%s| *+(?:(?!%s)[^\n\\ ]|\\\"))" % (
+    _other_second(),
+    _REFUSED,
+)
 """How a text may begin, after spaces: not blank, and an answer not like a refusal."""
 
 
@@ -84,8 +98,10 @@ def units() -> NDArray[np.bool_]:
     return table
 
 
-ASK_THIRD, UNIT, QUOTE, SLASH, END, ODD = 1, 2, 3, 4, 5, 6
-"""What the byte after a lead says: kinds of :func:`pairs`; 0 is fine."""
+class Kind:
+    """What the byte after a lead says; 0 is fine."""
+
+    ASK_THIRD, UNIT, QUOTE, SLASH, END, ODD = range(1, 7)
 
 
 def pairs(triples: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -94,13 +110,12 @@ def pairs(triples: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
     table = np.zeros((256, 256), dtype=np.uint8)
     for lead, rows in zip(LEADS, triples.reshape(len(LEADS), 256, 256), strict=True):
-        table[lead, rows.any(axis=1)] = ASK_THIRD
-    table[:0x20] = ODD
-    table[0x0A], table[0x0D] = END, 0
+        table[lead, rows.any(axis=1)] = Kind.ASK_THIRD
+    table[:0x20] = Kind.ODD
+    table[0x0A], table[0x0D] = Kind.END, 0
     escapes = table[0x5C]
-    escapes[escapes == 0] = ODD
-    for mark, kind in zip(b'u"\\/nrt', (UNIT, QUOTE, SLASH, 0, 0, 0, 0), strict=True):
-        escapes[mark] = kind
+    escapes[escapes == 0] = Kind.ODD
+    escapes[list(b'u"\\/nrt')] = (Kind.UNIT, Kind.QUOTE, Kind.SLASH, 0, 0, 0, 0)
     return table.reshape(-1)
 
 
@@ -181,22 +196,24 @@ _SHAPES: Final[dict[str, Callable[[Spelling], bytes]]] = {
 }
 
 
+@functools.cache
+def _rows(target: str, spelling: Spelling) -> re.Pattern[bytes]:
+    """Return the expression of any number of lines with a row each."""
+    row = _SHAPES[target](spelling)
+    loop = b"*" if b"\\1" in row else b"*+"
+    return re.compile(rb"(?:%s\r?+\x01)%s" % (row, loop))
+
+
 class PlainRows:
     """Proves rows of one target."""
 
     def __init__(self, target: str) -> None:
-        """Choose the expressions; each is compiled when it is tried first."""
-        self._rows = [partial(_SHAPES[target], spelling) for spelling in _SPELLINGS]
-        self._compiled: list[Callable[..., re.Match[bytes] | None]] = []
-        self._now = 0
+        """Try the usual spelling first."""
+        self._target = target
+        self._spellings = list(_SPELLINGS)
 
     def refused(
-        self,
-        block: bytearray,
-        signs: Bytes,
-        seen: Seen,
-        masks: tuple[Mask, Mask],
-        memory: bytearray,
+        self, block: bytearray, signs: Bytes, seen: Seen, masks: tuple[Mask, Mask]
     ) -> dict[int, int]:
         """Return the numbers of the lines that are not proven, in their order.
 
@@ -206,8 +223,7 @@ class PlainRows:
             block: Begins with whole lines.
             signs: These lines as numbers.
             seen: What they show.
-            masks: Masks to work in.
-            memory: That of the second mask.
+            masks: Memory to work in.
         """
         import numpy as np
 
@@ -219,20 +235,21 @@ class PlainRows:
         bad = set(np.searchsorted(ends, seen.odd).tolist())
         opened = signs[starts] == 0x7B
         opened &= signs.take(starts + 1, mode="clip") == 0x22
-        opened &= signs.take(starts + 2, mode="clip") > 0x60
+        opened &= signs.take(starts + 2, mode="clip") - 0x61 < 26  # unsigned: a to z
         for at in np.flatnonzero(~opened).tolist():  # the line feed before may be in a text
             bad.update((at, max(0, at - 1)))
         if seen.wide:
             wide = np.flatnonzero(np.maximum.reduceat(signs, starts) > 0x7F)
-            bad.update(_not_utf8(block, wide.tolist(), starts[wide].tolist(), stops))
-        rest = sorted(bad.union(self._stops(memory, stops)))
+            if not _is_utf8(block, starts[wide].tolist(), ends[wide].tolist()):
+                bad.update(wide.tolist())
+        rest = sorted(bad.union(self._stops(masks[1].view(np.uint8).data, stops)))
         quotes = masks[0]
         return {
             at: -1 if at in bad else int(np.count_nonzero(quotes[starts[at] : stops[at]]))
             for at in rest
         }
 
-    def _stops(self, lines: bytearray, ends: list[int]) -> list[int]:
+    def _stops(self, lines: memoryview, ends: list[int]) -> list[int]:
         """Return the lines at which the expressions stop."""
         found: list[int] = []
         start, size = 0, ends[-1] + 1
@@ -245,17 +262,13 @@ class PlainRows:
             start = ends[at] + 1
         return found
 
-    def _run(self, lines: bytearray, start: int, size: int) -> int:
+    def _run(self, lines: memoryview, start: int, size: int) -> int:
         """Return where the rows end that are written like the first of them."""
-        for step in range(len(self._rows)):
-            now = (self._now + step) % len(self._rows)
-            while len(self._compiled) <= now:
-                row = self._rows[len(self._compiled)]()
-                loop = b"*" if b"\\1" in row else b"*+"
-                self._compiled.append(re.compile(rb"(?:%s\r?+\x01)%s" % (row, loop)).match)
-            found = self._compiled[now](lines, start, size)
+        for at, spelling in enumerate(self._spellings):
+            found = _rows(self._target, spelling).match(lines, start, size)
             if found is not None and found.end() > start:
-                self._now = now
+                if at:
+                    self._spellings.insert(0, self._spellings.pop(at))
                 return found.end()
         return start
 
@@ -275,20 +288,10 @@ def _mark(signs: Bytes, seen: Seen, masks: tuple[Mask, Mask]) -> None:
     copy[seen.ends] = 0x01
 
 
-def _not_utf8(
-    block: bytearray, numbers: list[int], starts: list[int], ends: list[int]
-) -> Iterable[int]:
-    """Return the lines among those numbered that are not UTF-8."""
+def _is_utf8(block: bytearray, starts: list[int], ends: list[int]) -> bool:
     view = memoryview(block)
-    lines = [view[start : ends[at] + 1] for at, start in zip(numbers, starts, strict=True)]
-    if _is_utf8(b"".join(lines)):
-        return ()
-    return (at for at, line in zip(numbers, lines, strict=True) if not _is_utf8(bytes(line)))
-
-
-def _is_utf8(raw: bytes) -> bool:
     try:
-        raw.decode()
+        b"".join(map(view.__getitem__, map(slice, starts, ends))).decode()
     except UnicodeDecodeError:
         return False
     return True

@@ -11,20 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from finetuning.data_prep.validate.plain import (
-    ASK_THIRD,
-    END,
-    LEADS,
-    ODD,
-    QUOTE,
-    SLASH,
-    UNIT,
-    PlainRows,
-    Seen,
-    pairs,
-    triples,
-    units,
-)
+from finetuning.data_prep.validate.plain import LEADS, Kind, PlainRows, Seen, pairs, triples, units
 from finetuning.data_prep.validate.quick import QuickCheck
 
 if TYPE_CHECKING:
@@ -73,14 +60,12 @@ class ByteSearch:
         for value, digit in enumerate("0123456789abcdef"):
             self._digit[[ord(digit), ord(digit.upper())]] = value
         self._mask = self._more = np.empty(0, dtype=np.bool_)
-        self.memory = bytearray()
 
     def masks(self, signs: Bytes) -> tuple[Mask, Mask]:
-        """Return two masks of a block to write into; ``memory`` is that of the second."""
+        """Return two masks of a block to write into."""
         if len(self._mask) < len(signs):
-            self.memory = bytearray(len(signs) + BLOCK_BYTES)
-            self._more = self._np.frombuffer(self.memory, self._np.bool_)
-            self._mask = self._np.empty_like(self._more)
+            self._mask = self._np.empty(len(signs) + BLOCK_BYTES, dtype=self._np.bool_)
+            self._more = self._np.empty_like(self._mask)
         return self._mask[: len(signs)], self._more[: len(signs)]
 
     def where(self, signs: Bytes, byte: int) -> Mask:
@@ -91,17 +76,28 @@ class ByteSearch:
         """Return the places of all controls and of what begins what may be a fault."""
         np = self._np
         mask, more = self.masks(signs)
-        np.less(signs.view(np.int8), 0x20, out=mask)  # controls, and all beyond ASCII
+        near = more.view(np.uint8)
+        np.less(np.add(signs, 0x40, out=near), 0x60, out=mask)  # 0 to 1F, and from C0 on
         if np.count_nonzero(mask) > len(signs) // 20:  # mostly Chinese: not its own leads
             np.greater_equal(signs, 0xEF, out=mask)
             np.logical_or(mask, np.less(signs, 0x20, out=more), out=mask)
-            np.less_equal(signs - 0xC2, 0x20, out=more)  # unsigned: C2 to E2
-            np.logical_or(mask, more, out=mask)
-        near = np.subtract(signs, 0x5B, out=more.view(np.uint8))
-        np.logical_or(mask, np.less_equal(near, 1, out=more), out=mask)  # [ and backslash
+            np.logical_or(mask, np.less_equal(signs - 0xC2, 0x20, out=more), out=mask)  # to E2
+        np.less_equal(np.subtract(signs, 0x5B, out=near), 1, out=more)  # [ and backslash
+        np.logical_or(mask, more, out=mask)
         if block.find(b"<", 0, len(signs)) >= 0:
             np.logical_or(mask, np.equal(signs, 0x3C, out=more), out=mask)
-        places: Places = np.flatnonzero(mask)
+        return self._true(len(signs))
+
+    def _true(self, size: int) -> Places:
+        """Return where the mask holds: by eights first, most of which are empty."""
+        np = self._np
+        self._mask[size : size + 7] = False
+        eights = self._mask[: (size + 7) & ~7].view(np.uint64)
+        some = np.flatnonzero(eights != 0)
+        inside = np.flatnonzero(eights[some].view(np.bool_))
+        places: Places = some.take(inside >> 3)
+        places <<= 3
+        places += inside & 7
         return places
 
     def search(self, block: bytearray, signs: Bytes) -> Seen:
@@ -119,24 +115,24 @@ class ByteSearch:
         kinds = self._pairs[pairs]
         counts = np.bincount(kinds, minlength=7).tolist()
         found, odd = [places[:0]], [places[:0]]
-        if counts[ASK_THIRD]:
-            found.append(self._thirds(signs, places[kinds == ASK_THIRD]))
-        if counts[UNIT]:
-            doubtful, halves = self._escaped_units(signs, places[kinds == UNIT])
+        if counts[Kind.ASK_THIRD]:
+            found.append(self._thirds(signs, places[kinds == Kind.ASK_THIRD]))
+        if counts[Kind.UNIT]:
+            doubtful, halves = self._escaped_units(signs, places[kinds == Kind.UNIT])
             found.append(doubtful)
             odd.append(halves)
         if block.find(b"\x7f", 0, len(signs)) >= 0:
             found.append(np.flatnonzero(self.where(signs, 0x7F)))
-        if counts[ODD]:
-            odd.append(places[kinds == ODD])
-        quoted, escaped = places[kinds == QUOTE], counts[QUOTE]
-        if escaped and counts[SLASH]:
-            slashes = places[kinds == SLASH]
+        if counts[Kind.ODD]:
+            odd.append(places[kinds == Kind.ODD])
+        quoted, escaped = places[kinds == Kind.QUOTE], counts[Kind.QUOTE]
+        if escaped and counts[Kind.SLASH]:
+            slashes = places[kinds == Kind.SLASH]
             odd.append(slashes[signs.take(slashes + 2, mode="clip") == 0x22])
             slashes = signs[places] == 0x5C
             escaped = self._escaped_quotes(places[slashes], kinds[slashes])
-        ends = places if counts[END] == len(places) else places[kinds == END]
-        doubts, wide = np.concatenate(found), bool(pairs.max() >= 0x8000)
+        ends = places if counts[Kind.END] == len(places) else places[kinds == Kind.END]
+        doubts, wide = np.concatenate(found), bool(signs.max() > 0x7F)
         return Seen(ends, doubts, np.concatenate(odd), quoted, escaped, wide)
 
     def _thirds(self, signs: Bytes, places: Places) -> Places:
@@ -165,7 +161,7 @@ class ByteSearch:
         begins = np.ones(len(slashes), dtype=np.bool_)
         begins[1:] = slashes[1:] != slashes[:-1] + 1
         run = np.maximum.accumulate(np.where(begins, order, 0))
-        return int(np.count_nonzero((kinds == QUOTE) & (((order - run) & 1) == 0)))
+        return int(np.count_nonzero((kinds == Kind.QUOTE) & (((order - run) & 1) == 0)))
 
 
 def text_quotes(raw: bytes) -> int:
@@ -238,8 +234,7 @@ class Skimmer:
         if self._plain is None or self._pause:
             self._pause = max(0, self._pause - 1)
             return None
-        masks = self._search.masks(signs)
-        rest = self._plain.refused(block, signs, seen, masks, self._search.memory)
+        rest = self._plain.refused(block, signs, seen, self._search.masks(signs))
         if 2 * len(rest) > len(seen.ends):
             self._pause = _PAUSE_BLOCKS
             return None
