@@ -450,9 +450,12 @@ def test_tokens_are_counted_in_the_rows_where_no_run_says_them(rows: Rows) -> No
         ("meta-llama/Llama-4-Scout-17B-16E", "llama-4-community", "unknown"),
         ("deepseek-ai/DeepSeek-R1", "mit", "pass"),
         ("deepseek-ai/DeepSeek-V3.1", "mit", "unknown"),
+        ("deepseek-ai/DeepSeek-V3", "deepseek", "unknown"),
+        ("deepseek-ai/DeepSeek-V3-Base", "deepseek", "unknown"),
         ("microsoft/phi-4", "mit", "unknown"),
         ("mistralai/Mistral-Large-Instruct-2407", None, "unknown"),
-        ("mistralai/Mistral-7B-v0.3", "apache-2.0", "unknown"),
+        ("mistralai/Mistral-7B-v0.3", "apache-2.0", "pass"),
+        ("mistralai/Mistral-Small-24B-Base-2501", "apache-2.0", "unknown"),
         ("moonshotai/Kimi-K2.6", None, "unknown"),
     ],
 )
