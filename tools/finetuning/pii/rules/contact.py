@@ -272,7 +272,7 @@ ADDRESS_RULES: Final[tuple[Rule, ...]] = (
         r"[A-ZÄÖÜ][a-zäöüß.]{0,25}(?:[ -][A-ZÄÖÜ][a-zäöüß.]{0,20}){0,4}[ -]?"
         rf"(?:(?<=[a-zß. -]){_GERMAN}) \d{{1,4}}(?:[/-]\d{{1,3}})?[ ]?[a-z]?(?![A-Za-z0-9])"
         rf"(?:{_GAP}(?:D-)?\d{{5}} {_TOWN})?", 0.85),
-    rule("postal_address", rf"{_FRENCH} ",
+    rule("postal_address", rf"[0-9](?: bis| ter)?,? {_FRENCH} |{_FRENCH} [^0-9]*[0-9]{{5}} ",
         rf"(?:[0-9](?<![A-Za-z0-9][0-9])\d{{0,3}}(?: bis| ter)?,? |(?<![A-Za-zÀ-ÿ]))(?={_FRENCH} )"
         r"[A-Za-zé]{3,9}(?: (?:de|du|des|la|le|les)(?= )){0,2}(?: [ld]['’]| )"
         r"(?:[A-ZÀ-Þa-z][A-Za-zÀ-ÿ'’-]{1,30})(?:(?: (?:de|du|des|la|le))? "

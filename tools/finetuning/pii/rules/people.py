@@ -13,12 +13,14 @@ from typing import Final
 from finetuning.pii.rules import Place, Rule, checks, cued, rule
 
 _LOW: Final = "[a-zà-öø-ÿłšž]"
+_CAP: Final = "[A-ZÀ-ÖØ-ÞŁŠŽ]"
+_JOINT: Final = r"(?:d[aeo]s?|del?|van|von|der|den|la|le|el|al|bin|di|du)(?= )"
+
+
 _WORD_REST: Final = (
     rf"(?:{_LOW}{{1,20}}(?:['’-][A-ZÀ-Þ]?{_LOW}{{1,20}}){{0,2}}"
     r"|['’][A-Z][a-z]{2,15}|c[A-Z][a-z]{2,15})"
 )
-_CAP: Final = "[A-ZÀ-ÖØ-ÞŁŠŽ]"
-_JOINT: Final = r"(?:d[aeo]s?|del?|van|von|der|den|la|le|el|al|bin|di|du)(?= )"
 _RUN: Final = (
     rf"{_CAP}(?<![A-Za-zÀ-ÿ0-9].)(?:{_WORD_REST}|\.(?= ))"
     rf"(?: (?:[A-Z]\.?(?![A-Za-zÀ-ÿ])|(?:{_JOINT} ){{0,2}}{_CAP}{_WORD_REST})){{0,8}}"
@@ -82,6 +84,16 @@ _ACTS: Final = re.compile(rf" (?:{_AFTER})")
 _TAIL: Final = re.compile(r"([,:.!]?)([ \n]{1,3}[\"'(]?|[ ]?[\"']?[:=][ \t]{0,2}[\"']?)$")
 
 
+_LAST_WORDS: Final = frozenset(cue.rpartition(" ")[2] for cue in _BEFORE)
+
+
+def _may_follow_cue(before: str) -> bool:
+    """Say whether the last word is one that ends a cue: most are not, and this is quick."""
+    end = before.rstrip(" \n\t\"'(,:.!=")
+    start = max(end.rfind(" "), end.rfind("\n"), end.rfind("\t")) + 1
+    return end[start:].lower().lstrip("\"'([{") in _LAST_WORDS
+
+
 def _is_known(words: list[str]) -> bool:
     """Say whether the name begins with a given name, or pairs an ambiguous one with a family."""
     first = words[0].partition("-")[0]
@@ -143,7 +155,9 @@ def _cut(words: list[str]) -> list[str]:
 
 def _judge(words: list[str], before: str, after: str) -> float:
     """Return how sure it is that words with capitals are a name; 0 for not."""
-    kind = _kind_before(before)
+    kind = _kind_before(before) if _may_follow_cue(before) else ""
+    if not kind and len(words) < 2:
+        return 0.0
     known = _is_known(words)
     listed = known or (len(words) > 1 and words[-1] in checks.FAMILY)
     acts = len(words) > 1 and _ACTS.match(after) is not None
