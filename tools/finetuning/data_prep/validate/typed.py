@@ -32,8 +32,8 @@ REFUSAL: Final = re.compile(
 )
 """How an answer that refuses begins."""
 
-STARTS: Final = ("i'm", "i’m", "im ", "i a", "i c", "sor", "apo", "unf", "as ")
-"""First three letters of what :data:`REFUSAL` matches, but for white space and Chinese."""
+STARTS: Final = ("i'm", "i’m", "im ", "i am", "i ca", "sor", "apo", "unf", "as a")
+"""First letters, three or more, of what :data:`REFUSAL` matches; but white space and Chinese."""
 
 SPACES: Final = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 LATIN_LETTERS: Final = frozenset("IiAaSsUu")
@@ -43,7 +43,7 @@ FIRST_LETTERS: Final = LATIN_LETTERS | frozenset("抱很对作" + SPACES)
 FIRST_THREE: Final = frozenset(
     "".join(letters)
     for start in STARTS
-    for letters in itertools.product(*({letter, letter.upper()} for letter in start))
+    for letters in itertools.product(*({letter, letter.upper()} for letter in start[:3]))
 )
 
 
