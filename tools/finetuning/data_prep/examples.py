@@ -207,6 +207,8 @@ def _key(answers: list[Message], answer: str, liked: bool | None) -> int:
 def _words_digest(squeezed: str) -> int:
     import xxhash
 
+    if squeezed.isascii():
+        return xxhash.xxh3_64_intdigest(squeezed.encode().lower())
     return xxhash.xxh3_64_intdigest(squeezed.casefold().encode("utf-8", "surrogatepass"))
 
 
@@ -220,10 +222,7 @@ def _is_plain(turn: Message) -> bool:
 def content_of_texts(
     turns: Iterable[tuple[str, str]], family: int = 0, spelt: Iterator[str] | None = None
 ) -> Content:
-    """Return what a chat is compared by, given role and text of each turn; each is read once.
-
-    ``spelt`` is what :func:`squeeze` makes of the texts, where that is known.
-    """
+    """Return what a chat is compared by: its roles and texts, and these squeezed if known."""
     import xxhash
 
     asked, answers, whole = list[str](), list[str](), list[str]()

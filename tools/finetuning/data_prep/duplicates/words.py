@@ -107,16 +107,13 @@ class Words:
 
 
 @functools.cache
-def _ascii_fold() -> NDArray[np.uint8]:
+def _ascii_fold() -> bytes:
     """Return a table: small letters for capital ones, a space for what is in no word."""
-    import numpy as np
-
-    table = np.full(256, _SPACE, dtype=np.uint8)
-    table[128:] = np.arange(128, 256)
+    table = bytearray(range(256))
     for code in range(128):
-        if chr(code).isalnum() or chr(code) == "_":
-            table[code] = ord(chr(code).lower())
-    return table
+        worded = chr(code).isalnum() or chr(code) == "_"
+        table[code] = ord(chr(code).lower()) if worded else _SPACE
+    return bytes(table)
 
 
 @functools.cache
@@ -178,9 +175,8 @@ def _word_hashes(text: bytes) -> tuple[Hashes, Places]:
     """Return the hash of each word of a text, and the places of the marks among the words."""
     import numpy as np
 
-    padded = np.full(len(text) + 16, _SPACE, dtype=np.uint8)
+    padded = np.frombuffer(text.translate(_ascii_fold()) + b" " * 16, dtype=np.uint8)
     folded = padded[: len(text)]
-    _ascii_fold().take(np.frombuffer(text, dtype=np.uint8), out=folded, mode="clip")
     inside = folded != _SPACE
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, lengths = edges[0::2], edges[1::2] - edges[0::2]
