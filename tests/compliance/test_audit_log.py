@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,17 @@ def test_appends_from_several_processes_lose_nothing(tmp_path: Path) -> None:
     for who in range(4):
         mine = [r["details"]["n"] for r in records() if r["details"]["who"] == who]
         assert mine == list(range(60))
+
+
+def test_appends_from_several_threads_lose_nothing() -> None:
+    def work(who: int) -> None:
+        for number in range(25):
+            append("test.event", {"who": who, "n": number})
+
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        list(pool.map(work, range(6)))
+    result = verify_audit_log()
+    assert (result.valid, result.n_records) == (True, 150)
 
 
 def test_a_killed_writer_leaves_a_log_that_reads_and_goes_on(tmp_path: Path) -> None:
