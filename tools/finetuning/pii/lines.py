@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Literal, NamedTuple
 
@@ -60,10 +60,18 @@ class Unread(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a block of lines holds: rows, findings in order, and lines that are no rows."""
+    """What a block of lines holds: rows, findings in order, and lines that are no rows.
+
+    Attributes:
+        rows: How many lines are rows.
+        hits: Findings, as many as may have to be told.
+        rest: How many more there are of each type.
+        unread: Lines that are no rows.
+    """
 
     rows: int
     hits: list[Hit]
+    rest: dict[str, int]
     unread: list[Unread]
 
 
@@ -89,9 +97,14 @@ class Tally:
         if len(self.unreadable) < _SAMPLE:
             self.unreadable.append(finding)
 
+    def count_more(self, rest: Mapping[str, int]) -> None:
+        """Count findings that are on no page."""
+        self.by_type.update(rest)
+        self.total += sum(rest.values())
+
     @property
-    def digests(self) -> int | None:
-        """How many findings, from the first on, may have to be told in full; None for all."""
+    def told(self) -> int | None:
+        """How many findings, from the first on, may have to be told; None for all."""
         if self.limit is None or self.stream is not None:
             return None
         return self.offset + self.limit
@@ -149,18 +162,18 @@ class _Place(NamedTuple):
 class LineSearch:
     """Searches blocks of lines for some types."""
 
-    def __init__(self, types: Sequence[str], digests: int | None = None) -> None:
+    def __init__(self, types: Sequence[str], told: int | None = None) -> None:
         """Prepare.
 
         Args:
             types: What to look for.
-            digests: How many findings, from the first on, get a digest; None for all.
+            told: How many findings of a block, from the first on, are told; None for all.
         """
         self._types = frozenset(types)
         self._names = KeyNames("mask", types)
         self._decode = msgspec.json.Decoder(_Row).decode
         self._digest = digester()
-        self._digests = digests
+        self._told = told
 
     def file(self, path: Path) -> Iterator[Seen]:
         """Yield what each block holds, in order.
@@ -215,14 +228,18 @@ class LineSearch:
             starts.append(len(texts))
             numbers.append(number)
             texts += [turn.content for turn in messages]
+        rest: Counter[str] = Counter()
         for number, spans in sorted(find_in_block(texts, self._types).items()):
             place = other.get(number)
+            if self._told is not None and len(hits) >= self._told:
+                kept = without_cue(spans, place.cue if place else 0)
+                rest.update(span.type for span in kept)
+                continue
             if place is None:
                 row = bisect.bisect_right(starts, number) - 1
                 place = _Place(numbers[row], f"/messages/{number - starts[row]}/content", 0)
-            told = self._digests is None or len(hits) < self._digests
-            hits.extend(_hits(place, texts[number], spans, self._digest if told else None))
-        return Seen(rows + len(starts), hits, unread)
+            hits.extend(_hits(place, texts[number], spans, self._digest))
+        return Seen(rows + len(starts), hits, rest, unread)
 
     def _other(self, number: int, raw: bytes) -> Record | Finding | None:
         """Read a row of any other form; None for a blank line."""
@@ -246,13 +263,12 @@ class LineSearch:
 
 
 def _hits(
-    place: _Place, text: str, spans: list[Span], digest: Callable[[str], str] | None
+    place: _Place, text: str, spans: list[Span], digest: Callable[[str], str]
 ) -> Iterator[Hit]:
     line, field, cue = place
     for span in without_cue(spans, cue):
         value = text[cue + span.start : cue + span.end]
-        told = digest(canonical(span.type, value)) if digest else ""
-        yield Hit(line, field, span, told)
+        yield Hit(line, field, span, digest(canonical(span.type, value)))
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:

@@ -197,10 +197,11 @@ class Search:
     def _lines(self, source: Path, label: str | None) -> None:
         """Search a JSON Lines file, then its lines that no reader could decode as they stand."""
         gaps: list[tuple[int, int | None]] = []
-        for seen in LineSearch(self._types, self._tally.digests).file(source):
+        for seen in LineSearch(self._types, self._tally.told).file(source):
             self._tally.rows += seen.rows
             for hit in seen.hits:
                 self._tally.count(label, hit)
+            self._tally.count_more(seen.rest)
             for number, code, message in seen.unread:
                 self._tally.reject(fault(code, line=number, message=message))
                 line = number
