@@ -4,7 +4,8 @@ Here: the skill's own texts, SKILL.md and the six knowledge files, and how a per
 in the terminal, or when the host asks for the server. Before a plan spends money or sends data out,
 a host that declares elicitation shows the question; the answer approves the plan up to the amount
 the person names. A host that does not gets nothing asked: the tool then refuses and names the
-terminal command. No argument that an assistant can fill approves anything.
+terminal command. No argument that an assistant can fill approves anything. And how a schema is
+written for an assistant to read: in few characters.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -76,6 +77,57 @@ def checklist() -> str:
             "Install the skill again",
         )
     return found.group(0).strip()
+
+
+_SPEAKS_OF: Final = {
+    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
+    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
+    "string": frozenset({"pattern", "minLength", "maxLength", "format"}),
+    "array": frozenset({"items", "minItems", "maxItems", "prefixItems"}),
+    "object": frozenset({"properties", "additionalProperties", "required"}),
+    "boolean": frozenset[str](),
+    "null": frozenset[str](),
+}
+"""Keywords of JSON Schema that say something about values of one type only."""
+
+
+def compact(schema: Any) -> Any:
+    """Return a JSON Schema that says the same in fewer characters, for an assistant to read.
+
+    Generated titles repeat the names, a default of null what "optional" says; alternatives that
+    differ in their type alone become one schema with a list of types.
+    """
+    if isinstance(schema, list):
+        return [compact(item) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    items = cast("dict[str, Any]", schema).items()
+    made = {
+        key: compact(value)
+        for key, value in items
+        if not (key == "title" and isinstance(value, str)) and (key, value) != ("default", None)
+    }
+    merged = _merged(made.get("anyOf"))
+    if merged is None or merged.keys() & made.keys():
+        return made
+    del made["anyOf"]
+    return merged | made
+
+
+def _merged(alternatives: Any) -> dict[str, Any] | None:
+    """Return one schema for alternatives of different types; None where they need more."""
+    if not isinstance(alternatives, list):
+        return None
+    kinds: list[str] = []
+    rest: dict[str, Any] = {}
+    for each in cast("list[dict[str, Any]]", alternatives):
+        words = {key: each[key] for key in each if key != "type"}
+        kind = each.get("type")
+        if not isinstance(kind, str) or kind in kinds or not words.keys() <= _SPEAKS_OF[kind]:
+            return None
+        kinds.append(kind)
+        rest |= words
+    return None if {"number", "integer"} <= set(kinds) else {"type": kinds, **rest}
 
 
 MODERN: Final = "2026-07-28"

@@ -14,10 +14,9 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from finetuning import settings
+from finetuning import records, settings
 from finetuning.errors import BadInputError, FineTuningError, RunFailedError
 from finetuning.records import NextCall, ToolResult
-from finetuning_skill import arguments as argument_checks
 from finetuning_skill.table import TOOLS, UNAUDITED, Tool, command_line, tool
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def function(name: str) -> Callable[..., ToolResult]:
 @functools.cache
 def arguments_of(name: str) -> type[BaseModel]:
     """Return the argument model of a tool."""
-    return argument_checks.argument_model(function(name), name)
+    return records.argument_model(function(name), name)
 
 
 @functools.cache
@@ -95,7 +94,7 @@ def check(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         UnknownNameError: The tool, an argument or a listed value is not known.
         BadInputError: A value has the wrong type or lies out of range.
     """
-    return argument_checks.check_arguments(name, arguments_of(tool(name).name), arguments)
+    return records.check_arguments(name, arguments_of(tool(name).name), arguments)
 
 
 def call(name: str, arguments: Mapping[str, Any], *, surface: Surface = "library") -> ToolResult:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 from finetuning.errors import BadInputError, UnknownNameError
+from finetuning.records import describe
 from finetuning_skill import dispatch
-from finetuning_skill.arguments import describe
 
 CLI_ONLY: Final[dict[str, str]] = {
     "demo": "Run the whole job on shipped or own data: raw file to tuned model, verdict, report.",

@@ -18,9 +18,9 @@ from mcp.server import MCPServer
 from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from mcp.types import Tool as WireTool
 
-from finetuning import settings
+from finetuning import records, settings
 from finetuning.errors import BadInputError, FineTuningError
-from finetuning_skill import TOPICS, arguments, ask, checklist, dispatch, read_topic
+from finetuning_skill import TOPICS, ask, checklist, compact, dispatch, read_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,8 +44,8 @@ INSTRUCTIONS: Final = (
 def wire_tool(name: str) -> WireTool:
     """Return a tool as the protocol lists it: schemas from the function, hints from the table."""
     row = dispatch.tool(name)
-    text, _ = arguments.describe(dispatch.function(name))
-    inputs = arguments.compact(dispatch.arguments_of(name).model_json_schema())
+    text, _ = records.describe(dispatch.function(name))
+    inputs = compact(dispatch.arguments_of(name).model_json_schema())
     return WireTool(
         name=name,
         title=row.title,
@@ -71,7 +71,7 @@ def _output_schema(row: dispatch.Tool) -> dict[str, Any]:
         models.append(dispatch.Pending)
     refs, rest = models_json_schema([(model, "serialization") for model in models])
     schema = {"type": "object", "anyOf": list(refs.values()), **rest}
-    return cast("dict[str, Any]", arguments.compact(schema))
+    return cast("dict[str, Any]", compact(schema))
 
 
 def _answer(result: ToolResult) -> CallToolResult:

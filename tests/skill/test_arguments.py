@@ -7,13 +7,8 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field
 
 from finetuning.errors import BadInputError, UnknownNameError
-from finetuning_skill import dispatch
-from finetuning_skill.arguments import (
-    argument_model,
-    check_arguments,
-    compact,
-    describe,
-)
+from finetuning.records import argument_model, check_arguments, describe
+from finetuning_skill import compact, dispatch
 
 
 class Facts(BaseModel):
