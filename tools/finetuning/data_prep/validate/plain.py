@@ -31,13 +31,12 @@ def _any_of(starts: Iterable[str]) -> bytes:
 
 def _other_second() -> bytes:
     """Return the expression of a start whose second sign begins no refusal."""
-    seconds: dict[str, str] = {}
-    for first, second, *_ in STARTS:
-        seconds[first] = seconds.get(first, "") + second
-    pairs = ((first + first.upper(), second + second.upper()) for first, second in seconds.items())
-    return b"|".join(
-        rb"[%s][^\n\\%s]" % (first.encode(), re.escape(second.encode())) for first, second in pairs
-    )
+    seconds = {start[0]: b"" for start in STARTS}
+    for start in STARTS:
+        seconds[start[0]] += re.escape((start[1] + start[1].upper()).encode())
+    firsts = ((first + first.upper()).encode() for first in seconds)
+    both = zip(firsts, seconds.values(), strict=True)
+    return b"|".join(rb"[%s][^\n\\%s]" % pair for pair in both)
 
 
 _BLANK: Final = _any_of(sign for sign in SPACES if sign > " ")
@@ -61,6 +60,7 @@ LEADS: Final = b"\\<[\xc2\xc3\xe2\xef\xf3"
 """Bytes that begin what may be a fault: escapes, control tokens, signs that nobody sees."""
 
 
+@functools.cache
 def triples() -> NDArray[np.bool_]:
     """Return, by lead and the two bytes after it, whether a line with them is in doubt."""
     import numpy as np
@@ -83,6 +83,7 @@ def triples() -> NDArray[np.bool_]:
     return table.reshape(len(LEADS), -1)
 
 
+@functools.cache
 def units() -> NDArray[np.bool_]:
     r"""Return, by UTF-16 code unit, whether a ``\u`` escape of it puts a line in doubt.
 
@@ -104,12 +105,13 @@ class Kind:
     ASK_THIRD, UNIT, QUOTE, SLASH, END, ODD = range(1, 7)
 
 
-def pairs(triples: NDArray[np.bool_]) -> NDArray[np.uint8]:
+@functools.cache
+def pairs() -> NDArray[np.uint8]:
     """Return, by lead and the byte after it, what has to be looked at next."""
     import numpy as np
 
     table = np.zeros((256, 256), dtype=np.uint8)
-    for lead, rows in zip(LEADS, triples.reshape(len(LEADS), 256, 256), strict=True):
+    for lead, rows in zip(LEADS, triples().reshape(len(LEADS), 256, 256), strict=True):
         table[lead, rows.any(axis=1)] = Kind.ASK_THIRD
     table[:0x20] = Kind.ODD
     table[0x0A], table[0x0D] = Kind.END, 0

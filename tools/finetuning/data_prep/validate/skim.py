@@ -54,7 +54,7 @@ class ByteSearch:
         self._lead = np.zeros(256, dtype=np.intp)
         self._lead[list(LEADS)] = range(len(LEADS))
         self._triples = triples()
-        self._pairs = pairs(self._triples)
+        self._pairs = pairs()
         self._units = units()
         self._digit = np.full(256, 1 << 16, dtype=np.int64)
         for value, digit in enumerate("0123456789abcdef"):
