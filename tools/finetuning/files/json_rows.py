@@ -171,7 +171,8 @@ def is_document(head: bytes) -> bool:
         head: The first bytes of a file whose text starts with ``{`` or ``[``.
     """
     text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
-    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+    every = (found[0] for found in re.finditer(r"[^\r\n]+", text))
+    lines = list(itertools.islice(filter(str.strip, every), 2))
     if text.startswith("["):
         return len(lines) == 1 or not _is_json(lines[0], list)
     if len(lines) == 1 or _is_json(lines[0], dict) or lines[1].lstrip().startswith("{"):
