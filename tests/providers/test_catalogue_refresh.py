@@ -234,6 +234,17 @@ def test_keys_go_only_to_their_own_vendor(vendors: Vendors) -> None:
         assert sent == ({expected} - {None})
 
 
+def test_what_was_asked_stands_in_the_audit_log_without_a_key(
+    vendors: Vendors, isolated_environment: Path
+) -> None:
+    refresh(vendors)
+    line = (isolated_environment / "audit.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    record = json.loads(line)
+    assert record["event"] == "catalogue.refreshed"
+    assert set(record["details"]["signals"]) == {signal.name for signal in SIGNALS}
+    assert "Bearer" not in line
+
+
 @pytest.mark.parametrize("vendor", ["openai", "azure", "bedrock", "together", "fireworks", "hf"])
 @pytest.mark.parametrize("fault", ["500", "redirect", "not json", "other shape"])
 def test_one_failing_signal_is_reported_and_the_others_go_on(

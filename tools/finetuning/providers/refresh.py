@@ -15,12 +15,13 @@ from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 
+from finetuning import audit
 from finetuning.errors import UnknownNameError
 from finetuning.providers.catalogue import FOLDER, Provider, file_of, load_provider, read_file
 from finetuning.providers.pricing import STALE_DAYS
 from finetuning.providers.signals import SIGNALS, Found, Signal, get_json
 from finetuning.providers.terms import day_of
-from finetuning.records import Model, ToolResult
+from finetuning.records import Json, Model, ToolResult
 from finetuning.settings import VARIABLES, settings
 
 WORKED_CASES: Final = Path(__file__).parents[3] / "tests" / "costs" / "worked_cases.toml"
@@ -203,6 +204,7 @@ def refresh_catalogue(
         if name not in known:
             raise UnknownNameError("catalogue refresh", "signal", name, known)
     folder = new_output_folder(output_dir, where="output_dir", name="catalogue_refresh")
+    audit.check_log()
     asked: list[Asked] = []
     parts = [_HEAD.format(day=day)]
     for signal in SIGNALS:
@@ -215,6 +217,8 @@ def refresh_catalogue(
     if len(parts) > 1:
         write_text(patch, "".join(parts))
     path = str(patch) if len(parts) > 1 else None
+    outcome: dict[str, Json] = {one.signal: one.status for one in asked}
+    audit.append("catalogue.refreshed", {"signals": outcome, "proposed": len(parts) - 1})
     return CatalogueRefresh(as_of=day, signals=asked, patch_file=path)
 
 
