@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from finetuning.data_prep.validate.scan import PartScan
 
-RANGE_BYTES, COUNTED_RANGE_BYTES = 4 << 20, 1 << 20
-"""Bytes of a range; fewer where tokens are counted, so that no process waits long."""
+RANGE_BYTES, COUNTED_RANGE_BYTES = 2 << 20, 1 << 20
+"""Bytes of a range, fewer where tokens are counted; plain rows are read a third at a time."""
 _LONG_LINE_BYTES, _IN_HAND = 8 << 20, 2
 
 
@@ -60,7 +60,7 @@ class RangeScan:
         proven = PlainRows(job.target) if plain and not job.count_tokens else None
         self._skimmer = Skimmer(check, proven)
         self._slow: PartScan | None = None
-        self._buffer = bytearray(BLOCK_BYTES * (1 if proven is None else 4))
+        self._buffer = bytearray(BLOCK_BYTES if proven is None else RANGE_BYTES // 3 + (16 << 10))
 
     @property
     def untouched(self) -> bool:
