@@ -12,7 +12,7 @@ import bisect
 import functools
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, get_args
 
 from finetuning.errors import UnknownNameError, require
@@ -27,7 +27,7 @@ from finetuning.pii.rules.contact import ADDRESS_RULES, PHONE_RULES
 from finetuning.pii.rules.numbers import BANK_RULES, NATIONAL_RULES, RECORD_RULES
 from finetuning.pii.rules.online import EMAIL_RULES, NETWORK_RULES, PASSWORD_RULES, SECRET_RULES
 from finetuning.pii.rules.people import BIRTH_RULES, NAME_RULES
-from finetuning.pii.triggers import COMPILED, blocks, signs_of, triggers_of
+from finetuning.pii.triggers import COMPILED, Block, blocks, by_script, run_rules, triggers_of
 
 RULES: Final[tuple[Rule, ...]] = (
     *SECRET_RULES,
@@ -106,28 +106,20 @@ def _search(
 ) -> None:
     small = _TINY_BATCH if rules in COMPILED else _SMALL_BATCH
     if sum(map(len, texts)) < small:
-        numbers, read, places = readings_of(texts)
-        every = range(len(read))
-        pairs: Iterable[tuple[Rule, Iterable[int]]] = ((rule, every) for rule in rules)
-    else:
-        marked = {n for n, text in enumerate(texts) if "\\" in text or "[" in text}
-        numbers, read, places = readings_of(
-            texts, sorted(marked.union(signs_of(MARKS).find(texts)))
+        readings = readings_of(texts)
+        every = range(len(readings.texts))
+        run_rules(
+            readings, ((rule, every) for rule in rules), range(start, start + len(texts)), found
         )
-        pairs = triggers_of(rules).find(read)
-    for rule, candidates in pairs:
-        type_, finditer, accept = rule.type, rule.pattern.finditer, rule.accept
-        for candidate in candidates:
-            for match in finditer(read[candidate]):
-                place = accept(match)
-                if place is None:
-                    continue
-                first, end, sure = place
-                moved = places.get(candidate)
-                if moved is not None:
-                    first, end = moved[first], moved[end]
-                number = start + numbers[candidate]
-                found.setdefault(number, []).append(Span(first, end, type_, sure))
+        return
+    for numbers, part in by_script(texts):
+        block = Block(part)
+        marked = block.marked(MARKS)
+        readings = readings_of(part, marked)
+        if marked:
+            block = Block(readings.texts)
+        owners = [start + number for number in numbers]
+        run_rules(readings, triggers_of(rules).find(block), owners, found)
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from finetuning.pii import Span
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from finetuning.pii.rules import Rule
+    from finetuning.pii.rules import Readings, Rule
 
 _SEPARATOR: Final = "\x1e\n"
 """Between two texts; the second sign ends what a trigger may run on to."""
@@ -45,27 +47,44 @@ def blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
             start, size = end, 0
 
 
-class _Block:
+class Block:
     """Texts one after the other as UTF-8, with the places where they end."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        """Join the texts."""
         import numpy as np
 
-        self.count = len(texts)
+        self.texts = texts
         self.data = _SEPARATOR.join([*texts, ""]).encode("utf-8", "replace")
-        ends = np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == ord(_SEPARATOR[0]))
-        if len(ends) != self.count:  # a text holds the separator itself
+        self.ends = np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == ord(_SEPARATOR[0]))
+        if len(self.ends) != len(texts):  # a text holds the separator itself
             sizes = [len(text.encode("utf-8", "replace")) + len(_SEPARATOR) for text in texts]
-            ends = np.cumsum(sizes) - len(_SEPARATOR)
-        self.ends = ends
+            self.ends = np.cumsum(sizes) - len(_SEPARATOR)
+
+    def marked(self, signs: str) -> list[int]:
+        """Return the numbers of the texts with a backslash, a bracket or one of some signs."""
+        found: set[int] = set()
+        if b"\\" in self.data or b"[" in self.data:
+            found.update(n for n, text in enumerate(self.texts) if "\\" in text or "[" in text)
+        if not self.data.isascii():
+            found.update(_signs(signs).scan(self).texts.tolist())
+        return sorted(found)
 
 
-def by_script(texts: Sequence[str]) -> list[list[int]]:
-    """Return the numbers of the texts in ASCII, which are encoded fast, and those of the others."""
+def by_script(texts: Sequence[str]) -> Iterator[tuple[Sequence[int], Sequence[str]]]:
+    """Yield the texts in ASCII, which are encoded fast, and the others, with their numbers."""
     others = [number for number, text in enumerate(texts) if not text.isascii()]
     if not others or len(others) == len(texts):
-        return [list(range(len(texts)))] if texts else []
-    return [[number for number, text in enumerate(texts) if text.isascii()], others]
+        yield range(len(texts)), texts
+        return
+    plain, numbers, start = list[str](), list[int](), 0
+    for number in [*others, len(texts)]:
+        plain += texts[start:number]
+        numbers += range(start, number)
+        start = number + 1
+    if plain:
+        yield numbers, plain
+    yield others, [texts[number] for number in others]
 
 
 class _Found(NamedTuple):
@@ -94,7 +113,7 @@ class _Automaton:
             flags=[0 if one.isascii() else hyperscan.HS_FLAG_UTF8 for _, one in pairs],
         )
 
-    def scan(self, block: _Block) -> _Found:
+    def scan(self, block: Block) -> _Found:
         import numpy as np
 
         hits: list[int] = []
@@ -105,9 +124,9 @@ class _Automaton:
 
         self._database.scan(block.data, match_event_handler=note)
         groups, places = np.divmod(np.array(hits, dtype=np.int64), size)
-        pairs = np.unique(groups * block.count + np.searchsorted(block.ends, places - 1))
-        bounds = np.searchsorted(pairs, np.arange(self.count + 1) * block.count)
-        return _Found(bounds.tolist(), pairs % block.count)
+        pairs = np.unique(groups * len(block.texts) + np.searchsorted(block.ends, places - 1))
+        bounds = np.searchsorted(pairs, np.arange(self.count + 1) * len(block.texts))
+        return _Found(bounds.tolist(), pairs % len(block.texts))
 
 
 class Triggers:
@@ -129,17 +148,13 @@ class Triggers:
         # apart: together they take 1.3 times as long
         self._first = [(_Automaton(part), part) for part in (words, figures) if part]
 
-    def find(self, texts: Sequence[str]) -> Iterator[tuple[Rule, list[int]]]:
+    def find(self, block: Block) -> Iterator[tuple[Rule, list[int]]]:
         """Yield rules with the numbers of the texts that match a trigger of theirs."""
-        for numbers in by_script(texts):
-            chosen = texts if len(numbers) == len(texts) else [texts[number] for number in numbers]
-            for rules, places in self._find(chosen):
-                found = [numbers[place] for place in places]
-                for rule in rules:
-                    yield rule, found
+        for rules, numbers in self._find(block):
+            for rule in rules:
+                yield rule, numbers
 
-    def _find(self, texts: Sequence[str]) -> Iterator[tuple[list[Rule], list[int]]]:
-        block = _Block(texts)
+    def _find(self, block: Block) -> Iterator[tuple[list[Rule], list[int]]]:
         for automaton, groups in self._first:
             found = automaton.scan(block)
             for place, group in enumerate(groups):
@@ -147,33 +162,17 @@ class Triggers:
                 if numbers and group in self._direct:
                     yield self._direct[group], numbers
                 elif numbers:
-                    yield from self._behind(group[0], texts, numbers)
+                    yield from self._behind(group[0], block.texts, numbers)
 
     def _behind(
         self, gate: str, texts: Sequence[str], numbers: list[int]
     ) -> Iterator[tuple[list[Rule], list[int]]]:
         automaton, rules = self._gated[gate]
-        found = automaton.scan(_Block([texts[number] for number in numbers]))
+        found = automaton.scan(Block([texts[number] for number in numbers]))
         for place, same in enumerate(rules):
             matched = found.of(place)
             if len(matched):
                 yield same, [numbers[number] for number in matched.tolist()]
-
-
-class Signs:
-    """Finds the texts that hold one of some signs beyond ASCII."""
-
-    def __init__(self, signs: str) -> None:
-        """Compile the search for ``signs``."""
-        self._automaton = _Automaton([(f"[{signs}]",)])
-
-    def find(self, texts: Sequence[str]) -> list[int]:
-        """Return the numbers of the texts that hold a sign."""
-        others = [number for number, text in enumerate(texts) if not text.isascii()]
-        if not others:
-            return []
-        found = self._automaton.scan(_Block([texts[number] for number in others]))
-        return [others[place] for place in found.texts.tolist()]
 
 
 COMPILED: Final[dict[tuple[Rule, ...], Triggers]] = {}
@@ -188,6 +187,28 @@ def triggers_of(rules: tuple[Rule, ...]) -> Triggers:
 
 
 @functools.cache
-def signs_of(signs: str) -> Signs:
-    """Return the compiled search for signs."""
-    return Signs(signs)
+def _signs(signs: str) -> _Automaton:
+    return _Automaton([(f"[{signs}]",)])
+
+
+def run_rules(
+    readings: Readings,
+    pairs: Iterable[tuple[Rule, Iterable[int]]],
+    owners: Sequence[int],
+    found: dict[int, list[Span]],
+) -> None:
+    """Run rules over readings; ``owners`` says under which number a text's spans are kept."""
+    numbers, read, places = readings
+    for rule, candidates in pairs:
+        type_, finditer, accept = rule.type, rule.pattern.finditer, rule.accept
+        for candidate in candidates:
+            for match in finditer(read[candidate]):
+                place = accept(match)
+                if place is None:
+                    continue
+                first, end, sure = place
+                moved = places.get(candidate)
+                if moved is not None:
+                    first, end = moved[first], moved[end]
+                spans = found.setdefault(owners[numbers[candidate]], [])
+                spans.append(Span(first, end, type_, sure))
