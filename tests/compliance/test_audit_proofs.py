@@ -226,6 +226,10 @@ def test_a_number_of_its_own_makes_a_forged_line_no_moved_record(tmp_path: Path)
     assert found([*lines[:3], lines[6], *lines[4:]]) == [(4, "edited")] * 2
     assert found([*lines[:8], lines[2]])[1] == (9, "edited")
     assert found([forge(1), *lines]) == [(1, "inserted")] * 2
+    last = chain.read_record(lines[7].rstrip(b"\n"))
+    rival = chain._record("fake", {}, last)[0]  # pyright: ignore[reportPrivateUsage]
+    assert found([*lines[:3], rival, *lines[3:]]) == [(4, "inserted")] * 2
+    assert found([*lines, rival]) == [(10, "inserted")] * 2
 
 
 # --- any bytes at all --------------------------------------------------------------------------

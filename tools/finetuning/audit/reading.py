@@ -127,6 +127,8 @@ def _stranger(lines: Sequence[Line], places: Mapping[int, list[int]], seq: int) 
     if not genuine:
         fitting = _fits_the_one_before(lines, places, seq)
         genuine = fitting if len(fitting) < len(twins) else []
+    if not genuine:  # the last record has no next: which of them stands behind the one before?
+        genuine = [place for place in twins if place - 1 in places.get(seq - 1, ())]
     others = [place for place in twins if place not in genuine[:1]]
     return others[0] if genuine else twins[-1]
 
