@@ -64,7 +64,7 @@ def _borrow(bins: Hashes, probes: Places) -> Hashes:
     empty = np.flatnonzero(source == none)
     row, column = empty & ~(PERMUTATIONS - 1), empty & (PERMUTATIONS - 1)
     for probe in probes:
-        found = source.take(row + probe.take(column))
+        found: Hashes = source[row + probe[column]]
         flat[empty] = found
         left = np.flatnonzero(found == none)
         if not len(left):

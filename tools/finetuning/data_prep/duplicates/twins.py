@@ -289,7 +289,7 @@ def leakage_of(
 
     kept, known = among[~held[among]], among[held[among]]
     shared = kept[np.isin(rows.exact[kept, 0], rows.exact[known, 0])]
-    names = set(map(tuple, rows.exact[shared].tolist()))
+    names: set[tuple[int, ...]] = {tuple(name) for name in rows.exact[shared].tolist()}
     same = known[[tuple(name) in names for name in rows.exact[known].tolist()]]
     search = Search(rows, threshold, seed=_OTHER_SEED, template=template)
     pairs = search.twins(

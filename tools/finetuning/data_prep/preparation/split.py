@@ -204,7 +204,8 @@ def _units(columns: SplitColumns, seed: int) -> Units:
     import numpy as np
 
     pairs: list[tuple[int, int]] = []
-    families = [number or None for number in columns.family.tolist()]
+    some = bool(columns.family.any())
+    families = [number or None for number in columns.family.tolist()] if some else ()
     for same in (columns.cluster, columns.groups or (), families):
         first: dict[int | str, int] = {}
         for row, name in enumerate(same):
