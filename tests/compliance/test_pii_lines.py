@@ -87,3 +87,30 @@ def test_a_file_of_blank_lines_holds_no_rows(tmp_path: Path) -> None:
     file.write_bytes(b"\n \n")
     with pytest.raises(ValueError, match="no rows|empty"):
         scan(file)
+
+
+def test_the_same_tools_in_many_rows_are_searched_once_and_told_wherever_they_hold_something(
+    tmp_path: Path,
+) -> None:
+    def row(note: str, text: str) -> bytes:
+        tools = [{"type": "function", "function": {"name": "find", "description": note}}]
+        return orjson.dumps({"messages": [{"role": "user", "content": text}], "tools": tools})
+
+    rows: list[bytes] = []
+    for number in range(40):
+        rows.append(row("looks it up", f"ask {mail('bob')}" if number % 4 == 0 else "ask"))
+        rows.append(row(f"ask {mail('owner')}", "hello"))
+        rows.append(row("looks it up", "x")[:-9])
+    file = tmp_path / "tools.jsonl"
+    file.write_bytes(b"\n".join(rows))
+    blocks = [rows[:60], rows[60:]]
+    search = lines.LineSearch(["email"])
+    seen = [search.block(1, blocks[0]), search.block(61, blocks[1])]
+    hits = [(hit.line, hit.field) for one in seen for hit in one.hits]
+    asked = [(3 * n + 1, "/messages/0/content") for n in range(0, 40, 4)]
+    told = [(3 * n + 2, "/tools/0/function/description") for n in range(40)]
+    assert sorted(hits) == sorted(asked + told)
+    assert [one.line for block in seen for one in block.unread] == list(range(3, 121, 3))
+    assert {one.message for block in seen for one in block.unread} == {
+        finding.message for finding in scan(file).unreadable
+    }

@@ -8,6 +8,7 @@ searching is not. The first process takes the results in the order of the blocks
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,19 +31,12 @@ _SHARED_BYTES: Final = 2 << 20
 """From this size of the file on it is searched by several processes."""
 
 _MOST_WORKERS: Final = 8
+_MOST_KEPT: Final = 4_096
 _SAMPLE: Final = 5
 
 
 class Hit(NamedTuple):
-    """One finding without its value.
-
-    Attributes:
-        line: Physical line.
-        field: JSON Pointer.
-        span: Place, type and confidence.
-        digest: Keyed digest of the value.
-        key: Keyed digest of the key that holds it, "" where a value does.
-    """
+    """One finding without its value; ``key`` is the digest of the key that holds it, if any."""
 
     line: int
     field: str
@@ -60,14 +54,7 @@ class Unread(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a block of lines holds: rows, findings in order, and lines that are no rows.
-
-    Attributes:
-        rows: How many lines are rows.
-        hits: Findings, as many as may have to be told.
-        rest: How many more there are of each type.
-        unread: Lines that are no rows.
-    """
+    """What a block holds: findings that may have to be told; ``rest`` counts all others."""
 
     rows: int
     hits: list[Hit]
@@ -153,6 +140,11 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     messages: list[_Turn]
 
 
+class _ToolRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: msgspec.Raw
+    tools: msgspec.Raw
+
+
 class _Place(NamedTuple):
     line: int
     field: str
@@ -174,6 +166,8 @@ class LineSearch:
         self._decode = msgspec.json.Decoder(_Row).decode
         self._digest = digester()
         self._told = told
+        self._split = msgspec.json.Decoder(_ToolRow).decode
+        self._clean: set[bytes] = set()  # lists of tools, as they stand, that hold nothing
 
     def file(self, path: Path) -> Iterator[Seen]:
         """Yield what each block holds, in order.
@@ -213,12 +207,13 @@ class LineSearch:
         other: dict[int, _Place] = {}
         hits: list[Hit] = []
         unread: list[Unread] = []
+        tools: dict[int, bytes] = {}
         rows = 0
         for number, raw in enumerate(lines, start=first):
             try:
                 messages = self._decode(raw).messages
             except (msgspec.MsgspecError, ValueError):
-                item = self._other(number, raw)
+                item = self._other(number, raw, tools)
                 if isinstance(item, Record):
                     self._take(item, texts, other, hits)
                     rows += 1
@@ -231,6 +226,8 @@ class LineSearch:
         rest: Counter[str] = Counter()
         for number, spans in sorted(find_in_block(texts, self._types).items()):
             place = other.get(number)
+            if place is not None and place.field.startswith("/tools"):
+                tools.pop(place.line, None)
             if self._told is not None and len(hits) >= self._told:
                 kept = without_cue(spans, place.cue if place else 0)
                 rest.update(span.type for span in kept)
@@ -239,15 +236,24 @@ class LineSearch:
                 row = bisect.bisect_right(starts, number) - 1
                 place = _Place(numbers[row], f"/messages/{number - starts[row]}/content", 0)
             hits.extend(_hits(place, texts[number], spans, self._digest))
+        if len(self._clean) < _MOST_KEPT:
+            self._clean.update(tools.values())
         return Seen(rows + len(starts), hits, rest, unread)
 
-    def _other(self, number: int, raw: bytes) -> Record | Finding | None:
-        """Read a row of any other form; None for a blank line."""
+    def _other(self, number: int, raw: bytes, tools: dict[int, bytes]) -> Record | Finding | None:
+        """Read a row of any other form, without tools known to hold nothing; None if blank."""
         line = raw.strip()
         if not line:
             return None
         if len(raw) > MAX_LINE_BYTES:
             return fault("line_too_long", line=number, message="the line is longer than 160 MiB")
+        with contextlib.suppress(msgspec.MsgspecError, ValueError):
+            row = self._split(line)
+            tools[number] = bytes(row.tools)
+            if tools[number] in self._clean:
+                item = read_row("", number, b'{"messages":' + bytes(row.messages) + b"}")
+                if isinstance(item, Record):
+                    return item
         return read_row("", number, line)
 
     def _take(
