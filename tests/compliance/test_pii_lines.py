@@ -1,4 +1,4 @@
-"""JSON Lines searched in blocks: the same findings from one process, from several, from survivors."""
+"""JSON Lines searched in blocks: one process, several or survivors find the same."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_blocks_hold_what_the_reader_of_records_yields(path: Path) -> None:
 def test_a_file_of_blank_lines_holds_no_rows(tmp_path: Path) -> None:
     file = tmp_path / "blank.jsonl"
     file.write_bytes(b"\n \n")
-    with pytest.raises(ValueError, match="no rows|empty"):
+    with pytest.raises(ValueError, match=r"no rows|empty"):
         scan(file)
 
 
