@@ -18,9 +18,10 @@ import pytest
 from finetuning import runs
 from finetuning.data_prep import PreparedData
 from finetuning.errors import BadInputError, MissingExtraError, RunFailedError
+from finetuning.runs import rows
 from finetuning.training import TrainingPlan
-from finetuning_skill import dispatch
-from finetuning_skill.demo import ASSETS, DemoResult, arms, run_demo, screen, steps
+from finetuning_skill import demo, dispatch
+from finetuning_skill.demo import ASSETS, DemoResult, run_demo, steps, work
 from finetuning_skill.demo.steps import choose_setting
 
 HOLD_STILL = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
@@ -67,7 +68,7 @@ def test_a_column_that_does_not_exist_is_named(tmp_path: Path) -> None:
 def test_a_missing_package_is_found_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screen, "NEEDED", ("a_package_that_is_not_there",))
+    monkeypatch.setattr(demo, "NEEDED", ("a_package_that_is_not_there",))
     with pytest.raises(MissingExtraError, match=r"fine-tuning-skill\[local\]"):
         run_demo(output_dir=str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
@@ -122,7 +123,7 @@ def test_on_a_terminal_a_bar_shows_the_progress(monkeypatch: pytest.MonkeyPatch)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    shown = screen.Screen(1)
+    shown = work.Screen(1)
     with shown.step("prepare_data", "why") as note:
         runs.progress(1, None, "reading rows")
         runs.progress(3, 4, "reading rows")
@@ -137,11 +138,11 @@ def test_on_a_terminal_a_bar_shows_the_progress(monkeypatch: pytest.MonkeyPatch)
 def test_without_a_terminal_progress_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(screen, "PLAIN_SECONDS", 0.0)
-    shown = screen.Screen(1)
+    monkeypatch.setattr(work, "PLAIN_SECONDS", 0.0)
+    shown = work.Screen(1)
     with shown.step("prepare_data", "why"):
         runs.progress(1, None, "reading rows")
-        monkeypatch.setattr(screen, "PLAIN_SECONDS", 1000.0)
+        monkeypatch.setattr(work, "PLAIN_SECONDS", 1000.0)
         runs.progress(2, 4, "never shown")
     text = capsys.readouterr().err
     assert "reading rows: 1\n" in text
@@ -152,7 +153,7 @@ def test_a_stop_takes_effect_when_the_short_block_is_done() -> None:
     done: list[str] = []
 
     def short_block() -> None:
-        with screen.unstoppable():
+        with runs.unstoppable():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("all of it")
 
@@ -166,7 +167,7 @@ def test_in_another_thread_signals_stay_as_they_are() -> None:
     seen: list[object] = []
 
     def work() -> None:
-        with screen.stop_like_ctrl_c():
+        with runs.stop_like_ctrl_c():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
@@ -177,22 +178,22 @@ def test_in_another_thread_signals_stay_as_they_are() -> None:
 
 def test_the_thread_count_of_the_person_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    with screen.one_thread(wanted=True):
+    with demo.one_thread(wanted=True):
         assert os.environ["OMP_NUM_THREADS"] == "3"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    with screen.one_thread(wanted=True):
+    with demo.one_thread(wanted=True):
         assert os.environ["OMP_NUM_THREADS"] == "1"
     assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_a_process_that_does_not_leave_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screen, "LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr(rows, "LEAVING_SECONDS", 0.1)
     run = runs.create_run("byte_base", arguments={})
     child = subprocess.Popen([sys.executable, "-c", HOLD_STILL], start_new_session=True)
-    screen.wait_until_gone(child.pid)
+    runs.wait_until_gone(child.pid)
     assert child.wait(timeout=30) == -signal.SIGKILL
-    screen.wait_until_gone(child.pid)
-    screen.end_runs([run.run_id])
+    runs.wait_until_gone(child.pid)
+    work.end_runs([run.run_id])
     assert runs.read_run(run.run_id).status == "cancelled"
 
 
@@ -220,7 +221,7 @@ def test_an_invalid_training_file_stops_the_demo(tmp_path: Path) -> None:
     prepared = prepared_with(tmp_path, json.dumps({"prompt": 1}))
     swapped = prepared.model_copy(update={"files": {"train": prepared.files["test"]}})
     with pytest.raises(BadInputError, match="a valid training file"):
-        steps.validate(screen.Screen(1), swapped)
+        steps.validate(work.Screen(1), swapped)
 
 
 def test_arms_with_different_test_rows_are_not_compared(tmp_path: Path) -> None:
@@ -229,17 +230,17 @@ def test_arms_with_different_test_rows_are_not_compared(tmp_path: Path) -> None:
         update={"files": {**other.files, "test": str(tmp_path / "prepared" / "test.jsonl")}}
     )
     with pytest.raises(RunFailedError, match="different test rows"):
-        steps.check_prepared({arms.WITH: other, arms.WITHOUT: same})
+        steps.check_prepared({work.WITH: other, work.WITHOUT: same})
 
 
 def test_a_long_training_is_shortened_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepared_with(tmp_path, "{}")
-    monkeypatch.setattr(arms, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(work, "MOST_SECONDS", 0.5)
     data = tmp_path / "prepared"
-    settings = arms.choose_settings(ASSETS / "base", data, tmp_path)
-    plans = arms.configure(screen.Screen(1), settings, ASSETS / "base", data, tmp_path)
+    settings = work.choose_settings(ASSETS / "base", data, tmp_path)
+    plans = work.configure(work.Screen(1), settings, ASSETS / "base", data, tmp_path)
     epochs = [plan.config["num_train_epochs"] for plan in plans.values()]
     assert epochs[0] == epochs[1] < 3
     assert f"{epochs[0]:g} epochs instead of more" in capsys.readouterr().err
@@ -248,16 +249,16 @@ def test_a_long_training_is_shortened_and_said(
 def test_what_is_priced_are_the_epochs_that_are_trained(tmp_path: Path) -> None:
     prepared_with(tmp_path, "{}")
     data = tmp_path / "prepared"
-    settings = arms.choose_settings(ASSETS / "base", data, tmp_path)
+    settings = work.choose_settings(ASSETS / "base", data, tmp_path)
     assert not settings.shortened
-    cost = steps.estimate(screen.Screen(1), ASSETS / "base", data, tmp_path, settings.epochs)
+    cost = steps.estimate(work.Screen(1), ASSETS / "base", data, tmp_path, settings.epochs)
     assert cost.training.formula.startswith(f"{settings.epochs:g} epochs × ")
 
 
 def test_a_refused_configuration_stops_the_demo(tmp_path: Path) -> None:
     prepared_with(tmp_path, "{}")
     with pytest.raises(RunFailedError, match="a run that fits"):
-        arms.plan_run(
+        work.plan_run(
             ASSETS / "base", tmp_path / "prepared", tmp_path / "plan", {"learning_rate": 1e-6}
         )
 
@@ -265,12 +266,12 @@ def test_a_refused_configuration_stops_the_demo(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_when_one_arm_breaks_the_other_is_ended(tmp_path: Path) -> None:
     prepared_with(tmp_path, "{}")
-    good = arms.plan_run(ASSETS / "base", tmp_path / "prepared", tmp_path / "good", {})
+    good = work.plan_run(ASSETS / "base", tmp_path / "prepared", tmp_path / "good", {})
     base = Path(shutil.copytree(ASSETS / "base", tmp_path / "base"))
-    bad = arms.plan_run(base, tmp_path / "prepared", tmp_path / "bad", {})
+    bad = work.plan_run(base, tmp_path / "prepared", tmp_path / "bad", {})
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    plans: dict[str, TrainingPlan] = {arms.WITH: bad, arms.WITHOUT: good}
+    plans: dict[str, TrainingPlan] = {work.WITH: bad, work.WITHOUT: good}
     with pytest.raises(RunFailedError, match=r"the arm with replay ended as \w+"):
-        arms.train(screen.Screen(1), plans)
+        work.train(work.Screen(1), plans)
     assert {run.status for run in runs.list_runs()} <= runs.TERMINAL

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import pytest
 
-from finetuning_skill.demo import ASSETS, arms, report, run_demo, steps
+from finetuning_skill.demo import ASSETS, report, run_demo, steps, work
 
 pytestmark = pytest.mark.slow
 
@@ -198,7 +198,7 @@ def test_an_own_file_gets_a_base_made_from_it(
 ) -> None:
     monkeypatch.setattr(steps, "BASE_SECONDS", 1.0)
     monkeypatch.setattr(steps, "MOST_TEST_ROWS", 5)
-    monkeypatch.setattr(arms, "MOST_SECONDS", 2.0)
+    monkeypatch.setattr(work, "MOST_SECONDS", 2.0)
     monkeypatch.setenv("FINE_TUNING_ROOTS", str(tmp_path))
     draw, told = report.draw_page, list[report.Story]()
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Final, cast
 
 from pydantic import Field
 
-from finetuning import files
+from finetuning import files, runs
+from finetuning.errors import MissingExtraError
 from finetuning.records import Fraction, Model, NextCall, ToolResult, Usd
-from finetuning_skill.demo.screen import DemoStep
 from finetuning_skill.demo.steps import ASSETS, Setting, choose_setting
+from finetuning_skill.demo.work import DemoStep
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from finetuning.audit import AuditVerification
     from finetuning.evaluation import EvalComparison
     from finetuning.evaluation.results import General
     from finetuning_skill.demo.report import Story
-    from finetuning_skill.demo.screen import Screen
+    from finetuning_skill.demo.work import Screen
 
 __all__ = ["ASSETS", "DemoArm", "DemoResult", "DemoStep", "run_demo"]
 
+NEEDED: Final = ("torch", "transformers", "trl", "peft", "tokenizers")
 _STEPS: Final = 9
 _EXIT_CODES: Final = {"worse": 1, "underpowered": 3, "invalid": 4}
 
@@ -99,36 +106,80 @@ def run_demo(
         MissingExtraError: The extra ``local`` is not installed.
         RunFailedError: A training run or the evaluation broke.
     """
-    from finetuning_skill.demo import screen
+    from finetuning_skill.demo import work
 
     setting = choose_setting(data, prompt_column, completion_column, base_model)
     folder = files.new_output_folder(output_dir, where="demo: output_dir", name="demo")
-    screen.need_training_packages()
+    _need_training_packages()
     with (
-        screen.stop_like_ctrl_c(),
-        screen.whole_or_nothing(folder),
-        screen.one_thread(setting.tiny_base),
+        runs.stop_like_ctrl_c(),
+        _whole_or_nothing(folder),
+        one_thread(setting.tiny_base),
     ):
-        return _run(setting, folder, screen.Screen(_STEPS + (setting.base is None)))
+        return _run(setting, folder, work.Screen(_STEPS + (setting.base is None)))
+
+
+def _need_training_packages() -> None:
+    """Check, without importing them, that the packages that train are installed.
+
+    Raises:
+        MissingExtraError: One is missing; the pip line that mends it is named.
+    """
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(
+                "demo",
+                f"the package {name!r} is not installed",
+                "the extra 'local'",
+                "Run: pip install 'fine-tuning-skill[local]'",
+            )
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(folder: Path) -> Generator[None]:
+    """Remove the folder again unless the block ends well."""
+    try:
+        yield
+    except BaseException:
+        with runs.unstoppable():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def one_thread(wanted: bool) -> Generator[None]:
+    """Start the children of the block with one compute thread, if ``wanted``.
+
+    For a tiny model a second thread costs more than it brings, most of all on busy cores.
+    """
+    before = os.environ.get("OMP_NUM_THREADS")
+    if not wanted or before is not None:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
 
 
 def _run(setting: Setting, folder: Path, screen: Screen) -> DemoResult:
-    from finetuning_skill.demo import arms, report, steps
+    from finetuning_skill.demo import report, steps, work
 
     started = time.monotonic()
     fit = steps.decide(screen, setting)
     prepared = steps.prepare(screen, setting, folder)
-    steps.validate(screen, prepared[arms.WITH])
-    base = setting.base or steps.make_base(screen, prepared[arms.WITHOUT], folder)
+    steps.validate(screen, prepared[work.WITH])
+    base = setting.base or steps.make_base(screen, prepared[work.WITHOUT], folder)
     ways = {
         name: files.resolve_read(found.files["train"], where="demo").parent
         for name, found in prepared.items()
     }
-    settings = arms.choose_settings(base, ways[arms.WITH], folder)
-    cost = steps.estimate(screen, base, ways[arms.WITH], folder, settings.epochs)
-    plans = arms.configure(screen, settings, base, ways[arms.WITHOUT], folder)
-    states = arms.train(screen, plans)
-    comparison = steps.compare(screen, setting, base, prepared[arms.WITH], states, folder)
+    settings = work.choose_settings(base, ways[work.WITH], folder)
+    cost = steps.estimate(screen, base, ways[work.WITH], folder, settings.epochs)
+    plans = work.configure(screen, settings, base, ways[work.WITHOUT], folder)
+    states = work.train(screen, plans)
+    comparison = steps.compare(screen, setting, base, prepared[work.WITH], states, folder)
     diagnoses = steps.diagnose(screen, states, folder)
     verified = _seal(screen, comparison, folder)
     story = report.Story(

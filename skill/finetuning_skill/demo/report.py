@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from finetuning import pages
-from finetuning_skill.demo.arms import WITH, WITHOUT
+from finetuning_skill.demo.work import WITH, WITHOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from finetuning.evaluation import EvalComparison, RunDiagnosis
     from finetuning.fit import FitAssessment
     from finetuning.training import RunState, TrainingPlan
-    from finetuning_skill.demo.screen import DemoStep
     from finetuning_skill.demo.steps import Setting
+    from finetuning_skill.demo.work import DemoStep
 
 _SHOWN_KNOBS: Final = (
     "learning_rate",

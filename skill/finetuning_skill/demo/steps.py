@@ -17,7 +17,7 @@ from finetuning import files, tokens
 from finetuning.errors import BadInputError, RunFailedError
 from finetuning.records import Record
 from finetuning_skill import dispatch
-from finetuning_skill.demo.arms import WITH, WITHOUT
+from finetuning_skill.demo.work import WITH, WITHOUT
 
 if TYPE_CHECKING:
     from finetuning.costs import CostEstimate
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from finetuning.evaluation import EvalComparison, RunDiagnosis
     from finetuning.fit import FitAssessment
     from finetuning.training import RunState
-    from finetuning_skill.demo.screen import Screen
+    from finetuning_skill.demo.work import Screen
 
 ASSETS: Final = Path(__file__).resolve().parent
 """Folder with ``base/``, ``orders.csv`` and ``general.jsonl``."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         kill_run,
         request_cancel,
         spawn,
+        stop_like_ctrl_c,
+        unstoppable,
     )
     from finetuning.runs.rows import (
         TERMINAL,
@@ -41,13 +43,15 @@ if TYPE_CHECKING:
         list_runs,
         read_run,
         wait,
+        wait_until_gone,
     )
 else:
     __getattr__ = lazy(
         __name__,
-        lifecycle="attach cancel_requested finish kill_run request_cancel spawn",
+        lifecycle="attach cancel_requested finish kill_run request_cancel spawn stop_like_ctrl_c "
+        "unstoppable",
         rows="TERMINAL RunProgress RunRow RunStatus arguments_of count_runs create_run list_runs "
-        "read_run wait",
+        "read_run wait wait_until_gone",
     )
 
 __all__ = [
@@ -77,7 +81,10 @@ __all__ = [
     "run_folder",
     "spawn",
     "steps_of",
+    "stop_like_ctrl_c",
+    "unstoppable",
     "wait",
+    "wait_until_gone",
 ]
 
 Listener = Callable[[int, "int | None", str], None]

@@ -1,4 +1,7 @@
-"""A run and its process: started, claimed, shown to live, stopped, ended."""
+"""A run and its process: started, claimed, shown to live, stopped, ended.
+
+And how a stop of this process takes effect: when a short block is done, or as Ctrl-C does.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from finetuning.errors import BadInputError, RunFailedError
 from finetuning.records import Json
@@ -19,6 +22,8 @@ from finetuning.runs.rows import TERMINAL, RunStatus, find_row
 
 if TYPE_CHECKING:
     import sqlite3
+
+STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _heartbeats: dict[str, threading.Event] = {}
 
@@ -244,3 +249,42 @@ def _signal_group(run_id: str, number: signal.Signals) -> None:
         # between the check and the signal the process may end: its group is then gone
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(who.pid, number)
+
+
+@contextlib.contextmanager
+def _handlers(handler: Any, numbers: Iterable[signal.Signals]) -> Generator[None]:
+    """Handle signals otherwise inside the block (only the main thread may)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def stop_like_ctrl_c() -> Generator[None]:
+    """Make a kill or a closed terminal stop the block the way Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    with _handlers(stop, (signal.SIGTERM, signal.SIGHUP)):
+        yield
+
+
+@contextlib.contextmanager
+def unstoppable() -> Generator[None]:
+    """Let the block finish before a stop takes effect (it must be short)."""
+    asked: list[int] = []
+
+    def remember(number: int, frame: object) -> None:
+        asked.append(number)
+
+    with _handlers(remember, STOPS):
+        yield
+    if asked:
+        raise KeyboardInterrupt

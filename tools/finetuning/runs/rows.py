@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
+import signal
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 RunStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "lost"]
 TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled", "lost"})
 _POLL_SECONDS: Final = (0.05, 0.25)
+
+LEAVING_SECONDS: Final = 10.0
+"""A process that has reported its end has this long to leave."""
 
 
 class RunProgress(Model, defer_build=True):
@@ -168,6 +173,19 @@ def wait(run_id: str, seconds: float) -> RunRow:
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, longest)
     return row
+
+
+def wait_until_gone(process: int) -> None:
+    """Wait for a process that has reported its end to leave, and end it if it does not."""
+    until = time.monotonic() + LEAVING_SECONDS
+    while time.monotonic() < until:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
 
 
 def create_run(

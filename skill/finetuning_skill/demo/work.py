@@ -1,35 +1,140 @@
-"""The two arms: one trained with general rows mixed in, one without, side by side."""
+"""How the demo works: each call is shown; two arms, with general rows and without, are trained."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from finetuning import runs
 from finetuning.errors import RunFailedError
+from finetuning.records import Model
 from finetuning_skill import dispatch
-from finetuning_skill.demo.screen import end_runs, unstoppable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
 
+    from finetuning.records import ToolResult
     from finetuning.training import Launch, RunState, TrainingPlan
-    from finetuning_skill.demo.screen import Screen
 
 WITH: Final = "with replay"
 WITHOUT: Final = "without replay"
 MOST_SECONDS: Final = 60.0
 """An arm that would train longer than this, by the estimate, gets fewer epochs."""
 
-_FIXED: Final = (
-    "seed",
-    "learning_rate",
-    "num_train_epochs",
-    "per_device_train_batch_size",
-    "max_length",
-    "r",
+_FIXED: Final = tuple(
+    "seed learning_rate num_train_epochs per_device_train_batch_size max_length r".split()
 )
 _LAST_TENTHS: Final = 10
 _START: Final[dict[str, Any]] = {"seed": 0, "probe_learning_rates": None}
 """No rates are tried: both arms are to train at one rate, and this size's was measured."""
+
+GRACE_SECONDS: Final = 2.0
+PLAIN_SECONDS: Final = 5.0
+"""Without a terminal, progress is written at most this often."""
+
+
+class DemoStep(Model):
+    """One call of a tool: what it took, and what it said in one line."""
+
+    tool: str
+    seconds: float
+    exit_code: int
+    summary: str
+
+
+class Screen:
+    """Calls tools one after the other, shows each, and keeps what each took and said."""
+
+    def __init__(self, total: int) -> None:
+        """Start with nothing done of ``total`` steps."""
+        self.steps: list[DemoStep] = []
+        self._total = total
+        self._number = 0
+        self._last = 0.0
+        self._rich = _Rich() if sys.stderr.isatty() else None
+
+    def call(self, name: str, why: str, arguments: dict[str, Any]) -> ToolResult:
+        """Call a tool as one step and return its result."""
+        with self.step(name, why) as note:
+            result = dispatch.call(name, arguments, surface="cli")
+            note(result.summary(), result.exit_code())
+        return result
+
+    @contextlib.contextmanager
+    def step(self, name: str, why: str) -> Generator[Callable[[str, int], None]]:
+        """Show one step; the block gets a function that takes its summary and exit code."""
+        self._number += 1
+        self._say(f"[{self._number}/{self._total}] {name}: {why}", style="bold")
+        started, self._last = time.monotonic(), time.monotonic()
+        said = [("", 0)]
+
+        def note(summary: str, code: int) -> None:
+            said.append((summary, code))
+
+        try:
+            with runs.listen(self.progress):
+                yield note
+        finally:
+            if self._rich is not None:
+                self._rich.clear()
+        seconds = round(time.monotonic() - started, 2)
+        summary, code = said[-1]
+        self.steps.append(DemoStep(tool=name, seconds=seconds, exit_code=code, summary=summary))
+        self._say(f"      {summary} ({seconds:.1f} s)")
+
+    def progress(self, done: int, total: int | None, what: str) -> None:
+        """Show how far the step is: a bar on a terminal, else a line now and then."""
+        if self._rich is not None:
+            self._rich.show(done, total, what)
+            return
+        now = time.monotonic()
+        if now - self._last >= PLAIN_SECONDS:
+            self._last = now
+            of = "" if total is None else f" of {total}"
+            self._say(f"      {what}: {done}{of}")
+
+    def note(self, text: str) -> None:
+        """Show a remark."""
+        self._say(f"      {text}")
+
+    def _say(self, line: str, style: str = "") -> None:
+        if self._rich is not None:
+            self._rich.say(line, style)
+        else:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+
+class _Rich:
+    """The terminal's side: styled lines, and one bar that goes away when the step ends."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
+        self._bar: Any = None
+        self._task: Any = None
+
+    def say(self, line: str, style: str) -> None:
+        self._console.print(line, style=style or None, markup=False)
+
+    def show(self, done: int, total: int | None, what: str) -> None:
+        if self._bar is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            columns = (TextColumn("      {task.description}"), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(what, total=total)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total, description=what)
+
+    def clear(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 class Settings(NamedTuple):
@@ -114,7 +219,7 @@ def train(screen: Screen, plans: dict[str, TrainingPlan]) -> dict[str, RunState]
     try:
         with screen.step("launch_lora", "both arms, side by side") as note:
             for name, plan in plans.items():
-                with unstoppable():
+                with runs.unstoppable():
                     arguments = {"config": plan.files[0]}
                     launch = cast("Launch", dispatch.call("launch_lora", arguments, surface="cli"))
                     started[name] = _run_id(launch)
@@ -140,7 +245,9 @@ def _follow(screen: Screen, started: dict[str, str]) -> dict[str, RunState]:
     while len(states) < len(started) or any(not _ended(state) for state in states.values()):
         for name, run_id in started.items():
             if name not in states or not _ended(states[name]):
-                states[name] = _read(run_id)
+                arguments = {"run_id": run_id, "wait_seconds": 1, "limit": None}
+                state = dispatch.call("get_run", arguments, surface="cli")
+                states[name] = cast("RunState", state)
                 _check(name, states[name])
         _show(screen, states)
     return states
@@ -154,11 +261,6 @@ def _check(name: str, state: RunState) -> None:
             "a run that succeeds",
             f"Read its log: {state.log_file}",
         )
-
-
-def _read(run_id: str) -> RunState:
-    arguments = {"run_id": run_id, "wait_seconds": 1, "limit": None}
-    return cast("RunState", dispatch.call("get_run", arguments, surface="cli"))
 
 
 def _ended(state: RunState) -> bool:
@@ -181,3 +283,14 @@ def _last(state: RunState) -> str:
     text = f"{result.get('steps')} steps"
     text += "" if loss is None else f", loss {loss:.2g}"
     return text + ("" if held_out is None else f" (held out {held_out:.2g})")
+
+
+def end_runs(run_ids: Iterable[str]) -> None:
+    """Stop the runs that still work, and wait until their processes are gone."""
+    for run_id in run_ids:
+        with runs.unstoppable():
+            process = runs.read_run(run_id).pid
+            arguments = {"run_id": run_id, "grace_seconds": GRACE_SECONDS}
+            dispatch.call("cancel_run", arguments, surface="cli")
+            if process is not None:
+                runs.wait_until_gone(process)
