@@ -170,10 +170,14 @@ def search_leaves(
     Returns:
         For each leaf its spans, in code points of ``leaf.text``.
     """
-    found = find_personal_data(
-        [leaf.cue + leaf.text for leaf in leaves], types=types, detector=detector
-    )
-    return [without_cue(spans, len(leaf.cue)) for leaf, spans in zip(leaves, found, strict=True)]
+    texts = [leaf.cue + leaf.text for leaf in leaves]
+    different = list(dict.fromkeys(texts))  # tools stand in every row of a file
+    spans = find_personal_data(different, types=types, detector=detector)
+    found = {text: own for text, own in zip(different, spans, strict=True) if own}
+    return [
+        without_cue(found.get(text, []), len(leaf.cue))
+        for text, leaf in zip(texts, leaves, strict=True)
+    ]
 
 
 def without_cue(spans: list[Span], cue: int) -> list[Span]:
