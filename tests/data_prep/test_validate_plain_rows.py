@@ -112,7 +112,7 @@ def test_where_most_rows_must_be_decoded_the_next_blocks_are_decoded_at_once() -
         assert found is not None
         assert (len(found.rows), found.doubtful) == (6, [])
     clean = _lines(*[_chat("Where is it?", "There.")] * 6)
-    made = [len(_of(skimmer.skim(bytearray(clean), len(clean))).rows) for _ in range(20)]
+    made = [len(_of(skimmer.skim(bytearray(clean), len(clean))).rows) for _ in range(40)]
     assert made[0] == 6
     assert made[-1] == 0
 

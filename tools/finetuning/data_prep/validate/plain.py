@@ -291,9 +291,9 @@ def _mark(signs: Bytes, seen: Seen, masks: tuple[Mask, Mask]) -> None:
 
 
 def _is_utf8(block: bytearray, starts: list[int], ends: list[int]) -> bool:
-    view = memoryview(block)
     try:
-        b"".join(map(view.__getitem__, map(slice, starts, ends))).decode()
+        for start, end in zip(starts, ends, strict=True):  # one by one: in the core's own cache
+            block[start:end].decode()
     except UnicodeDecodeError:
         return False
     return True

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES: Final = 128 << 10
 """Bytes of a block: what fits a core's own cache is searched and decoded fastest."""
 
-_PAUSE_BLOCKS: Final = 15
+_PAUSE_BLOCKS: Final = 31
 """Blocks that are decoded at once after one in which most rows had to be."""
 
 
