@@ -6,10 +6,7 @@ import io
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import cast
 
@@ -18,13 +15,10 @@ import pytest
 from finetuning import runs
 from finetuning.data_prep import PreparedData
 from finetuning.errors import BadInputError, MissingExtraError, RunFailedError
-from finetuning.runs import rows
 from finetuning.training import TrainingPlan
 from finetuning_skill import demo, dispatch
 from finetuning_skill.demo import ASSETS, DemoResult, run_demo, steps, work
 from finetuning_skill.demo.steps import choose_setting
-
-HOLD_STILL = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 
 
 def test_columns_without_a_file_are_refused() -> None:
@@ -149,33 +143,6 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     assert "never shown" not in text
 
 
-def test_a_stop_takes_effect_when_the_short_block_is_done() -> None:
-    done: list[str] = []
-
-    def short_block() -> None:
-        with runs.unstoppable():
-            os.kill(os.getpid(), signal.SIGINT)
-            done.append("all of it")
-
-    with pytest.raises(KeyboardInterrupt):
-        short_block()
-    assert done == ["all of it"]
-
-
-def test_in_another_thread_signals_stay_as_they_are() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    seen: list[object] = []
-
-    def work() -> None:
-        with runs.stop_like_ctrl_c():
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [before]
-
-
 def test_the_thread_count_of_the_person_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with demo.one_thread(wanted=True):
@@ -186,13 +153,8 @@ def test_the_thread_count_of_the_person_is_kept(monkeypatch: pytest.MonkeyPatch)
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_a_process_that_does_not_leave_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "LEAVING_SECONDS", 0.1)
+def test_a_run_that_nobody_works_on_is_ended_as_cancelled() -> None:
     run = runs.create_run("byte_base", arguments={})
-    child = subprocess.Popen([sys.executable, "-c", HOLD_STILL], start_new_session=True)
-    runs.wait_until_gone(child.pid)
-    assert child.wait(timeout=30) == -signal.SIGKILL
-    runs.wait_until_gone(child.pid)
     work.end_runs([run.run_id])
     assert runs.read_run(run.run_id).status == "cancelled"
 
