@@ -234,6 +234,29 @@ def guess_language(text: str) -> tuple[str, float]:
     return best, most / (1 + most + (others[0][1] if others else 0))
 
 
+_ORDERS: Final = (
+    r"(?i)\b(?:ignore|disregard|forget|override)\b(?: \w+){0,3} (?:previous|prior|earlier|above|"
+    r"preceding|system|original)(?: \w+)? (?:instruction|prompt|rule|message|direction|guideline)",
+    r"(?i)\b(?:reveal|print|show|repeat|output|leak)\b(?: \w+){0,2} (?:your|the) (?:system|hidden|"
+    r"initial|secret) (?:prompt|instruction|message)",
+    r"(?i)\byou are now (?:in )?(?:developer mode|dan\b|jailbroken|unrestricted|an? unfiltered)",
+    r"(?i)\b(?:to the|dear|attention,?) (?:ai|assistant|language model|llm|agent) (?:reading|"
+    r"processing|evaluating)",
+    r"(?i)(?:ignoriere?|vergiss) (?:alle )?(?:vorherigen|bisherigen|obigen) (?:anweisung|befehl)",
+    r"(?i)(?:ignore[sz]?|oublie[sz]?) (?:toutes )?(?:les |tes |vos )(?:instructions|consignes)",
+    r"(?i)(?:ignora|olvida) (?:todas )?(?:las|tus) (?:instrucciones|indicaciones)",
+    "(?:忽略|无视|忘记)(?:之前|以上|前面|上述|先前)(?:的)?(?:所有|全部)?(?:的)?(?:指令|提示|说明|规则)",
+)
+"""How texts begin that want an assistant which reads them to obey: no list of them is complete."""
+
+
+def orders_in(texts: Sequence[str]) -> list[int]:
+    """Return the numbers of the texts that are shaped like orders to an assistant."""
+    from finetuning.pii.triggers import matching
+
+    return matching(_ORDERS, texts)
+
+
 class Agreement(NamedTuple):
     """How far annotators agree: the raw share of equal pairs, and Krippendorff's alpha."""
 

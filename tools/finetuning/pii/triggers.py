@@ -67,7 +67,7 @@ class Block:
         if b"\\" in self.data or b"[" in self.data:
             found.update(n for n, text in enumerate(self.texts) if "\\" in text or "[" in text)
         if not self.data.isascii():
-            found.update(_signs(signs).scan(self).texts.tolist())
+            found.update(_one_group((f"[{signs}]",)).scan(self).texts.tolist())
         return sorted(found)
 
 
@@ -175,6 +175,27 @@ class Triggers:
                 yield same, [numbers[number] for number in matched.tolist()]
 
 
+def matching(expressions: tuple[str, ...], texts: Sequence[str]) -> list[int]:
+    """Return the numbers of the texts in which one of some expressions matches.
+
+    Args:
+        expressions: Regular expressions without look-around, compiled once.
+        texts: Any number of texts.
+    """
+    found: list[int] = []
+    start = 0
+    for block in blocks(texts):
+        places = _one_group(expressions).scan(Block(block)).texts.tolist()
+        found += [start + place for place in places]
+        start += len(block)
+    return found
+
+
+@functools.cache
+def _one_group(expressions: tuple[str, ...]) -> _Automaton:
+    return _Automaton([expressions])
+
+
 COMPILED: Final[dict[tuple[Rule, ...], Triggers]] = {}
 """The triggers of each set of rules that was asked for."""
 
@@ -184,11 +205,6 @@ def triggers_of(rules: tuple[Rule, ...]) -> Triggers:
     if rules not in COMPILED:
         COMPILED[rules] = Triggers(rules)
     return COMPILED[rules]
-
-
-@functools.cache
-def _signs(signs: str) -> _Automaton:
-    return _Automaton([(f"[{signs}]",)])
 
 
 def run_rules(
