@@ -240,8 +240,6 @@ _ORDERS: Final = (
     r"(?i)\b(?:reveal|print|show|repeat|output|leak)\b(?: \w+){0,2} (?:your|the) (?:system|hidden|"
     r"initial|secret) (?:prompt|instruction|message)",
     r"(?i)\byou are now (?:in )?(?:developer mode|dan\b|jailbroken|unrestricted|an? unfiltered)",
-    r"(?i)\b(?:to the|dear|attention,?) (?:ai|assistant|language model|llm|agent) (?:reading|"
-    r"processing|evaluating)",
     r"(?i)(?:ignoriere?|vergiss) (?:alle )?(?:vorherigen|bisherigen|obigen) (?:anweisung|befehl)",
     r"(?i)(?:ignore[sz]?|oublie[sz]?) (?:toutes )?(?:les |tes |vos )(?:instructions|consignes)",
     r"(?i)(?:ignora|olvida) (?:todas )?(?:las|tus) (?:instrucciones|indicaciones)",
@@ -250,11 +248,14 @@ _ORDERS: Final = (
 """How texts begin that want an assistant which reads them to obey: no list of them is complete."""
 
 
-def orders_in(texts: Sequence[str]) -> list[int]:
-    """Return the numbers of the texts that are shaped like orders to an assistant."""
-    from finetuning.pii.triggers import matching
+def orders_in(rows: Sequence[bytes]) -> list[int]:
+    """Return the numbers of the JSON rows that hold what is shaped like orders to an assistant."""
+    import orjson
 
-    return matching(_ORDERS, texts)
+    from finetuning.pii.triggers import lines_matching
+
+    plain = [orjson.dumps(orjson.loads(row)) if b"\\u" in row else row for row in rows]
+    return lines_matching(_ORDERS, plain)
 
 
 class Agreement(NamedTuple):

@@ -50,14 +50,15 @@ def blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 class Block:
     """Texts one after the other as UTF-8, with the places where they end."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        """Join the texts."""
+    def __init__(self, texts: Sequence[str], data: bytes | None = None, count: int = -1) -> None:
+        """Join the texts; ``data`` are as many texts as ``count`` says, joined already."""
         import numpy as np
 
         self.texts = texts
-        self.data = _SEPARATOR.join([*texts, ""]).encode("utf-8", "replace")
+        self.count = len(texts) if data is None else count
+        self.data = _joined(texts) if data is None else data
         self.ends = np.flatnonzero(np.frombuffer(self.data, dtype=np.uint8) == ord(_SEPARATOR[0]))
-        if len(self.ends) != len(texts):  # a text holds the separator itself
+        if len(self.ends) != self.count:  # a text holds the separator itself
             sizes = [len(text.encode("utf-8", "replace")) + len(_SEPARATOR) for text in texts]
             self.ends = np.cumsum(sizes) - len(_SEPARATOR)
 
@@ -69,6 +70,10 @@ class Block:
         if not self.data.isascii():
             found.update(_one_group((f"[{signs}]",)).scan(self).texts.tolist())
         return sorted(found)
+
+
+def _joined(texts: Sequence[str]) -> bytes:
+    return _SEPARATOR.join([*texts, ""]).encode("utf-8", "replace")
 
 
 def by_script(texts: Sequence[str]) -> Iterator[tuple[Sequence[int], Sequence[str]]]:
@@ -124,9 +129,9 @@ class _Automaton:
 
         self._database.scan(block.data, match_event_handler=note)
         groups, places = np.divmod(np.array(hits, dtype=np.int64), size)
-        pairs = np.unique(groups * len(block.texts) + np.searchsorted(block.ends, places - 1))
-        bounds = np.searchsorted(pairs, np.arange(self.count + 1) * len(block.texts))
-        return _Found(bounds.tolist(), pairs % len(block.texts))
+        pairs = np.unique(groups * block.count + np.searchsorted(block.ends, places - 1))
+        bounds = np.searchsorted(pairs, np.arange(self.count + 1) * block.count)
+        return _Found(bounds.tolist(), pairs % block.count)
 
 
 class Triggers:
@@ -175,19 +180,16 @@ class Triggers:
                 yield same, [numbers[number] for number in matched.tolist()]
 
 
-def matching(expressions: tuple[str, ...], texts: Sequence[str]) -> list[int]:
-    """Return the numbers of the texts in which one of some expressions matches.
+def lines_matching(expressions: tuple[str, ...], lines: Sequence[bytes]) -> list[int]:
+    """Return the numbers of the lines in which one of some expressions matches.
 
     Args:
         expressions: Regular expressions without look-around, compiled once.
-        texts: Any number of texts.
+        lines: UTF-8 without control characters, as JSON is written: some megabytes in all.
     """
-    found: list[int] = []
-    start = 0
-    for block in blocks(texts):
-        places = _one_group(expressions).scan(Block(block)).texts.tolist()
-        found += [start + place for place in places]
-        start += len(block)
+    separator = _SEPARATOR.encode()
+    block = Block((), separator.join([*lines, b""]), len(lines))
+    found: list[int] = _one_group(expressions).scan(block).texts.tolist()
     return found
 
 

@@ -42,6 +42,7 @@ from finetuning.data_prep.preparation.table import (
     times_of,
 )
 from finetuning.data_prep.quality import RowCosts, RowWriter
+from finetuning.data_prep.survey import orders_in
 from finetuning.data_prep.validate.skim import BLOCK_BYTES
 from finetuning.files.chunks import LineRange, line_blocks, lines_in
 from finetuning.files.json_rows import read_row
@@ -108,17 +109,22 @@ class _Draft:
         self.examples[number], self.raws[number] = example, None
 
 
-def _warnings_of(examples: Mapping[int, Example], writer: RowWriter) -> dict[int, tuple[str, ...]]:
-    """Return the codes of the validator's warnings, by row."""
+def _warnings_of(
+    examples: Mapping[int, Example], raws: Sequence[bytes], writer: RowWriter
+) -> dict[int, tuple[str, ...]]:
+    """Return the codes of the validator's warnings and of orders to an assistant, by row."""
     by_line: dict[int, list[str]] = {}
     for code, lines in sorted(writer.warnings.items()):
         for line in lines:
             by_line.setdefault(line, []).append(code)
-    return {
+    made = {
         row: tuple(by_line[example.record.line])
         for row, example in examples.items()
         if example.record.line in by_line
     }
+    for row in orders_in(raws):
+        made[row] = (*made.get(row, ()), "orders_an_assistant")
+    return made
 
 
 class BlockMaker:
@@ -270,7 +276,7 @@ class BlockMaker:
             times=times_of(examples, len(kept)),
             cells=cells_of(examples, len(kept), self._options.columns),
             notes={row: example.notes for row, example in examples.items() if example.notes},
-            warnings=_warnings_of(examples, writer),
+            warnings=_warnings_of(examples, raws, writer),
             rejections=draft.rejections,
             redacted=redacted,
             types=types,
