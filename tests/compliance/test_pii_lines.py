@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from finetuning.files.copies import Work, copied
+from finetuning import Work, copied
 from finetuning.pii import PiiScan, lines, scan_pii
 from finetuning.pii.search import read_pieces
 

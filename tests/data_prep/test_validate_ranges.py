@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from finetuning import copied, write_frame
 from finetuning.data_prep.targets import CHAT_RULES, TARGETS, Method
 from finetuning.data_prep.validate import (
     FindingTally,
@@ -29,7 +30,7 @@ from finetuning.data_prep.validate import (
 from finetuning.data_prep.validate.chat import texts_of
 from finetuning.data_prep.validate.quick import quick_check
 from finetuning.data_prep.validate.scan import LineScan, check_tools
-from finetuning.data_prep.validate.typed import QUICK_CHATS, Found, Job, copied, write_frame
+from finetuning.data_prep.validate.typed import QUICK_CHATS, Found, Job
 from finetuning.errors import BadInputError
 from finetuning.files.chunks import split_lines
 from finetuning.runs import listen

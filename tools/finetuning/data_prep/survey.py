@@ -234,7 +234,7 @@ def guess_language(text: str) -> tuple[str, float]:
     return best, most / (1 + most + (others[0][1] if others else 0))
 
 
-_ORDERS: Final = (
+_ORDERS: Final = (  # no list of them is complete
     r"(?i)\b(?:ignore|disregard|forget|override)\b(?: \w+){0,3} (?:previous|prior|earlier|above|"
     r"preceding|system|original)(?: \w+)? (?:instruction|prompt|rule|message|direction|guideline)",
     r"(?i)\b(?:reveal|print|show|repeat|output|leak)\b(?: \w+){0,2} (?:your|the) (?:system|hidden|"
@@ -245,7 +245,6 @@ _ORDERS: Final = (
     r"(?i)(?:ignora|olvida) (?:todas )?(?:las|tus) (?:instrucciones|indicaciones)",
     "(?:忽略|无视|忘记)(?:之前|以上|前面|上述|先前)(?:的)?(?:所有|全部)?(?:的)?(?:指令|提示|说明|规则)",
 )
-"""How texts begin that want an assistant which reads them to obey: no list of them is complete."""
 
 
 def orders_in(rows: Sequence[bytes]) -> list[int]:

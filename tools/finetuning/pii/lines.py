@@ -17,9 +17,9 @@ from typing import IO, Final, Literal, NamedTuple
 
 import msgspec
 
+from finetuning import Work, copied, read_frame, write_frame
 from finetuning.files import fault
 from finetuning.files.chunks import MAX_LINE_BYTES, read_chunks, split_lines, utf8_chunks
-from finetuning.files.copies import Work, copied, read_frame, write_frame
 from finetuning.files.json_rows import read_row
 from finetuning.pii import PiiFinding, Span, canonical, digester, keyed_digest
 from finetuning.pii.detect import find_in_block

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from finetuning import copied, read_frame, write_frame
 from finetuning.data_prep.validate.plain import PlainRows
 from finetuning.data_prep.validate.quick import QuickCheck, quick_check
 from finetuning.data_prep.validate.skim import BLOCK_BYTES, Skimmed, Skimmer
@@ -25,11 +26,8 @@ from finetuning.data_prep.validate.typed import (
     Job,
     Part,
     Span,
-    copied,
     identity,
-    read_frame,
     spans,
-    write_frame,
 )
 
 if TYPE_CHECKING:

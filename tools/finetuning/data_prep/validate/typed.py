@@ -8,11 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from typing import IO, Any, Final, Literal, NamedTuple, NoReturn
+from collections.abc import Iterator
+from typing import IO, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -243,57 +240,3 @@ def spans(stream: IO[bytes], start: int, size: int, length: int) -> Iterator[Spa
             place = min(place + len(chunk), size) if chunk else size
         yield Span(number, start, place)
         start = place
-
-
-def write_frame(stream: IO[bytes], message: Any) -> None:
-    """Write a message with its length before it."""
-    data = msgspec.msgpack.encode(message)
-    stream.write(len(data).to_bytes(8, "little") + data)
-    stream.flush()
-
-
-def read_frame(stream: IO[bytes], kind: Any) -> Any:
-    """Return the next message, or None at the end of the stream."""
-    size = int.from_bytes(stream.read(8), "little")
-    data = stream.read(size)
-    return msgspec.msgpack.decode(data, type=kind) if size and len(data) == size else None
-
-
-Work = Callable[[IO[bytes], IO[bytes]], None]
-
-
-def copied(work: Work) -> tuple[int, IO[bytes], IO[bytes]] | None:
-    """Copy this process, in milliseconds, for ``work`` with a pipe to it and one from it.
-
-    Returns the copy's number and the pipes; None where other threads of Python run, or not Linux.
-    """
-    if sys.platform != "linux" or threading.active_count() > 1:
-        return None
-    (read, sink), (source, write) = os.pipe(), os.pipe()
-    with warnings.catch_warnings():  # numpy ends its own threads before the copy is made
-        warnings.simplefilter("ignore", DeprecationWarning)
-        number = os.fork()
-    if not number:
-        _work_apart(work, read, write)
-    os.close(read)
-    os.close(write)
-    return number, os.fdopen(sink, "wb"), os.fdopen(source, "rb")
-
-
-def _work_apart(work: Work, read: int, write: int) -> NoReturn:
-    import signal
-
-    try:
-        os.setpgid(0, 0)  # an interrupt is for the first one, which closes the pipes
-        signal.set_wakeup_fd(-1)
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(kind, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(null, standard)
-        low, high = sorted((read, write))
-        for first, end in ((3, low), (low + 1, high), (high + 1, os.sysconf("SC_OPEN_MAX"))):
-            os.closerange(first, end)
-        work(os.fdopen(read, "rb"), os.fdopen(write, "wb"))
-    finally:
-        os._exit(0)
