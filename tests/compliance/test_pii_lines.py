@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from finetuning import Work, copied
-from finetuning.pii import PiiScan, lines, scan_pii
+from finetuning.pii import PiiScan, lines, scan_pii, triggers
 from finetuning.pii.search import read_pieces
 
 
@@ -114,3 +114,25 @@ def test_the_same_tools_in_many_rows_are_searched_once_and_told_wherever_they_ho
     assert {one.message for block in seen for one in block.unread} == {
         finding.message for finding in scan(file).unreadable
     }
+
+
+def test_compiled_triggers_are_kept_and_a_damaged_file_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINE_TUNING_HOME", str(tmp_path / "home"))
+    groups = [("ab+c",), ("[0-9]{3}", "é")]
+
+    def found() -> list[list[int]]:
+        made = triggers.Automaton(groups).scan(triggers.Block(["abbc 12", "x 123", "é", ""]))
+        return [made.of(group).tolist() for group in range(2)]
+
+    assert found() == [[0], [1, 2]]
+    (file,) = (tmp_path / "home" / "cache").iterdir()
+    kept = file.read_bytes()
+    assert found() == [[0], [1, 2]]
+    for damaged in (b"", kept[:-9], kept[:40] + b"x" + kept[41:], kept[:200] + bytes(len(kept))):
+        file.write_bytes(damaged)
+        assert found() == [[0], [1, 2]]
+        assert file.read_bytes() == kept
+    monkeypatch.setenv("FINE_TUNING_HOME", str(file))  # no folder can be made there
+    assert found() == [[0], [1, 2]]
