@@ -13,16 +13,19 @@ from typing import Any, Protocol
 import pytest
 import torch
 
+from finetuning.errors import BadInputError
 from finetuning.evaluation.local import (
+    MOST_KEPT,
     CannotRunError,
-    Encoded,
     LocalModel,
     describe,
-    encode,
-    kept,
+    keep,
+    key_of,
     load_model,
+    read_kept,
 )
 from finetuning.evaluation.local.__main__ import answer_jobs, batches_of, pad_left
+from finetuning.tokens.counting import Encoded, encode
 
 
 class Tiny(Protocol):
@@ -194,7 +197,7 @@ def test_chat_rows_go_through_the_template_and_lose_only_its_ending() -> None:
     assert [names[k] for k in found.prompt] == ["<user>", "hi", "<eos>", "<assistant>"]
     assert [names[k] for k in found.reference] == ["ho"]
     tokenizer.chat_template = None
-    with pytest.raises(CannotRunError, match="no chat template"):
+    with pytest.raises(BadInputError, match="no chat template"):
         encode(tokenizer, row)
 
 
@@ -289,26 +292,26 @@ def test_other_questions_weights_or_limits_are_other_answers(
     model = load_model(str(tiny_models.base), {"base": None, "good": str(tiny_models.good)})
     job = {"sides": ["base"], "generate": True, "nll": False, "questions": questions([])}
     keys = {
-        kept.key_of(model, "base", job, 8),
-        kept.key_of(model, "good", job, 8),
-        kept.key_of(model, "base", job, 9),
-        kept.key_of(model, "base", job | {"nll": True}, 8),
-        kept.key_of(model, "base", job | {"questions": questions(tiny_models.rows[:1])}, 8),
+        key_of(model, "base", job, 8),
+        key_of(model, "good", job, 8),
+        key_of(model, "base", job, 9),
+        key_of(model, "base", job | {"nll": True}, 8),
+        key_of(model, "base", job | {"questions": questions(tiny_models.rows[:1])}, 8),
     }
     assert len(keys) == 5
-    assert kept.key_of(model, "base", dict(job), 8) in keys
-    assert kept.read("absent") is None
+    assert key_of(model, "base", dict(job), 8) in keys
+    assert read_kept("absent") is None
     isolated_environment.mkdir()
     (isolated_environment / "answers").write_text("a file where the folder should be")
-    kept.keep("x", {})
-    assert kept.read("x") is None
+    keep("x", {})
+    assert read_kept("x") is None
 
 
 def test_only_the_newest_answers_stay(isolated_environment: Path) -> None:
-    for number in range(kept.MOST_FILES + 5):
-        kept.keep(f"{number:03}", {"1": [number]})
+    for number in range(MOST_KEPT + 5):
+        keep(f"{number:03}", {"1": [number]})
         path = isolated_environment / "answers" / f"{number:03}.json"
         os.utime(path, (number, number))
-    assert len(list((isolated_environment / "answers").iterdir())) == kept.MOST_FILES
-    assert kept.read("000") is None
-    assert kept.read(f"{kept.MOST_FILES + 4:03}") is not None
+    assert len(list((isolated_environment / "answers").iterdir())) == MOST_KEPT
+    assert read_kept("000") is None
+    assert read_kept(f"{MOST_KEPT + 4:03}") is not None

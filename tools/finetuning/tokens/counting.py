@@ -3,6 +3,7 @@
 Ranks are looked for in ``TIKTOKEN_CACHE_DIR`` (if the person set it), in ``<home>/tokens``, in
 tiktoken's own default cache and in the wheel ``bpe-openai`` (MIT, extra ``offline-tokens``). A
 file counts only if its SHA-256 is the one that tiktoken itself expects. No socket is ever opened.
+A local model's rows are encoded here, too, the way its training saw them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import importlib.util
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -238,3 +239,59 @@ def counter_for(model: str | None = None, *, tokenizer_dir: Path | None = None) 
         return [estimate_tokens(text) for text in texts]
 
     return TokenCounter("estimate", exact=False, counts=estimates)
+
+
+class Encoded(NamedTuple):
+    """One row: its id, the ids of the prompt and those of the reference."""
+
+    id: str
+    prompt: list[int]
+    reference: list[int]
+
+
+def encode(tokenizer: Any, question: Mapping[str, Any]) -> Encoded:
+    """Return the token ids of a question (prompt or messages) and of its reference.
+
+    Raw rows are prompt + completion as one text, split where the prompt's own ids end, as TRL
+    does in training; chat rows go through the tokenizer's template.
+
+    Raises:
+        BadInputError: A chat row meets a tokenizer without template.
+    """
+    reference: str = question["reference"]
+    if question["messages"] is None:
+        texts = question["prompt"], question["prompt"] + reference
+        start, both = (_without_ending(tokenizer, tokenizer(t)["input_ids"]) for t in texts)
+    else:
+        messages = question["messages"]
+        start = _chat(tokenizer, messages, continued=True)
+        answer = {"role": "assistant", "content": reference}
+        both = _chat(tokenizer, [*messages, answer], continued=False)
+    if both[: len(start)] == start and len(both) > len(start):
+        rest = both[len(start) :]
+    else:  # the border falls inside a token: score the answer's own ids
+        rest = tokenizer(reference, add_special_tokens=False)["input_ids"]
+    return Encoded(question["id"], start, _without_ending(tokenizer, rest))
+
+
+def _without_ending(tokenizer: Any, ids: Sequence[int]) -> list[int]:
+    """Drop end-of-text ids at the end: how a text stops is not part of what it says."""
+    while ids and ids[-1] == tokenizer.eos_token_id:
+        ids = ids[:-1]
+    return list(ids)
+
+
+def _chat(tokenizer: Any, messages: list[dict[str, Any]], *, continued: bool) -> list[int]:
+    if not getattr(tokenizer, "chat_template", None):
+        raise BadInputError(
+            "messages",
+            "the rows are chats and this base's tokenizer has no chat template",
+            "a base with a chat template, or rows of prompt and completion",
+            "Convert the data: fine-tuning prepare-data FILE --target trl_prompt_completion"
+            " --output-dir prepared",
+        )
+    return list(
+        tokenizer.apply_chat_template(
+            messages, add_generation_prompt=continued, tokenize=True, return_dict=True
+        )["input_ids"]
+    )

@@ -1,7 +1,9 @@
 """Local models, run in a child process: ``python -m finetuning.evaluation.local``.
 
-Here: rows as token ids, the way training saw them, and a base with its adapters in memory. Only
-functions of this package import torch, when they are called; no library code imports it.
+Here: a base with its adapters in memory, and answers, kept so that the next adapter on the same
+base costs half. Each file of ``<home>/answers/`` holds what one side answered to one job (mode
+0600: it is row content), under a digest of all that shapes it: weights, adapter, precision, device,
+versions, questions and limits. Only functions of this package import torch, when they are called.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from finetuning.files import digest, sha256_file
+from finetuning.settings import settings
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +27,15 @@ if TYPE_CHECKING:
 BASE_ROWS = "__base__"
 """PEFT's name for rows of a mixed batch that no adapter touches."""
 
-_HASHED_WHOLE_BYTES = 64 << 20
+MOST_KEPT: Final = 64
+"""Files of answers that stay, the newest."""
+
+_HASHED_WHOLE_BYTES: Final = 64 << 20
+_PACKAGES: Final = ("torch", "transformers", "tokenizers", "peft")
+
+Rows = dict[str, list[Any]]
+Answers = dict[str, dict[str, Rows]]
+"""Side → job → id → answer."""
 
 
 class CannotRunError(Exception):
@@ -35,69 +48,6 @@ class CannotRunError(Exception):
     def __init__(self, what: str, expected: str, next_step: str) -> None:
         """Keep the three parts (row content never belongs in any of them)."""
         super().__init__(what, expected, next_step)
-
-
-class Encoded(NamedTuple):
-    """One row: its id, the ids of the prompt and those of the reference."""
-
-    id: str
-    prompt: list[int]
-    reference: list[int]
-
-
-def encode(tokenizer: Any, question: dict[str, Any]) -> Encoded:
-    """Return the token ids of a question and of its reference.
-
-    Raw rows are prompt + completion as one text, split where the prompt's own ids end, as TRL
-    does in training; chat rows go through the tokenizer's template.
-
-    Args:
-        tokenizer: The base's tokenizer.
-        question: id, prompt or messages, and reference.
-
-    Raises:
-        CannotRunError: A chat row meets a tokenizer without template.
-    """
-    reference: str = question["reference"]
-    if question["messages"] is None:
-        start = _raw(tokenizer, question["prompt"])
-        both = _raw(tokenizer, question["prompt"] + reference)
-    else:
-        messages = question["messages"]
-        answer = {"role": "assistant", "content": reference}
-        start = _chat(tokenizer, messages, continued=True)
-        both = _chat(tokenizer, [*messages, answer], continued=False)
-    if both[: len(start)] == start and len(both) > len(start):
-        rest = both[len(start) :]
-    else:  # the border falls inside a token: score the answer's own ids
-        rest = list(tokenizer(reference, add_special_tokens=False)["input_ids"])
-    return Encoded(question["id"], start, _without_ending(tokenizer, rest))
-
-
-def _raw(tokenizer: Any, text: str) -> list[int]:
-    ids = list(tokenizer(text)["input_ids"])
-    return _without_ending(tokenizer, ids)
-
-
-def _without_ending(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Drop end-of-text ids at the end: how a text stops is not part of what it says."""
-    while ids and ids[-1] == tokenizer.eos_token_id:
-        ids = ids[:-1]
-    return ids
-
-
-def _chat(tokenizer: Any, messages: list[dict[str, Any]], *, continued: bool) -> list[int]:
-    if not getattr(tokenizer, "chat_template", None):
-        raise CannotRunError(
-            "the rows are chats and this base's tokenizer has no chat template",
-            "a base with a chat template, or rows of prompt and completion",
-            "Convert the data: fine-tuning prepare-data FILE --target trl_prompt_completion"
-            " --output-dir prepared",
-        )
-    found = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=continued, tokenize=True, return_dict=True
-    )
-    return list(found["input_ids"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,16 +191,15 @@ def describe(model: LocalModel) -> dict[str, Any]:
     """Return what ran, for the report: versions, digests, precision."""
     import torch
 
-    template = getattr(model.tokenizer, "chat_template", None) or ""
-    packages = ["torch", "transformers", "tokenizers"]
-    packages += ["peft"] if any(model.folders.values()) else []
+    folder, template = Path(model.base), getattr(model.tokenizer, "chat_template", None) or ""
+    packages = _PACKAGES if any(model.folders.values()) else _PACKAGES[:-1]
     return {
         "base_sha256": folder_digest(model.base),
         "adapter_sha256": {
             side: folder_digest(folder) for side, folder in model.folders.items() if folder
         },
         "chat_template_sha256": hashlib.sha256(str(template).encode()).hexdigest(),
-        "tokenizer_sha256": _tokenizer_digest(Path(model.base)),
+        "tokenizer_sha256": digest({p.name: sha256_file(p) for p in folder.glob("tokenizer*")}),
         "dtype": str(model.plain.dtype).removeprefix("torch."),
         "device": model.device.type,
         "threads": torch.get_num_threads(),
@@ -259,20 +208,92 @@ def describe(model: LocalModel) -> dict[str, Any]:
     }
 
 
-def _tokenizer_digest(folder: Path) -> str:
-    state = hashlib.sha256()
-    for path in sorted(folder.glob("tokenizer*")):
-        state.update(path.name.encode() + path.read_bytes())
-    return state.hexdigest()
+def folder_digest(folder: str, *, times: bool = False) -> str:
+    """Return a digest of a model folder: names, sizes, and the content of files up to 64 MiB.
 
-
-def folder_digest(folder: str) -> str:
-    """Return a digest of a model folder: names, sizes, and the content of files up to 64 MiB."""
+    Args:
+        folder: The folder of a base or of an adapter.
+        times: Take in when the larger files were written.
+    """
     state = hashlib.sha256()
     for path in sorted(Path(folder).iterdir()):
         if path.is_file() and path.suffix in {".json", ".safetensors", ".model", ".jinja"}:
-            size = path.stat().st_size
-            state.update(f"{path.name}\0{size}\0".encode())
-            if size <= _HASHED_WHOLE_BYTES:
+            found = path.stat()
+            state.update(f"{path.name}\0{found.st_size}\0".encode())
+            if found.st_size <= _HASHED_WHOLE_BYTES:
                 state.update(path.read_bytes())
+            elif times:
+                state.update(f"{found.st_mtime_ns}\0".encode())
     return state.hexdigest()
+
+
+def recall(
+    model: LocalModel, jobs: Mapping[str, Mapping[str, Any]], max_tokens: int, *, remember: bool
+) -> tuple[Answers, dict[tuple[str, str], str]]:
+    """Return what is kept, and the key of each job and side that must be asked.
+
+    The arguments are those of ``answer_jobs``; nothing is found where ``remember`` is false.
+    """
+    answers: Answers = {side: {} for side in model.adapters}
+    keys: dict[tuple[str, str], str] = {}
+    for name, job in jobs.items():
+        for side in job["sides"]:
+            key = key_of(model, side, job, max_tokens) if remember else ""
+            rows = read_kept(key) if remember else None
+            if rows is None:
+                keys[name, side] = key
+            else:
+                answers[side][name] = rows
+    return answers, keys
+
+
+def key_of(model: LocalModel, side: str, job: Mapping[str, Any], max_tokens: int) -> str:
+    """Return the digest under which a side's answers to a job are kept."""
+    adapter = model.folders[side]
+    return digest(
+        {
+            "base": folder_digest(model.base, times=True),
+            "adapter": None if adapter is None else folder_digest(adapter, times=True),
+            "dtype": str(model.plain.dtype),
+            "device": str(model.device),
+            "versions": [_version(name) for name in _PACKAGES],
+            "generate": max_tokens if job["generate"] else None,
+            "nll": job["nll"],
+            "questions": job["questions"],
+        }
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def read_kept(key: str) -> Rows | None:
+    """Return kept answers, or None."""
+    try:
+        return cast("Rows", json.loads(_path(key).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def keep(key: str, rows: Rows) -> None:
+    """Keep answers; a disk that is full or a folder that is shut only costs the time saved."""
+    path = _path(key)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            json.dump(rows, file)
+        temporary.replace(path)
+        files = sorted(path.parent.glob("*.json"), key=lambda each: each.stat().st_mtime_ns)
+        for old in files[:-MOST_KEPT]:
+            old.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _path(key: str) -> Path:
+    return settings().home / "answers" / f"{key}.json"

@@ -17,25 +17,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from finetuning import settings
+from finetuning import errors, settings
 from finetuning.evaluation.local import (
+    Answers,
     CannotRunError,
-    Encoded,
     LocalModel,
     describe,
-    encode,
-    kept,
+    keep,
     load_model,
+    recall,
 )
+from finetuning.files import write_text
+from finetuning.tokens.counting import Encoded, encode
 
 if TYPE_CHECKING:
     import torch
 
 Report = Callable[[int, int, str], None]
 _LOGIT_BYTES = 256 << 20
-MOST_ROWS = 192
+MOST_ROWS, MOST_TOKENS = 192, 32_768  # of a batch
 ALIKE, FEWEST_ROWS = 0.8, 16  # a batch ends where rows are shorter than this share of its longest
-MOST_TOKENS = 32_768
 
 
 class Row(NamedTuple):
@@ -77,7 +78,7 @@ def answer_jobs(
     report: Report,
     *,
     remember: bool,
-) -> kept.Answers:
+) -> Answers:
     """Return side → job → id → [text, finish_reason, seconds, output_tokens, nll].
 
     Args:
@@ -87,7 +88,7 @@ def answer_jobs(
         report: Gets done, total and what, for progress.
         remember: Take answers that are kept from before, and keep the new ones.
     """
-    answers, keys = kept.recall(model, jobs, max_tokens, remember=remember)
+    answers, keys = recall(model, jobs, max_tokens, remember=remember)
     if len({side for _, side in keys}) == 1:
         model.merge(next(iter(keys))[1])
     for name, job in jobs.items():
@@ -101,7 +102,7 @@ def answer_jobs(
             _score_references(model, items, asked, name, answers, report)
         for side in asked:
             if remember:
-                kept.keep(keys[name, side], answers[side][name])
+                keep(keys[name, side], answers[side][name])
     return answers
 
 
@@ -111,7 +112,7 @@ def _write_answers(
     sides: Sequence[str],
     job: str,
     max_tokens: int,
-    answers: kept.Answers,
+    answers: Answers,
     report: Report,
 ) -> None:
     """Greedy decoding, stopped at the end-of-text token; a prompt too long has no answer."""
@@ -174,7 +175,7 @@ def _score_references(
     items: Sequence[Encoded],
     sides: Sequence[str],
     job: str,
-    answers: kept.Answers,
+    answers: Answers,
     report: Report,
 ) -> None:
     """Mean negative log-likelihood of the reference's tokens by teacher forcing."""
@@ -280,11 +281,9 @@ def reply_to(arguments: list[str], work: Callable[[dict[str, Any]], dict[str, An
     report(0, 1, "loading the libraries")
     try:
         reply = work(json.loads(source.read_text(encoding="utf-8")))
-    except CannotRunError as error:
-        reply = {"error": list(error.args)}
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text(json.dumps(reply, allow_nan=False), encoding="utf-8")
-    temporary.replace(target)
+    except (CannotRunError, errors.BadInputError) as error:
+        reply = {"error": error.args[-3:]}  # what, expected, next step
+    write_text(target, json.dumps(reply, allow_nan=False))
     return 0
 
 
