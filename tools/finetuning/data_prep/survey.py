@@ -253,8 +253,9 @@ def orders_in(rows: Sequence[bytes]) -> list[int]:
 
     from finetuning.pii.triggers import lines_matching
 
-    plain = [orjson.dumps(orjson.loads(row)) if b"\\u" in row else row for row in rows]
-    return lines_matching(_ORDERS, plain)
+    if b"\\u" in b"".join(rows):
+        rows = [orjson.dumps(orjson.loads(row)) if b"\\u" in row else row for row in rows]
+    return lines_matching(_ORDERS, rows)
 
 
 class Agreement(NamedTuple):
