@@ -241,7 +241,7 @@ _ORDERS: Final = (  # no list of them is complete
     r"initial|secret) (?:prompt|instruction|message)",
     r"(?i)\byou are now (?:in )?(?:developer mode|dan\b|jailbroken|unrestricted|an? unfiltered)",
     r"(?i)(?:ignoriere?|vergiss) (?:alle )?(?:vorherigen|bisherigen|obigen) (?:anweisung|befehl)",
-    r"(?i)(?:ignore[sz]?|oublie[sz]?|ignora|olvida) (?:to\w+ )?(?:\w+ )(?:instruc|consignes|indica)",
+    r"(?i)(?:ignore[sz]?|oublie[sz]?|ignora|olvida) (?:to\w+ )?\w+ (?:instruc|consignes|indica)",
     "(?:忽略|无视|忘记)(?:之前|以上|前面|上述|先前)(?:的)?(?:所有|全部)?(?:的)?(?:指令|提示|说明|规则)",
 )
 
