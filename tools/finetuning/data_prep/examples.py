@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, cast
 
+import xxhash
+
 from finetuning.records import Json, Record
 
 Message = dict[str, Json]
@@ -126,15 +128,12 @@ def has_media(message: Message) -> bool:
 
 def _digest(value: Json) -> int:
     import orjson
-    import xxhash
 
     return xxhash.xxh3_128_intdigest(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
 
 
 def place_of(name: str, seed: int) -> float:
     """Return a number 0..1 that depends on nothing but the name and the seed."""
-    import xxhash
-
     return xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"), seed=seed) / 2**64
 
 
@@ -205,8 +204,6 @@ def _key(answers: list[Message], answer: str, liked: bool | None) -> int:
 
 
 def _words_digest(squeezed: str) -> int:
-    import xxhash
-
     if squeezed.isascii():
         return xxhash.xxh3_64_intdigest(squeezed.encode().lower())
     return xxhash.xxh3_64_intdigest(squeezed.casefold().encode("utf-8", "surrogatepass"))
@@ -223,8 +220,6 @@ def content_of_texts(
     turns: Iterable[tuple[str, str]], family: int = 0, spelt: Iterator[str] | None = None
 ) -> Content:
     """Return what a chat is compared by: its roles and texts, and these squeezed if known."""
-    import xxhash
-
     asked, answers, whole = list[str](), list[str](), list[str]()
     squeezed_asked, squeezed_answers = list[str](), list[str]()
     for role, content in turns:
@@ -237,7 +232,8 @@ def content_of_texts(
             asked.append(content)
             squeezed_asked.append(squeezed)
     answer = "\n".join(answers)
-    key = _key([], answer, None)
+    long = len(answer) > _SHORT_ANSWER_CHARACTERS and not answer[0].isspace()
+    key = 0 if long and answer[0] not in "{[" else _key([], answer, None)  # prose: most rows
     return Content(
         xxhash.xxh3_128_intdigest("\x1e".join(whole).encode("utf-8", "surrogatepass")),
         "\n".join(asked),
