@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import orjson
 import pytest
 
 from finetuning import Work, copied
-from finetuning.pii import PiiScan, lines, scan_pii, triggers
+from finetuning.pii import PiiScan, find_personal_data, lines, scan_pii, triggers
 from finetuning.pii.search import read_pieces
 
 
@@ -136,3 +137,11 @@ def test_compiled_triggers_are_kept_and_a_damaged_file_is_made_again(
         assert file.read_bytes() == kept
     monkeypatch.setenv("FINE_TUNING_HOME", str(file))  # no folder can be made there
     assert found() == [[0], [1, 2]]
+
+
+def test_several_threads_may_search_at_the_same_time() -> None:
+    texts = [f"call 555-123-4567 or write to {mail('anna')} " * 40] * 120
+    wanted = find_personal_data(texts)
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(find_personal_data, [texts] * 24):
+            assert found == wanted
