@@ -139,6 +139,15 @@ def test_compiled_triggers_are_kept_and_a_damaged_file_is_made_again(
     assert found() == [[0], [1, 2]]
 
 
+def test_a_key_is_told_once_in_each_file(tmp_path: Path) -> None:
+    for name in ("train", "validation"):
+        rows = [orjson.dumps({mail("key"): number}) for number in range(3)]
+        (tmp_path / f"{name}.jsonl").write_bytes(b"\n".join(rows))
+    found = scan_pii(str(tmp_path), limit=1)
+    assert (found.findings_total, found.by_type) == (2, {"email": 2})
+    assert [one.file for one in scan(tmp_path).findings] == ["train.jsonl", "validation.jsonl"]
+
+
 def test_several_threads_may_search_at_the_same_time() -> None:
     texts = [f"call 555-123-4567 or write to {mail('anna')} " * 40] * 120
     wanted = find_personal_data(texts)

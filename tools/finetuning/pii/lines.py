@@ -21,7 +21,7 @@ from finetuning import Work, copied, read_frame, write_frame
 from finetuning.files import fault
 from finetuning.files.chunks import MAX_LINE_BYTES, read_chunks, split_lines, utf8_chunks
 from finetuning.files.json_rows import read_row
-from finetuning.pii import PiiFinding, Span, canonical, digester, keyed_digest
+from finetuning.pii import PiiFinding, Span, canonical, digester
 from finetuning.pii.detect import find_in_block
 from finetuning.pii.rows import KeyNames, open_row, without_cue
 from finetuning.records import Finding, Record
@@ -76,7 +76,8 @@ class Tally:
         self.n_unsearched = 0
         self.unreadable: list[Finding] = []
         self.stream: IO[str] | None = None
-        self._keys: set[tuple[str, Span]] = set()
+        self._digest: Callable[[str], str] | None = None
+        self._keys: set[tuple[str | None, str, Span]] = set()
 
     def reject(self, finding: Finding) -> None:
         """Count one row that no reader could decode, and keep the first of them."""
@@ -98,14 +99,18 @@ class Tally:
 
     def add(self, file: str | None, line: int, field: str, span: Span, value: str) -> None:
         """Count one finding; the value itself goes no further than its keyed digest."""
-        self.count(file, Hit(line, field, span, keyed_digest(canonical(span.type, value))))
+        if self.told is not None and self.total >= self.told:
+            self.count_more({span.type: 1})
+            return
+        self._digest = self._digest or digester()
+        self.count(file, Hit(line, field, span, self._digest(canonical(span.type, value))))
 
     def count(self, file: str | None, hit: Hit) -> None:
-        """Count one finding, once for each key that holds it."""
+        """Count one finding, once for each key of a file that holds it."""
         if hit.key:
-            if (hit.key, hit.span) in self._keys:
+            if (file, hit.key, hit.span) in self._keys:
                 return
-            self._keys.add((hit.key, hit.span))
+            self._keys.add((file, hit.key, hit.span))
         position = self.total
         self.total += 1
         self.by_type[hit.span.type] += 1
