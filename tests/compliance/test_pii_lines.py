@@ -88,6 +88,12 @@ def test_a_file_of_blank_lines_holds_no_rows(tmp_path: Path) -> None:
     file.write_bytes(b"\n \n")
     with pytest.raises(ValueError, match=r"no rows|empty"):
         scan(file)
+    folder = tmp_path / "prepared"  # also where another file of the folder has rows
+    folder.mkdir()
+    (folder / "train.jsonl").write_bytes(orjson.dumps(chat("hello")))
+    (folder / "validation.jsonl").write_bytes(b"\n \n")
+    with pytest.raises(ValueError, match=r"no rows|empty"):
+        scan(folder)
 
 
 def test_the_same_tools_in_many_rows_are_searched_once_and_told_wherever_they_hold_something(

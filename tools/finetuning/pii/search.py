@@ -68,7 +68,7 @@ def read_pieces(path: Path, tally: Tally) -> Iterator[Record | Block]:
             tally.reject(item)
             gaps.append((item.line or 1, None))
     if form in {"jsonl", "csv", "tsv"}:
-        yield from raw_blocks(path, gaps)
+        yield from _raw_blocks(path, gaps)
     else:
         tally.n_unsearched += len(gaps)
 
@@ -78,7 +78,7 @@ def _text_block(path: Path) -> Iterator[Block]:
     yield Block(path.name, 1, b"".join(lines).decode("utf-8", "replace"), whole=True)
 
 
-def raw_blocks(path: Path, gaps: list[tuple[int, int | None]]) -> Iterator[Block]:
+def _raw_blocks(path: Path, gaps: list[tuple[int, int | None]]) -> Iterator[Block]:
     """Yield the physical lines of each gap, from its first line up to that of the next row."""
     if not gaps:
         return
@@ -197,20 +197,20 @@ class Search:
     def _lines(self, source: Path, label: str | None) -> None:
         """Search a JSON Lines file, then its lines that no reader could decode as they stand."""
         gaps: list[tuple[int, int | None]] = []
+        rows = 0
         for seen in LineSearch(self._types, self._tally.told).file(source):
-            self._tally.rows += seen.rows
+            rows += seen.rows
             for hit in seen.hits:
                 self._tally.count(label, hit)
             self._tally.count_more(seen.rest)
             for number, code, message in seen.unread:
                 self._tally.reject(fault(code, line=number, message=message))
-                line = number
-                if gaps and gaps[-1][1] == line:
-                    line = gaps.pop()[0]
-                gaps.append((line, number + 1))
-        if not gaps and not self._tally.rows:
+                first = gaps.pop()[0] if gaps and gaps[-1][1] == number else number
+                gaps.append((first, number + 1))
+        if not rows and not gaps:
             read_records(source, source=source.name)  # says that there is none
-        for block in raw_blocks(source, gaps):
+        self._tally.rows += rows
+        for block in _raw_blocks(source, gaps):
             self._block(block, label, None)
 
     def _open(self, row: Record, names: KeyNames, label: str | None, batch: list[_Open]) -> int:
